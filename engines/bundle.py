@@ -1,0 +1,104 @@
+"""A bundle on disk: found, and checked before anything in it is believed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from engines import manifest as manifests
+from engines.errors import BundleDamagedError, BundleNotFoundError, BundleUnsupportedError
+from engines.manifest import BundleFile, Manifest
+
+BUNDLES = Path(__file__).parent / "bundles"
+DEMO = BUNDLES / "demo"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A directory whose files are those of its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    def file(self, suffix: str) -> Path:
+        """The one file whose name ends in ``suffix``; raises BundleDamagedError when there is none or several."""
+        found = [file.name for file in self.manifest.files if file.name.endswith(suffix)]
+        if len(found) != 1:
+            raise _damaged(self.path, f"lists {len(found)} *{suffix} files in its manifest instead of one")
+        return self.path / found[0]
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read and check the bundle in ``path``: manifest, format version, every file's size and SHA-256.
+
+    Raises:
+        BundleNotFoundError: no bundle there.
+        BundleDamagedError: truncated, altered or incomplete.
+        BundleUnsupportedError: of another format version.
+    """
+    manifest = _read_manifest(path)
+    for file in manifest.files:
+        _check_file(path, file)
+    return Bundle(path, manifest)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of a file of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def bundles_in(directory: Path) -> list[Path]:
+    """Directories in ``directory`` that hold a manifest, the newest first; half-written ones are hidden."""
+    found = directory.glob(f"[!.]*/{manifests.FILE_NAME}")
+    return [file.parent for file in sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)]
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        text = (path / manifests.FILE_NAME).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise _not_found(path) from None
+    try:
+        _check_version(path, manifests.decode_format_version(text))
+        manifest = manifests.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _damaged(path, f"has an unreadable {manifests.FILE_NAME} ({error})") from None
+    if manifest.digest != manifest.expected_digest():
+        raise _damaged(path, f"has an altered {manifests.FILE_NAME} (its digest does not match)")
+    return manifest
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version != manifests.FORMAT_VERSION:
+        cure = "update this service" if version > manifests.FORMAT_VERSION else "export the model again"
+        raise BundleUnsupportedError(
+            f"bundle {path} has format version {version}; this service reads {manifests.FORMAT_VERSION}", help=cure
+        )
+
+
+def _check_file(path: Path, file: BundleFile) -> None:
+    try:
+        size_bytes = (path / file.name).stat().st_size
+    except FileNotFoundError:
+        raise _damaged(path, f"lacks {file.name}") from None
+    if size_bytes != file.size_bytes:
+        raise _damaged(path, f"has a truncated {file.name} ({size_bytes} bytes instead of {file.size_bytes})")
+    if sha256_of(path / file.name) != file.sha256:
+        raise _damaged(path, f"has an altered {file.name} (its SHA-256 does not match)")
+
+
+def _not_found(path: Path) -> BundleNotFoundError:
+    known = ", ".join(sorted(bundle.name for bundle in bundles_in(BUNDLES))) or "none"
+    return BundleNotFoundError(
+        f"no engine bundle at {path} (no {manifests.FILE_NAME}); built here: {known}",
+        help="name one of these, or build one with `just export MODEL`",
+    )
+
+
+def _damaged(path: Path, what: str) -> BundleDamagedError:
+    cure = "git checkout -- engines/bundles/demo" if path.resolve() == DEMO else "just export MODEL"
+    return BundleDamagedError(f"bundle {path} {what}", help=f"restore it with `{cure}`")

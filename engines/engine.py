@@ -1,0 +1,53 @@
+"""What the server knows of an engine, whichever runtime is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.clip import Clip
+from engines.manifest import Manifest, Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """``probabilities``: float32 [N, labels], each row sums to 1; the two phases' times in milliseconds."""
+
+    probabilities: npt.NDArray[np.float32]
+    preprocess_ms: float
+    network_ms: float
+
+
+class Engine(Protocol):
+    """A loaded bundle. ``infer`` blocks, so it is called off the event loop, by one thread at a time."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def device_name(self) -> str: ...
+
+    @property
+    def precision(self) -> Precision:
+        """What the network really computes in on this device: ``fp32``, ``bf16`` or ``fp16``."""
+        ...
+
+    def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """Uninitialised uint8 [T, height, width, 3] that the engine reads fastest; freed with its last reference."""
+        ...
+
+    def infer(self, clips: Sequence[Clip]) -> Inference:
+        """Classify 1 to ``manifest.max_batch`` clips, whose sizes may differ.
+
+        Raises:
+            EngineError: the runtime failed on this batch.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back device and memory; the engine is not used afterwards."""
+        ...

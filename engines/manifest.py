@@ -1,0 +1,115 @@
+"""``engine.json``: what a bundle is, what it was built from, with and for, and what its files must hash to."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engines.preprocessing import Preprocessing
+
+FORMAT_VERSION = 1
+FILE_NAME = "engine.json"
+
+Target = Literal["openvino", "tensorrt", "tensorrt-rtx", "torch"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Positive = Annotated[int, Meta(gt=0)]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A value of the manifest; unknown fields are refused, because a reader that skips one may serve it wrongly."""
+
+
+class Source(Record, frozen=True):
+    """The checkpoint: hub id or directory name, hub revision if any, SHA-256 over its config and weights."""
+
+    model: str
+    revision: str | None
+    sha256: str
+    random_weights: bool = False
+
+
+class Tensor(Record, frozen=True):
+    """A network input or output: ``clip_shape`` is what there is for each clip of the batch, its first dimension."""
+
+    name: str
+    dtype: Literal["float32", "float16"]
+    clip_shape: tuple[int, ...]
+
+
+class Device(Record, frozen=True):
+    """What the plan was compiled for; ``compute_capability`` only for CUDA, ``9.0`` for instance."""
+
+    name: str
+    compute_capability: str | None = None
+
+
+class Verification(Record, frozen=True):
+    """How far the bundle's probabilities were from the checkpoint's in FP32, and with which precision it ran."""
+
+    clips: Positive
+    precision: Precision
+    max_abs_probability_error: float
+    tolerance: float
+    top1_agreement: float
+    top5_agreement: float
+
+
+class BundleFile(Record, frozen=True):
+    """A file of the bundle, by its plain name."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+    size_bytes: int
+    sha256: str
+
+
+class Manifest(Record, frozen=True):
+    """The whole of ``engine.json``."""
+
+    format_version: int
+    name: str
+    source: Source
+    labels: tuple[str, ...]
+    frames: Positive
+    preprocessing: Preprocessing
+    target: Target
+    precision: Precision
+    max_batch: Positive
+    network_input: Tensor
+    network_output: Tensor
+    device: Device
+    built_at: str
+    built_with: dict[str, str]
+    verification: Verification | None
+    files: tuple[BundleFile, ...]
+    digest: str = ""
+
+    def sealed(self) -> Manifest:
+        """The same manifest with ``digest`` set, so that a later change of any field is noticed."""
+        return msgspec.structs.replace(self, digest=self.expected_digest())
+
+    def expected_digest(self) -> str:
+        """SHA-256 of the canonical JSON of everything but ``digest``."""
+        unsealed = msgspec.structs.replace(self, digest="")
+        return hashlib.sha256(msgspec.json.encode(unsealed, order="deterministic")).hexdigest()
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Indented UTF-8 JSON, for people as much as for the server."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def decode(text: bytes) -> Manifest:
+    """Raises msgspec.DecodeError (of which ValidationError is one) when ``text`` is not a manifest."""
+    return msgspec.json.decode(text, type=Manifest)
+
+
+class _Version(msgspec.Struct):
+    format_version: int
+
+
+def decode_format_version(text: bytes) -> int:
+    """Only the version, which every past and future manifest has; raises msgspec.DecodeError."""
+    return msgspec.json.decode(text, type=_Version).format_version

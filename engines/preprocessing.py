@@ -1,0 +1,85 @@
+"""From packed 8-bit frames of any size to what the network reads, on the CPU.
+
+The steps are those of transformers' ``VJEPA2VideoProcessor``: resize the short edge (bilinear, antialiased, rounded
+to 8 bits), cut out the centre, scale to [0, 1], normalise each channel by its mean and standard deviation.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from engines.clip import Clip
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Beyond this aspect ratio only the crop is resized: 1 x 16384 pixels would grow to gigabytes first. Not below it,
+# because Pillow keeps the box's corners in 32 bits, which turns exact ties of rounding (1/255 on 0.8 % of values).
+MOST_RESIZED_ASPECT = 4
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a checkpoint expects: short edge and square crop in pixels, mean and std of the RGB channels in [0, 1]."""
+
+    resize: int
+    crop: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+
+def resized_shape(height: int, width: int, short_edge: int) -> tuple[int, int]:
+    """Height and width after the resize; the long edge is truncated, as torchvision does."""
+    if height <= width:
+        return short_edge, int(short_edge * width / height)
+    return int(short_edge * height / width), short_edge
+
+
+def crop_frame(frame: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Resize and centre-crop one uint8 frame [H, W, 3] to uint8 [crop, crop, 3]; the channel order is kept."""
+    crop = preprocessing.crop
+    height, width = resized_shape(frame.shape[0], frame.shape[1], preprocessing.resize)
+    top, left = (height - crop) // 2, (width - crop) // 2
+    image = Image.fromarray(frame)
+    if max(height, width) <= MOST_RESIZED_ASPECT * preprocessing.resize:
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        return np.asarray(resized.crop((left, top, left + crop, top + crop)))
+    x, y = image.width / width, image.height / height
+    box = (left * x, top * y, (left + crop) * x, (top + crop) * y)
+    return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box))
+
+
+def crop_clip(frames: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Resize and centre-crop uint8 frames [T, H, W, 3] to uint8 [T, crop, crop, 3]."""
+    return np.stack([crop_frame(frame, preprocessing) for frame in frames])
+
+
+class CpuPreprocessor:
+    """Writes clips of any frame size into the network's input; the frames of a clip are spread over the cores."""
+
+    def __init__(self, preprocessing: Preprocessing, threads: int) -> None:
+        self._preprocessing = preprocessing
+        mean, std = np.array(preprocessing.mean, np.float32), np.array(preprocessing.std, np.float32)
+        self._scale = (1 / (255 * std)).reshape(3, 1, 1)
+        self._shift = (-mean / std).reshape(3, 1, 1)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
+
+    def __call__(self, clip: Clip, network_input: npt.NDArray[np.float32]) -> None:
+        """Fill ``network_input``, float32 [T, 3, crop, crop], channels in RGB order, from ``clip``."""
+        step = 1 if clip.pixel_format == "RGB" else -1
+
+        def prepare(index: int) -> None:
+            pixels = crop_frame(clip.frames[index], self._preprocessing)
+            planes = pixels[..., ::step].transpose(2, 0, 1)
+            np.multiply(planes, self._scale, out=network_input[index])
+            network_input[index] += self._shift
+
+        list(self._pool.map(prepare, range(len(clip.frames))))
+
+    def close(self) -> None:
+        self._pool.shutdown()

@@ -1,0 +1,109 @@
+"""A bundle that is not what it should be is never served: exit code 2 and one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engines.bundle import DEMO, bundles_in, open_bundle
+from engines.errors import BundleDamagedError, BundleError, BundleNotFoundError, BundleUnsupportedError
+from tests.live_server import run_module
+
+Damage = Callable[[Path], object]
+
+
+def _edit(bundle: Path, **changes: object) -> None:
+    manifest = bundle / "engine.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
+
+
+def _flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def _onnx(bundle: Path) -> Path:
+    return bundle / "model.onnx"
+
+
+DAMAGES: dict[str, tuple[Damage, type[BundleError], str]] = {
+    "network truncated": (
+        lambda b: _onnx(b).write_bytes(_onnx(b).read_bytes()[:-1000]),
+        BundleDamagedError,
+        "truncated model.onnx",
+    ),
+    "network altered": (lambda b: _flip_a_byte(_onnx(b)), BundleDamagedError, "altered model.onnx"),
+    "network missing": (lambda b: _onnx(b).unlink(), BundleDamagedError, "lacks model.onnx"),
+    "manifest truncated": (
+        lambda b: (b / "engine.json").write_bytes((b / "engine.json").read_bytes()[:300]),
+        BundleDamagedError,
+        "unreadable engine.json",
+    ),
+    "manifest binary": (
+        lambda b: (b / "engine.json").write_bytes(b"\xff\xfe\x00"),
+        BundleDamagedError,
+        "unreadable engine.json",
+    ),
+    "label renamed": (lambda b: _edit(b, labels=["x"] * 5), BundleDamagedError, "altered engine.json"),
+    "file outside": (
+        lambda b: _edit(b, files=[{"name": "../x.onnx", "size_bytes": 1, "sha256": ""}]),
+        BundleDamagedError,
+        "unreadable engine.json",
+    ),
+    "future format": (lambda b: _edit(b, format_version=99), BundleUnsupportedError, "format version 99"),
+    "future format with new fields": (
+        lambda b: (b / "engine.json").write_text('{"format_version": 2, "shards": []}'),
+        BundleUnsupportedError,
+        "format version 2",
+    ),
+    "no manifest": (lambda b: (b / "engine.json").unlink(), BundleNotFoundError, "no engine bundle"),
+}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DEMO, tmp_path / "bundle"))
+
+
+def test_an_intact_copy_opens(bundle: Path) -> None:
+    assert open_bundle(bundle).manifest == open_bundle(DEMO).manifest
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_named_with_a_cure(bundle: Path, name: str) -> None:
+    damage, error, words = DAMAGES[name]
+    damage(bundle)
+    with pytest.raises(error, match=words) as raised:
+        open_bundle(bundle)
+    assert raised.value.help
+
+
+@pytest.mark.parametrize("name", ["network truncated", "network altered", "future format", "no manifest"])
+def test_the_server_refuses_it_with_one_line_and_code_2(bundle: Path, name: str) -> None:
+    damage, _, words = DAMAGES[name]
+    damage(bundle)
+    refused = run_module("server", str(bundle), "--port", "0", "--log-format", "text")
+    assert refused.returncode == 2
+    assert words in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_every_other_manifest_field_is_sealed(bundle: Path) -> None:
+    intact = (bundle / "engine.json").read_text()
+    for field in json.loads(intact).keys() - {"digest", "format_version"}:
+        _edit(bundle, **{field: None})
+        with pytest.raises(BundleDamagedError):
+            open_bundle(bundle)
+        (bundle / "engine.json").write_text(intact)
+    open_bundle(bundle)
+
+
+def test_half_written_bundles_are_not_found(tmp_path: Path) -> None:
+    shutil.copytree(DEMO, tmp_path / ".half.partial")
+    shutil.copytree(DEMO, tmp_path / "whole")
+    assert bundles_in(tmp_path) == [tmp_path / "whole"]

@@ -1,0 +1,57 @@
+"""Preprocessing against what transformers' own video processor made of the same frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines.clip import Clip
+from engines.preprocessing import CpuPreprocessor, Preprocessing, crop_clip
+
+GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
+golden_files = sorted(GOLDEN.glob("preprocess_*.npz"))
+
+
+@pytest.mark.skipif(not golden_files, reason="no reference data beside this checkout")
+@pytest.mark.parametrize("path", golden_files, ids=lambda path: path.stem)
+def test_crop_is_the_reference_crop(path: Path) -> None:
+    golden = np.load(path)
+    preprocessing = Preprocessing(int(golden["resize"]), golden["crop"].shape[1])
+    difference = np.abs(crop_clip(golden["frames"], preprocessing).astype(int) - golden["crop"])
+    assert (difference == 0).mean() >= 0.998
+    assert difference.max() <= 1
+
+
+@pytest.mark.skipif(not golden_files, reason="no reference data beside this checkout")
+@pytest.mark.parametrize("pixel_format", ["RGB", "BGR"])
+def test_network_input_is_normalised_like_the_reference(pixel_format: str) -> None:
+    golden = np.load(GOLDEN / "preprocess_240x240_crop256.npz")
+    mean, std = golden["mean_rgb"], golden["std_rgb"]
+    preprocess = CpuPreprocessor(Preprocessing(int(golden["resize"]), 256, tuple(mean), tuple(std)), threads=2)
+    frames = golden["frames"] if pixel_format == "RGB" else golden["frames"][..., ::-1]
+    pixels = np.empty((len(frames), 3, 256, 256), np.float32)
+    preprocess(Clip(np.ascontiguousarray(frames), pixel_format), pixels)
+    preprocess.close()
+    expected = ((golden["crop"] / 255 - mean) / std).transpose(0, 3, 1, 2)
+    assert np.abs(pixels - expected).max() <= 1 / 255 / std.min() + 1e-5
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 400), width=st.integers(1, 400), crop=st.sampled_from([32, 64, 96]))
+def test_every_frame_size_gives_a_crop_of_its_own_brightness(height: int, width: int, crop: int) -> None:
+    frames = np.full((2, height, width, 3), (10, 120, 250), np.uint8)
+    cropped = crop_clip(frames, Preprocessing(crop * 256 // 224, crop))
+    assert cropped.shape == (2, crop, crop, 3)
+    assert (cropped == (10, 120, 250)).all()
+
+
+def test_extreme_aspect_ratio_takes_the_centre_without_growing_the_rest() -> None:
+    frames = np.zeros((1, 2, 16384, 3), np.uint8)
+    frames[:, :, 8192:] = 255
+    cropped = crop_clip(frames, Preprocessing(292, 256))[0]
+    assert (cropped[:, :50] == 0).all()
+    assert (cropped[:, -50:] == 255).all()
