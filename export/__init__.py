@@ -1,0 +1,1 @@
+"""Offline room: checkpoint -> network -> ONNX -> verified engine bundle."""

@@ -1,0 +1,67 @@
+"""A bundle is written aside and renamed when it is whole, so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from engines import manifest as manifests
+from engines.bundle import sha256_of
+from engines.errors import ExportError
+from engines.manifest import BundleFile, Manifest
+
+
+@contextlib.contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """A hidden directory beside ``output`` that takes its place when the block ends well, and vanishes otherwise.
+
+    Raises:
+        ExportError: ``output`` is something other than a bundle, or cannot be written.
+    """
+    _check_replaceable(output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
+    except OSError as error:
+        raise ExportError(
+            f"cannot write in {output.parent}: {error.strerror}", help="choose another --output"
+        ) from None
+    try:
+        yield staging
+        staging.chmod(0o755)
+        _replace(output, staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> Manifest:
+    """List and hash the files in ``directory``, seal the manifest, and write it there."""
+    sealed = msgspec.structs.replace(manifest, files=tuple(_bundle_files(directory))).sealed()
+    (directory / manifests.FILE_NAME).write_bytes(manifests.encode(sealed))
+    return sealed
+
+
+def _bundle_files(directory: Path) -> Iterator[BundleFile]:
+    for path in sorted(directory.iterdir()):
+        if path.name != manifests.FILE_NAME:
+            yield BundleFile(name=path.name, size_bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def _check_replaceable(output: Path) -> None:
+    if output.exists() and not (output / manifests.FILE_NAME).is_file():
+        raise ExportError(f"{output} exists and is no bundle", help="remove it, or choose another --output")
+
+
+def _replace(output: Path, staging: Path) -> None:
+    if not output.exists():
+        staging.rename(output)
+        return
+    replaced = output.with_name(f"{staging.name}.replaced")
+    output.rename(replaced)
+    staging.rename(output)
+    shutil.rmtree(replaced)
