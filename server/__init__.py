@@ -1,0 +1,1 @@
+"""Online room: HTTP in front of an engine."""

@@ -1,0 +1,75 @@
+"""Encoded images (JPEG, PNG, WebP): recognised, measured before they are decoded, decoded to BGR."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+ImageKind = Literal["JPEG", "PNG", "WebP"]
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+# The service bounds sizes itself, before it decodes; libpng's complaints about bad images are the client's to read.
+Image.MAX_IMAGE_PIXELS = None
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+class ImageError(ValueError):
+    """Not a readable image; the text says why and is completed to a sentence by the caller."""
+
+
+def image_kind(data: bytes) -> ImageKind | None:
+    """The kind that the signature of ``data`` tells, or None."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(_PNG_SIGNATURE):
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    return None
+
+
+def image_size(data: bytes, kind: ImageKind) -> tuple[int, int]:
+    """Height and width from the header alone; raises ImageError."""
+    try:
+        if kind == "PNG":
+            width, height = struct.unpack_from(">II", data, 16)
+        elif kind == "JPEG":
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        else:
+            width, height = Image.open(io.BytesIO(data), formats=["WEBP"]).size
+    except (struct.error, ValueError, UnidentifiedImageError, OSError) as error:
+        raise ImageError(f"it is truncated or damaged ({error})") from None
+    return height, width
+
+
+def decode_image(data: bytes, kind: ImageKind, pixels: npt.NDArray[np.uint8]) -> None:
+    """Decode ``data`` into ``pixels``, uint8 [H, W, 3] of the size that its header tells, as BGR.
+
+    EXIF orientation is not applied: video frames have none, and the size stays the header's. Raises ImageError.
+    """
+    if kind == "JPEG":
+        _decode_jpeg(data, pixels)
+        return
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(f"it cannot be decoded ({error.err})") from None
+    if decoded is None or decoded.shape != pixels.shape:
+        raise ImageError("it is truncated or damaged")
+    np.copyto(pixels, decoded)
+
+
+def _decode_jpeg(data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
+    try:
+        simplejpeg.decode_jpeg(data, colorspace="BGR", buffer=pixels)
+    except ValueError as error:
+        raise ImageError(f"it is truncated or damaged ({error})") from None

@@ -1,0 +1,74 @@
+"""The one place where an error becomes an HTTP status: RFC 9457 problem details."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+from aiohttp import web
+
+from engines import errors
+from server.logs import request_id
+
+MEDIA_TYPE = "application/problem+json"
+
+# The most specific class that an error is an instance of decides.
+STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
+    errors.UnreadableError: HTTPStatus.BAD_REQUEST,
+    errors.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.InvalidError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """Body of every error answer; ``field`` is the request's field at fault, ``request_id`` is in the log."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+    field: str | None = None
+
+
+def problem_for(error: Exception) -> web.Response:
+    """The answer for any exception that left a handler; what is not in the tree is our fault: 500."""
+    if isinstance(error, web.HTTPException):
+        return _http_problem(error)
+    status = next((STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR), None)
+    if status is None or not isinstance(error, errors.RequestError):
+        detail = "the service failed on this request; its log has the cause under this request_id"
+        return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+    answer = _answer(status, error.message, error.field)
+    if isinstance(error, errors.NotReadyError):
+        answer.headers["Retry-After"] = str(error.retry_after_s)
+    return answer
+
+
+def _http_problem(error: web.HTTPException) -> web.Response:
+    answer = _answer(HTTPStatus(error.status), _http_detail(error))
+    if allow := error.headers.get("Allow"):
+        answer.headers["Allow"] = allow
+    return answer
+
+
+def _http_detail(error: web.HTTPException) -> str:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"{error.method} is not accepted here; accepted: {', '.join(sorted(error.allowed_methods))}"
+    if isinstance(error, web.HTTPNotFound):
+        return "no such path; GET / lists the endpoints"
+    return error.text or error.reason
+
+
+def _answer(status: HTTPStatus, detail: str, field: str | None = None) -> web.Response:
+    problem = Problem(
+        type=f"urn:vjepa2-serve:problem:{status.name.lower().replace('_', '-')}",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        request_id=request_id.get(),
+        field=field,
+    )
+    return web.Response(status=status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)

@@ -1,0 +1,188 @@
+"""From start to stop, as an orchestrator sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import onnx
+import pytest
+
+from engines import manifest as manifests
+from engines.bundle import DEMO
+from export.demo.clips import Clip
+from export.staging import write_manifest
+from tests.live_server import ROOT, LiveServer, run_module, serving
+from tests.server.requests import raw_body
+
+
+async def test_health_endpoints_of_a_ready_server(session: aiohttp.ClientSession) -> None:
+    expected = {
+        "/health": {"status": "healthy", "model_loaded": True},
+        "/health/live": {"status": "alive"},
+        "/health/ready": {"status": "ready"},
+    }
+    for path, body in expected.items():
+        async with session.get(path) as response:
+            assert (response.status, await response.json()) == (200, body)
+
+
+async def test_index_names_the_model_and_every_endpoint(session: aiohttp.ClientSession) -> None:
+    async with session.get("/") as response:
+        index = await response.json()
+    assert index["service"] == "vjepa2-serve"
+    assert index["version"]
+    assert (index["model"]["frames"], index["model"]["crop"]) == (16, 64)
+    for endpoint in index["endpoints"]:
+        method, path = endpoint.split()
+        async with session.request(method, path, json={}) as response:
+            assert response.status in (200, 422)
+
+
+async def test_a_loading_server_says_so_and_a_failed_load_ends_it(tmp_path: Path) -> None:
+    network = _bundle_with_stuck_network(tmp_path)
+    with serving(tmp_path, until="listening") as server:
+        async with aiohttp.ClientSession(server.url) as session:
+            for path in ("/health", "/health/ready"):
+                async with session.get(path) as response:
+                    assert response.status == 503
+                    assert "loading" in await response.text()
+            async with session.get("/health/live") as response:
+                assert response.status == 200
+            async with session.post("/api/v1/infer", json={}) as response:
+                assert response.status == 503
+                assert int(response.headers["Retry-After"]) > 0
+        await asyncio.to_thread(network.write_bytes, b"not what the manifest promised")
+        assert await asyncio.to_thread(server.wait) == 2
+        assert "altered model.onnx" in server.log[-1]["event"]
+
+
+def test_a_network_that_gives_no_probabilities_is_not_served(tmp_path: Path) -> None:
+    model = onnx.load(DEMO / "model.onnx")
+    output = model.graph.output[0].name
+    model.graph.node[-1].output[0] = "doubled"
+    model.graph.node.append(onnx.helper.make_node("Add", ["doubled", "doubled"], [output]))
+    onnx.save(model, tmp_path / "model.onnx")
+    _write_manifest(tmp_path)
+    refused = run_module("server", str(tmp_path), "--port", "0", "--log-format", "text", "--log-level", "warning")
+    assert refused.returncode == 1
+    assert "no probabilities" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_a_label_count_that_is_not_the_network_s_is_refused(tmp_path: Path) -> None:
+    shutil.copy(DEMO / "model.onnx", tmp_path)
+    _write_manifest(tmp_path, labels=("one", "two"))
+    refused = run_module("server", str(tmp_path), "--port", "0", "--log-format", "text", "--log-level", "warning")
+    assert refused.returncode == 2
+    assert "2 labels" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_a_taken_port_is_one_line(live_server: LiveServer) -> None:
+    port = live_server.url.rsplit(":", 1)[1]
+    refused = run_module("server", str(DEMO), "--port", port, "--log-format", "text")
+    assert refused.returncode == 2
+    assert port in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("flags", [("--port", "70000"), ("--queue-size", "0"), ("--threads", "x"), ("--nonsense",)])
+def test_a_bad_flag_is_explained(flags: tuple[str, ...]) -> None:
+    refused = run_module("server", str(DEMO), *flags)
+    assert refused.returncode == 2
+    assert flags[0] in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_environment_is_weaker_than_flags() -> None:
+    environment = os.environ | {"VJEPA_PORT": "1", "VJEPA_TOP": "ignored", "VJEPA_QUEUE_SIZE": "7"}
+    command = (
+        "from server.settings import parse_settings\n"
+        "settings = parse_settings(['demo', '--port', '2'])\n"
+        "print(settings.port, settings.queue_size)"
+    )
+    shown = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert shown.stdout.split() == ["2", "7"], shown.stderr
+
+
+async def test_sigterm_finishes_what_was_accepted(clip: Clip) -> None:
+    body = json.dumps(raw_body(clip.frames)).encode()
+    with serving(DEMO) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        writer.write(
+            b"POST /api/v1/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+            + f"Content-Length: {len(body)}\r\n\r\n".encode()
+        )
+        # The server asks for the body only once the request is in its handler.
+        assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(server.wait_for, "draining")
+        writer.write(body)
+        assert b"200 OK" in await reader.readline()
+        writer.close()
+        assert await asyncio.to_thread(server.wait) == 0
+    assert server.log[-1]["event"] == "stopped"
+
+
+def test_ctrl_c_is_a_clean_stop() -> None:
+    with serving(DEMO) as server:
+        server.process.send_signal(signal.SIGINT)
+        assert server.wait() == 0
+
+
+async def test_a_request_is_one_log_line_with_its_id_and_phases(clip: Clip) -> None:
+    with serving(DEMO) as server:
+        async with aiohttp.ClientSession(server.url) as session:
+            headers = {"X-Request-Id": "find-me"}
+            async with session.post("/api/v1/infer", json=raw_body(clip.frames), headers=headers) as response:
+                assert response.status == 200
+        assert await asyncio.to_thread(server.stop) == 0
+    (line,) = [entry for entry in server.log if entry.get("request_id") == "find-me"]
+    assert (line["status"], line["path"]) == (200, "/api/v1/infer")
+    assert line["timings_ms"]["infer"] > 0
+
+
+async def test_the_server_is_light_and_imports_neither_torch_nor_transformers(clip: Clip) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "server", str(DEMO), "--port", "0", "--log-format", "json"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if '"ready"' in line:
+                break
+        url = json.loads(lines[-1])["url"]
+        async with aiohttp.ClientSession(url) as session:
+            for _ in range(5):
+                async with session.post("/api/v1/infer", json=raw_body(clip.frames)) as response:
+                    assert response.status == 200
+        peak_kib = int(Path(f"/proc/{process.pid}/status").read_text().split("VmHWM:")[1].split()[0])
+        process.terminate()
+        lines += process.stderr.readlines()
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in lines if line.startswith("import time:")}
+    assert {"openvino", "aiohttp", "numpy"} <= imported
+    assert not imported & {"torch", "transformers", "onnx", "onnxruntime", "export", "consumer"}
+    assert peak_kib <= 350 * 1024
+
+
+def _bundle_with_stuck_network(bundle: Path) -> Path:
+    """A bundle whose network is a pipe: reading it waits until the returned path is written to."""
+    (bundle / "model.onnx").write_bytes(b"")
+    _write_manifest(bundle)
+    (bundle / "model.onnx").unlink()
+    os.mkfifo(bundle / "model.onnx")
+    return bundle / "model.onnx"
+
+
+def _write_manifest(bundle: Path, **changes: object) -> None:
+    manifest = manifests.decode((DEMO / "engine.json").read_bytes())
+    write_manifest(bundle, msgspec.structs.replace(manifest, **changes))
