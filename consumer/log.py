@@ -1,0 +1,44 @@
+"""Structured log lines on stderr: text for people, JSON for collectors; fields travel as ``extra``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import Literal
+
+from pythonjsonlogger.json import JsonFormatter
+
+LogFormat = Literal["text", "json"]
+
+_PLAIN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, event, then the fields as ``key=value``; values with blanks are quoted as in JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: value for name, value in vars(record).items() if name not in _PLAIN_ATTRIBUTES}
+        return " ".join([super().format(record), *(f"{name}={_quoted(value)}" for name, value in fields.items())])
+
+
+def configure_log(log_format: LogFormat) -> None:
+    """Send everything that is logged to stderr in ``log_format``."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_json_formatter() if log_format == "json" else _text_formatter())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+
+
+def _text_formatter() -> logging.Formatter:
+    return TextFormatter("%(asctime)s %(levelname)s %(message)s")
+
+
+def _json_formatter() -> logging.Formatter:
+    renamed = {"levelname": "level", "message": "event"}
+    return JsonFormatter(["levelname", "message"], timestamp="time", rename_fields=renamed)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    needs_quotes = not text or any(mark.isspace() or mark in '"=' for mark in text)
+    return json.dumps(text, ensure_ascii=False) if needs_quotes else text

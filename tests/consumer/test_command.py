@@ -1,0 +1,196 @@
+"""The consumer as it is used: ``python -m consumer`` in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from aiohttp import web
+
+from tests.consumer.peers import LiveServer, Serve
+from tests.consumer.videos import at, damage, write_sound, write_video
+
+ROOT = Path(__file__).parents[2]
+NOBODY = "http://127.0.0.1:9"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended; ``errors`` are the lines of its stderr."""
+
+    code: int
+    output: list[str]
+    errors: list[str]
+
+
+async def start(*arguments: str | Path, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "consumer", *arguments),
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("VJEPA_")},
+        # A test run in a shell's background would hand down that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+async def end(process: asyncio.subprocess.Process) -> Ended:
+    output, errors = await process.communicate()
+    output = output or b""
+    assert process.returncode is not None
+    assert b"Traceback" not in errors
+    return Ended(process.returncode, output.decode().splitlines(), errors.decode().splitlines())
+
+
+async def consume(*arguments: str | Path) -> Ended:
+    return await end(await start(*arguments))
+
+
+async def test_each_clip_is_a_line_of_json_and_of_log(live_server: LiveServer, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a b.mp4", at(30, 11), size=(640, 480))
+    ended = await consume(video, "--service-url", live_server.url, "--json", "--log-format", "json", "--top-k", "2")
+    assert ended.code == 0
+    lines = [json.loads(line) for line in ended.output]
+    assert [(line["start_s"], line["end_s"]) for line in lines] == [(0, 5.333), (5.333, 10.667)]
+    for line in lines:
+        assert list(line) == [
+            "source", "start_s", "end_s", "predictions", "clip_id", "model", "timings_ms", "latency_ms",
+        ]  # fmt: skip
+        assert line["source"] == str(video)
+        assert len(line["predictions"]) == 2
+        assert set(line["predictions"][0]) == {"label", "confidence"}
+        assert line["latency_ms"] >= line["timings_ms"]["total"]
+    logged = [entry for entry in map(json.loads, ended.errors) if entry["event"] == "clip"]
+    assert [(entry["label"], entry["start_s"]) for entry in logged] == [
+        (line["predictions"][0]["label"], line["start_s"]) for line in lines
+    ]
+
+
+async def test_a_short_video_is_one_clip_and_text_is_for_people(live_server: LiveServer, tmp_path: Path) -> None:
+    ended = await consume(write_video(tmp_path / "a.mp4", at(25, 2)), "--service-url", live_server.url)
+    assert ended.code == 0
+    assert ended.output == []
+    short, clip, done = ended.errors
+    assert "INFO video is shorter than a clip, sampling all of it evenly" in short
+    assert " INFO clip " in clip
+    for field in ("source=", "start_s=0.0 ", "end_s=2.0 ", "label=", "confidence=", "latency_ms="):
+        assert field in clip
+    assert done.endswith("clips=1")
+
+
+async def test_a_wrong_frame_count_is_refused_by_the_service(live_server: LiveServer, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", at(30, 2))
+    ended = await consume(video, "--service-url", live_server.url, "--frames", "3")
+    assert ended.code == 1
+    assert " ERROR the service refused with 422 " in ended.errors[-1]
+    assert "(field frames); help: leave out --frames" in ended.errors[-1]
+
+
+async def test_sources_that_are_no_video(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video\n" * 100)
+    (tmp_path / "notes.txt").write_text("hello\n" * 100)
+    write_sound(tmp_path / "sound.m4a")
+    for name, said in (
+        ("missing.mp4", "no such file or directory"),
+        ("text.mp4", "invalid data"),
+        ("notes.txt", "no video"),
+        ("sound.m4a", "no video"),
+    ):
+        # The service is not even asked for: with nobody there, waiting for it would take half a minute.
+        ended = await consume(tmp_path / name, "--service-url", NOBODY)
+        assert ended.code == 2
+        (line,) = ended.errors
+        assert " ERROR " in line
+        assert said in line
+        assert "; help: " in line
+
+
+async def test_a_video_without_a_frame_that_decodes(serve: Serve, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", at(30, 1), codec="mpeg4", time_base=Fraction(1, 30))
+    damage(video, slice(None))
+    ended = await consume(video, "--service-url", await serve())
+    assert ended.code == 2
+    assert "could be decoded; help: " in ended.errors[-1]
+
+
+async def test_a_service_that_is_not_there(tmp_path: Path) -> None:
+    ended = await consume(write_video(tmp_path / "a.mp4", at(30, 1)), "--service-url", NOBODY, "--wait", "0")
+    assert ended.code == 1
+    (line,) = ended.errors
+    assert "is not ready after 0 s: cannot be reached: connection refused; help: " in line
+
+
+async def test_arguments_that_cannot_be_used() -> None:
+    ended = await consume("a.mp4", "--fps", "0")
+    assert ended.code == 2
+    assert ended.errors == [
+        "ERROR argument --fps: '0' is not a number from 0.01 to 240; help: see python -m consumer --help"
+    ]
+
+
+async def test_one_failure_after_a_success_is_a_failure(serve: Serve, tmp_path: Path) -> None:
+    asked: list[None] = []
+
+    async def infer(request: web.Request) -> web.Response:
+        asked.append(None)
+        if len(asked) == 2:
+            return web.json_response({"title": "Internal Server Error"}, status=500)
+        answer = {"predictions": [{"label": "a", "confidence": 1}], "clip_id": "1", "model": "m", "timings_ms": {}}
+        return web.json_response(answer)
+
+    video = write_video(tmp_path / "a.mp4", at(30, 11))
+    ended = await consume(video, "--service-url", await serve(infer), "--json")
+    assert ended.code == 1
+    assert len(ended.output) == 1
+    assert "500 Internal Server Error" in ended.errors[-1]
+
+
+async def test_ctrl_c_while_waiting_for_the_service(tmp_path: Path) -> None:
+    process = await start(write_video(tmp_path / "a.mp4", at(30, 1)), "--service-url", NOBODY, "--wait", "600")
+    assert process.stderr
+    assert b"waiting for the service" in await process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    ended = await end(process)
+    assert (ended.code, ended.errors) == (130, [])
+
+
+async def test_ctrl_c_while_a_clip_is_classified(serve: Serve, tmp_path: Path) -> None:
+    asked, never = asyncio.Event(), asyncio.Event()
+
+    async def infer(request: web.Request) -> web.Response:
+        asked.set()
+        await never.wait()
+        raise AssertionError
+
+    video = write_video(tmp_path / "a.mp4", at(30, 11))
+    process = await start(video, "--service-url", await serve(infer))
+    await asked.wait()
+    process.send_signal(signal.SIGINT)
+    ended = await end(process)
+    never.set()
+    assert (ended.code, ended.errors) == (130, [])
+
+
+async def test_output_that_nobody_reads_ends_the_run(live_server: LiveServer, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", at(30, 1))
+    read, write = os.pipe()
+    os.close(read)
+    process = await start(video, "--service-url", live_server.url, "--json", stdout=write)
+    os.close(write)
+    assert (await end(process)).code == 141
+
+
+async def test_the_manual_names_every_variable() -> None:
+    ended = await consume("--help")
+    assert ended.code == 0
+    manual = "".join("".join(ended.output).split())
+    for flag in ("FPS", "FRAMES", "SHORT_EDGE", "TOP_K", "WAIT", "TIMEOUT", "RETRIES", "JSON", "LOG_FORMAT"):
+        assert f"VJEPA_CONSUMER_{flag}]" in manual
+    assert "VJEPA_SERVICE_URL]" in manual
