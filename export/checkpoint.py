@@ -60,10 +60,16 @@ class Checkpoint:
             return VJEPA2ForVideoClassification._from_config(self.config, attn_implementation="sdpa").eval()
         try:
             model, loading = VJEPA2ForVideoClassification.from_pretrained(
-                self.path, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
+                self.path,
+                dtype=torch.float32,
+                attn_implementation="sdpa",
+                ignore_mismatched_sizes=True,  # _check_complete tells them more plainly
+                output_loading_info=True,
             )
         except Exception as error:  # transformers and safetensors raise many kinds; all mean the same here
-            raise CheckpointError(f"cannot load the weights in {self.path}: {_first_line(error)}") from error
+            raise CheckpointError(
+                f"cannot load the weights in {self.path}: {_first_line(error)}", help="download the checkpoint again"
+            ) from error
         _check_complete(self.model, loading)
         return model.eval()
 
@@ -130,7 +136,9 @@ def _read_config(path: Path) -> VJEPA2Config:
     try:
         return VJEPA2Config.from_dict(content)
     except Exception as error:  # a config of the right type whose values transformers refuses
-        raise CheckpointError(f"cannot use {path / 'config.json'}: {_first_line(error)}") from error
+        raise CheckpointError(
+            f"cannot use {path / 'config.json'}: {_first_line(error)}", help="supported: VJEPA2ForVideoClassification"
+        ) from error
 
 
 def _read_preprocessing(path: Path, config: VJEPA2Config) -> Preprocessing:
@@ -157,9 +165,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from None
+        raise CheckpointError(f"{path} is not JSON: {error}", help="download the checkpoint again") from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
+        raise CheckpointError(f"{path} holds no JSON object", help="download the checkpoint again")
     return content
 
 

@@ -1,0 +1,221 @@
+"""``python -m export`` on checkpoints that it never saw, and on what is no checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import onnx
+import pytest
+import torch
+from transformers import VJEPA2Config, VJEPA2ForVideoClassification
+
+from engines.bundle import open_bundle
+from engines.errors import CheckpointError
+from export.checkpoint import find_checkpoint
+from export.demo.clips import render_clip
+from tests.checkpoints import ODD
+from tests.live_server import ROOT, run_module, serving
+from tests.server.requests import raw_body
+
+IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+
+
+def _transformers_probabilities(checkpoint: Path, frames: np.ndarray) -> np.ndarray:
+    """Preprocessed by torch and classified by transformers: nothing of the product is in it."""
+    model = VJEPA2ForVideoClassification.from_pretrained(checkpoint).eval()
+    crop = model.config.crop_size
+    height, width = frames.shape[1:3]
+    scale = int(crop * 256 / 224) / min(height, width)
+    size = (int(height * scale + 1e-6), int(width * scale + 1e-6))
+    video = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    video = torch.nn.functional.interpolate(video, size, mode="bilinear", antialias=True)
+    top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
+    pixels = (video[:, :, top : top + crop, left : left + crop] / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    with torch.inference_mode():
+        return model(pixels[None]).logits.softmax(-1)[0].numpy()
+
+
+async def _served_probabilities(url: str, frames: np.ndarray, labels: tuple[str, ...]) -> np.ndarray:
+    async with aiohttp.ClientSession(url) as session:
+        body = raw_body(frames, "BGR", top_k=len(labels))
+        async with session.post("/api/v1/infer", json=body) as response:
+            answer = await response.json()
+    confidences = {prediction["label"]: prediction["confidence"] for prediction in answer["predictions"]}
+    return np.array([confidences[label] for label in labels])
+
+
+@pytest.mark.parametrize("size", [(96, 128), (240, 240), (333, 150)])
+async def test_the_service_answers_as_transformers_does(
+    odd_checkpoint: Path, odd_bundle: Path, size: tuple[int, int]
+) -> None:
+    labels = open_bundle(odd_bundle).manifest.labels
+    with serving(odd_bundle) as server:
+        for seed in range(3):
+            frames = render_clip(34_000_000 + seed, frames=12, size=size).frames
+            expected = _transformers_probabilities(odd_checkpoint, frames)
+            served = await _served_probabilities(server.url, frames, labels)
+            assert np.abs(served - expected).max() <= 2e-3
+            assert served.argmax() == expected.argmax()
+
+
+def test_the_manifest_tells_what_the_bundle_is(odd_checkpoint: Path, odd_bundle: Path) -> None:
+    manifest = open_bundle(odd_bundle).manifest
+    assert (manifest.frames, manifest.preprocessing.crop, manifest.preprocessing.resize) == (12, 96, 109)
+    assert manifest.labels == tuple(f"LABEL_{index}" for index in range(5))
+    assert (manifest.source.model, manifest.source.random_weights, manifest.max_batch) == ("odd", False, 4)
+    assert manifest.network_input.clip_shape == (12, 3, 96, 96)
+    assert manifest.verification is not None
+    assert manifest.verification.max_abs_probability_error <= manifest.verification.tolerance == 2e-3
+    assert (manifest.verification.top1_agreement, manifest.verification.top5_agreement) == (1, 1)
+    assert {"torch", "transformers", "onnx", "openvino"} <= manifest.built_with.keys()
+
+
+def test_the_network_carries_nothing_of_the_machine_that_built_it(odd_bundle: Path) -> None:
+    content = (odd_bundle / "model.onnx").read_bytes()
+    assert str(ROOT).encode() not in content
+    assert b"site-packages" not in content
+
+
+def test_the_network_is_whole_onnx_with_a_free_batch(odd_bundle: Path) -> None:
+    onnx.checker.check_model(odd_bundle / "model.onnx", full_check=True)
+    model = onnx.load(odd_bundle / "model.onnx")
+    (pixels,), (probabilities,) = model.graph.input, model.graph.output
+    assert [dim.dim_value for dim in pixels.type.tensor_type.shape.dim[1:]] == [12, 3, 96, 96]
+    assert pixels.type.tensor_type.shape.dim[0].dim_param
+    assert probabilities.type.tensor_type.shape.dim[1].dim_value == 5
+
+
+def test_an_independent_runtime_agrees(odd_checkpoint: Path, odd_bundle: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(odd_bundle / "model.onnx")
+    pixels = np.random.default_rng(0).standard_normal((3, 12, 3, 96, 96)).astype(np.float32)
+    (answer,) = session.run(None, {"pixels": pixels})
+    model = VJEPA2ForVideoClassification.from_pretrained(odd_checkpoint).eval()
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(pixels)).logits.softmax(-1).numpy()
+    np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+
+def test_random_weights_need_a_config_only_and_are_said(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    VJEPA2Config(**ODD, pred_hidden_size=24, pred_num_attention_heads=1, pred_num_hidden_layers=1).save_pretrained(
+        tmp_path / "model"
+    )
+    output = tmp_path / "bundle"
+    exported = run_module("export", str(tmp_path / "model"), "--random-weights", "--no-verify", "--output", str(output))
+    assert exported.returncode == 0, exported.stderr
+    assert "random weights" in exported.stdout
+    manifest = open_bundle(output).manifest
+    assert manifest.source.random_weights
+    assert manifest.verification is None
+
+
+def _config(path: Path, **changes: object) -> None:
+    content = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(content | changes))
+
+
+def _drop_shard(path: Path) -> None:
+    max(path.glob("*.safetensors")).unlink()
+
+
+def _drop_all_shards(path: Path) -> None:
+    for shard in path.glob("*.safetensors"):
+        shard.unlink()
+
+
+def _truncate_shard(path: Path) -> None:
+    shard = min(path.glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:100])
+
+
+BAD_CHECKPOINTS = {
+    "no config": (lambda path: (path / "config.json").unlink(), "no config.json"),
+    "config cut off": (lambda path: (path / "config.json").write_text('{"model_type"'), "not JSON"),
+    "other architecture": (lambda path: _config(path, model_type="videomae"), "VJEPA2ForVideoClassification"),
+    "shard missing": (_drop_shard, "weights"),
+    "no weights": (_drop_all_shards, "--random-weights"),
+    "shard truncated": (_truncate_shard, "weights"),
+    "other label count": (lambda path: _config(path, id2label={"0": "a", "1": "b"}), "classifier"),
+    "crops differ": (
+        lambda path: (path / "preprocessor_config.json").write_text('{"crop_size": {"height": 64, "width": 64}}'),
+        "64 pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CHECKPOINTS)
+def test_what_is_no_checkpoint_is_named_with_a_cure(odd_checkpoint: Path, tmp_path: Path, name: str) -> None:
+    damage, words = BAD_CHECKPOINTS[name]
+    checkpoint = Path(shutil.copytree(odd_checkpoint, tmp_path / "checkpoint"))
+    damage(checkpoint)
+    with pytest.raises(CheckpointError, match=words) as raised:
+        find_checkpoint(str(checkpoint)).load()
+    assert raised.value.help
+
+
+@pytest.mark.parametrize("name", ["other architecture", "shard missing"])
+def test_the_command_says_it_in_one_line_and_leaves_nothing(odd_checkpoint: Path, tmp_path: Path, name: str) -> None:
+    damage, words = BAD_CHECKPOINTS[name]
+    checkpoint = Path(shutil.copytree(odd_checkpoint, tmp_path / "checkpoint"))
+    damage(checkpoint)
+    output = tmp_path / "bundles" / "bundle"
+    refused = run_module("export", str(checkpoint), "--output", str(output))
+    _assert_refused(refused, words)
+    assert not list(tmp_path.glob("bundles/*"))
+
+
+def test_an_unreachable_hub_is_one_line(tmp_path: Path) -> None:
+    environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "export", "someone/some-model"]
+    refused = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=240)
+    _assert_refused(refused, "cannot download someone/some-model")
+
+
+def test_a_directory_that_is_no_bundle_is_not_overwritten(odd_checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    refused = run_module("export", str(odd_checkpoint), "--output", str(tmp_path))
+    assert refused.returncode == 1
+    assert "is no bundle" in refused.stderr
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("flags", [("--precision", "fp16"), ("--target", "abacus"), ("--max-batch", "0")])
+def test_a_bad_flag_is_explained(flags: tuple[str, str]) -> None:
+    refused = run_module("export", "demo", *flags)
+    assert refused.returncode == 2
+    assert flags[0] in refused.stderr
+    assert flags[1] in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_interrupted_export_leaves_nothing(odd_checkpoint: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "export", str(odd_checkpoint), "--output", str(tmp_path / "bundles" / "bundle")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("load weights"):
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    assert not list(tmp_path.glob("bundles/*"))
+
+
+def _assert_refused(refused: subprocess.CompletedProcess[str], words: str) -> None:
+    assert refused.returncode == 2, refused.stderr
+    last = refused.stderr.strip().splitlines()[-1]
+    assert words in last
+    assert "help:" in last
+    assert "Traceback" not in refused.stderr
