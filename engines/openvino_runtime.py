@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import openvino as ov
 
 from engines.bundle import Bundle
 from engines.clip import Clip
+from engines.cores import cgroup_cores, usable_cores
 from engines.engine import Inference
 from engines.errors import BundleDamagedError, EngineError
 from engines.manifest import Manifest, Precision
@@ -25,14 +25,14 @@ class OpenVinoEngine:
     """Runs an ``openvino`` bundle; bf16 bundles run in fp32, which is only more exact, where the CPU has no bf16."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
-        """``threads`` 0 takes every core this process may use.
+        """``threads`` 0 leaves their number to OpenVINO: one for each physical core, fewer under a container's quota.
 
         Raises:
             BundleDamagedError: the network is not the one that the manifest describes.
             EngineError: OpenVINO cannot load it.
         """
         self._manifest = bundle.manifest
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or cgroup_cores() or 0
         core = ov.Core()
         self._precision = usable_precision(core, bundle.manifest.precision)
         self._device_name = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
@@ -41,7 +41,7 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load {bundle.path}: {_first_line(error)}") from error
         self._request = self._compiled.create_infer_request()
-        self._preprocess = CpuPreprocessor(self._manifest.preprocessing, self._threads)
+        self._preprocess = CpuPreprocessor(self._manifest.preprocessing, self._threads or usable_cores())
 
     @property
     def manifest(self) -> Manifest:
@@ -89,8 +89,9 @@ class OpenVinoEngine:
         options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[self._precision],
-            "INFERENCE_NUM_THREADS": self._threads,
         }
+        if self._threads:
+            options["INFERENCE_NUM_THREADS"] = min(self._threads, usable_cores())
         return core.compile_model(model, "CPU", options)
 
 

@@ -37,7 +37,7 @@ async def serve(settings: Settings) -> None:
     service = Service(settings)
     stop = _stop_event()
     async with _listening(service) as runner:
-        _log.info("listening", extra={"url": _url(runner)})
+        _log.debug("listening", extra={"url": _url(runner)})
         await _serve_until(stop, service, runner)
     _log.info("stopped")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from contextvars import ContextVar
 from typing import Any
 
+from aiohttp.http_exceptions import HttpProcessingError
 from pythonjsonlogger.json import JsonFormatter
 
 from server.settings import LogFormat
@@ -25,13 +27,25 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
+class MalformedHttpFilter(logging.Filter):
+    """Turns aiohttp's stack trace for bytes that are no HTTP, which any port scanner sends, into one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args, record.exc_info = "malformed request", (), None
+            record.error = " ".join(error.message.split())[:200]
+        return True
+
+
 class TextFormatter(logging.Formatter):
-    """Time, level, message, then the extra fields as ``key=value``."""
+    """Time, level, message, then the extra fields as ``key=value``, quoted where a value has blanks."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {k: v for k, v in vars(record).items() if k not in _PLAIN_ATTRIBUTES}
         text = super().format(record)
-        return " ".join([text, *(f"{name}={value}" for name, value in fields.items())])
+        return " ".join([text, *(f"{name}={_quoted(value)}" for name, value in fields.items())])
 
 
 def configure_logs(log_format: LogFormat, level: str) -> None:
@@ -40,7 +54,13 @@ def configure_logs(log_format: LogFormat, level: str) -> None:
     handler.addFilter(RequestIdFilter())
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter("%(asctime)s %(levelname)s %(message)s") if text else _json_formatter())
+    logging.getLogger("aiohttp.server").addFilter(MalformedHttpFilter())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=') else text
 
 
 def _json_formatter() -> logging.Formatter:

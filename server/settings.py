@@ -30,7 +30,7 @@ class Settings:
     queue_size: int = 64
     max_body_bytes: int = 64 * MIB
     max_clip_bytes: int = 128 * MIB
-    drain_timeout_s: float = 30.0
+    drain_timeout_s: int = 30
     log_format: LogFormat = "auto"
     log_level: str = "info"
 
@@ -79,7 +79,7 @@ def _add_network_flags(parser: configargparse.ArgParser) -> None:
     parser.add("--port", type=_between(0, 65535), default=Settings.port, help="0 takes a free one and logs it")
     parser.add(
         "--drain-timeout-s",
-        type=float,
+        type=_between(0, 3600),
         default=Settings.drain_timeout_s,
         help="how long a stop waits for requests in flight; less than what your orchestrator waits before it kills",
     )

@@ -49,7 +49,7 @@ async def test_index_names_the_model_and_every_endpoint(session: aiohttp.ClientS
 
 async def test_a_loading_server_says_so_and_a_failed_load_ends_it(tmp_path: Path) -> None:
     network = _bundle_with_stuck_network(tmp_path)
-    with serving(tmp_path, until="listening") as server:
+    with serving(tmp_path, "--log-level", "debug", until="listening") as server:
         async with aiohttp.ClientSession(server.url) as session:
             for path in ("/health", "/health/ready"):
                 async with session.get(path) as response:
@@ -149,6 +149,18 @@ async def test_a_request_is_one_log_line_with_its_id_and_phases(clip: Clip) -> N
     (line,) = [entry for entry in server.log if entry.get("request_id") == "find-me"]
     assert (line["status"], line["path"]) == (200, "/api/v1/infer")
     assert line["timings_ms"]["infer"] > 0
+
+
+async def test_what_is_no_http_is_one_log_line_and_400() -> None:
+    with serving(DEMO) as server:
+        for rubbish in (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: abc\r\n\r\n"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+            writer.write(rubbish)
+            assert b" 400 " in await reader.readline()
+            writer.close()
+        assert await asyncio.to_thread(server.stop) == 0
+    assert [entry["event"] for entry in server.log].count("malformed request") == 1
+    assert not any("exc_info" in entry for entry in server.log)
 
 
 async def test_the_server_is_light_and_imports_neither_torch_nor_transformers(clip: Clip) -> None:
