@@ -19,6 +19,6 @@ def cgroup_cores(quota_file: Path = _CGROUP_QUOTA) -> int | None:
 
 
 def usable_cores() -> int:
-    """Logical cores of this process's affinity, at most its container's quota."""
-    own = len(os.sched_getaffinity(0))
+    """Logical cores of this process's affinity (of the machine where there is none), at most its container's quota."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(own, cgroup_cores() or own)
