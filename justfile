@@ -28,11 +28,12 @@ consume *ARGS: (_install "")
 test *ARGS: (_install "export,dev")
     @{{ python }} -m pytest "$@"
 
-# Formatting, lint and types of all rooms.
+# Formatting, lint, types and directions of import of all rooms.
 lint: (_install "export,dev")
     {{ python }} -m ruff format --check
     {{ python }} -m ruff check
     {{ python }} -m mypy
+    .venv/bin/lint-imports
 
 # Rewrite the files as `just lint` wants them.
 format: (_install "export,dev")

@@ -31,9 +31,9 @@ def load_engine(bundle: Bundle, *, threads: int = 0) -> Engine:
     )
 
 
-def default_bundle() -> Path:
-    """The newest bundle in ``engines/bundles`` that this machine can serve, else the demo's."""
-    built = (path for path in bundles_in(BUNDLES) if path != DEMO and _is_servable(path))
+def default_bundle(bundles: Path = BUNDLES) -> Path:
+    """The newest bundle in ``bundles`` with a checkpoint's weights that this machine can serve, else the demo's."""
+    built = (path for path in bundles_in(bundles) if path != DEMO and _is_servable(path))
     return next(built, DEMO)
 
 
@@ -42,4 +42,5 @@ def _is_servable(path: Path) -> bool:
         manifest = manifests.decode((path / manifests.FILE_NAME).read_bytes())
     except msgspec.DecodeError:
         return False
-    return manifest.target in SERVED_TARGETS and manifest.format_version == manifests.FORMAT_VERSION
+    known = manifest.format_version == manifests.FORMAT_VERSION and manifest.target in SERVED_TARGETS
+    return known and not manifest.source.random_weights
