@@ -175,6 +175,22 @@ def test_the_command_says_it_in_one_line_and_leaves_nothing(odd_checkpoint: Path
     assert not list(tmp_path.glob("bundles/*"))
 
 
+def test_a_hub_id_is_found_with_its_revision(odd_checkpoint: Path, tmp_path: Path) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    model = tmp_path / "models--someone--odd"
+    shutil.copytree(odd_checkpoint, model / "snapshots" / revision)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(revision)
+    show = (
+        "from export.checkpoint import find_checkpoint\n"
+        "found = find_checkpoint('someone/odd')\n"
+        "print(found.model, found.revision, len(found.labels), found.load().num_labels, len(found.sha256()))"
+    )
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    shown = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert shown.stdout.split() == ["someone/odd", revision, "5", "5", "64"], shown.stderr
+
+
 def test_an_unreachable_hub_is_one_line(tmp_path: Path) -> None:
     environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "export", "someone/some-model"]
