@@ -1,4 +1,4 @@
-"""From a loaded model to the ONNX graph that the engines run: normalised pixels in, probabilities out."""
+"""From the lean network to the ONNX graph that the engines run: normalised pixels in, probabilities out."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 import onnx
 import onnx_ir
 import torch
-from transformers import VJEPA2ForVideoClassification
+from transformers import VJEPA2Config
 
 from engines.errors import ExportError
 from engines.manifest import Tensor
+from export.lean import LeanClassifier
 
 OPSET = 20
 INPUT_NAME = "pixels"
@@ -23,36 +24,22 @@ OUTPUT_NAME = "probabilities"
 _MODULE_NAMES = "pkg.torch.onnx.name_scopes"
 
 
-class Classifier(torch.nn.Module):
-    """Pixels, float [N, T, 3, crop, crop], to softmax probabilities in FP32, [N, labels]."""
-
-    def __init__(self, model: VJEPA2ForVideoClassification) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(pixels).logits
-        return logits.float().softmax(-1)
-
-
-def network_tensors(model: VJEPA2ForVideoClassification) -> tuple[Tensor, Tensor]:
+def network_tensors(config: VJEPA2Config) -> tuple[Tensor, Tensor]:
     """The network's input and output as the manifest describes them."""
-    config = model.config
     pixels = (config.frames_per_clip, config.in_chans, config.crop_size, config.crop_size)
     network_input = Tensor(name=INPUT_NAME, dtype="float32", clip_shape=pixels)
     return network_input, Tensor(name=OUTPUT_NAME, dtype="float32", clip_shape=(config.num_labels,))
 
 
-def write_onnx(model: VJEPA2ForVideoClassification, path: Path, max_batch: int) -> None:
-    """Trace ``model`` for batches up to ``max_batch`` into ``path``; weights over 2 GiB go into a file beside it."""
-    network_input, _ = network_tensors(model)
+def write_onnx(network: LeanClassifier, network_input: Tensor, path: Path, max_batch: int) -> None:
+    """Trace ``network`` for batches up to ``max_batch`` into ``path``; weights over 2 GiB go into a file beside it."""
     # Two clips, because torch takes a batch of one for a constant.
     example = torch.zeros(2, *network_input.clip_shape)
     batch = torch.export.Dim("batch", min=1, max=max(2, max_batch))
     with warnings.catch_warnings(), _quiet_exporter(), torch.inference_mode():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            Classifier(model).eval(),
+            network.eval(),
             (example,),
             dynamo=True,
             verbose=False,

@@ -14,16 +14,19 @@ import openvino as ov
 from transformers import VJEPA2ForVideoClassification
 
 from engines.bundle import Bundle, open_bundle
+from engines.clip import Clip
 from engines.manifest import FORMAT_VERSION, Device, Manifest, Precision, Source
 from engines.openvino_runtime import usable_precision
 from engines.runtimes import load_engine
 from export.checkpoint import Checkpoint, find_checkpoint
 from export.graph import network_tensors, write_onnx
+from export.lean import LeanClassifier
 from export.settings import ExportSettings
 from export.staging import staged, write_manifest
-from export.verification import reference_clips, reference_probabilities, verify
+from export.verification import Floats, reference_clips, reference_probabilities, verify
 
 Stage = Callable[[str], AbstractContextManager[None]]
+Reference = tuple[list[Clip], Floats]
 
 _BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino")
 
@@ -41,35 +44,40 @@ def export_bundle(settings: ExportSettings, stage: Stage) -> Bundle:
     precision = settings.precision or usable_precision(ov.Core(), "bf16")
     output = settings.output_for(checkpoint.model, precision)
     with staged(output) as directory:
+        reference = _reference(settings, checkpoint, model, stage)
         with stage("trace to ONNX"):
-            write_onnx(model, directory / "model.onnx", settings.max_batch)
+            network_input, _ = network_tensors(checkpoint.config)
+            write_onnx(LeanClassifier(model), network_input, directory / "model.onnx", settings.max_batch)
         with stage("hash"):
-            manifest = write_manifest(directory, _manifest(settings, checkpoint, model, precision, output.name))
-        if settings.verify:
+            manifest = write_manifest(directory, _manifest(settings, checkpoint, precision, output.name))
+        if reference is not None:
             with stage("verify"):
-                _verify(directory, manifest, model)
+                _verify(directory, manifest, reference)
     return open_bundle(output)
 
 
-def _verify(directory: Path, manifest: Manifest, model: VJEPA2ForVideoClassification) -> None:
-    clips = reference_clips(manifest.frames)
-    reference = reference_probabilities(model, manifest.preprocessing, clips)
+def _reference(
+    settings: ExportSettings, checkpoint: Checkpoint, model: VJEPA2ForVideoClassification, stage: Stage
+) -> Reference | None:
+    """The checkpoint's own answers, asked before its weights go into the lean network; None if nobody wants them."""
+    if not settings.verify:
+        return None
+    with stage("ask checkpoint"):
+        clips = reference_clips(checkpoint.config.frames_per_clip)
+        return clips, reference_probabilities(model, checkpoint.preprocessing, clips)
+
+
+def _verify(directory: Path, manifest: Manifest, reference: Reference) -> None:
     engine = load_engine(open_bundle(directory))
     try:
-        verification = verify(engine, clips, reference)
+        verification = verify(engine, *reference)
     finally:
         engine.close()
     write_manifest(directory, msgspec.structs.replace(manifest, verification=verification))
 
 
-def _manifest(
-    settings: ExportSettings,
-    checkpoint: Checkpoint,
-    model: VJEPA2ForVideoClassification,
-    precision: Precision,
-    name: str,
-) -> Manifest:
-    network_input, network_output = network_tensors(model)
+def _manifest(settings: ExportSettings, checkpoint: Checkpoint, precision: Precision, name: str) -> Manifest:
+    network_input, network_output = network_tensors(checkpoint.config)
     return Manifest(
         format_version=FORMAT_VERSION,
         name=name,

@@ -94,6 +94,12 @@ def test_the_network_is_whole_onnx_with_a_free_batch(odd_bundle: Path) -> None:
     assert probabilities.type.tensor_type.shape.dim[1].dim_value == 5
 
 
+def test_positions_are_tables_and_nothing_of_them_is_worked_out_at_run_time(odd_bundle: Path) -> None:
+    operators = {node.op_type for node in onnx.load(odd_bundle / "model.onnx").graph.node}
+    assert not operators & {"Sin", "Cos", "Tile", "Expand", "Einsum", "Range", "Loop", "If"}
+    assert {"LayerNormalization", "Softmax", "MatMul", "Gelu"} <= operators
+
+
 def test_an_independent_runtime_agrees(odd_checkpoint: Path, odd_bundle: Path) -> None:
     import onnxruntime
 

@@ -1,0 +1,182 @@
+"""The lean graph: a V-JEPA 2 classifier in which all that does not depend on the pixels is computed beforehand.
+
+Architecture: V-JEPA 2 (arXiv 2506.09985), as in transformers' ``modeling_vjepa2``. Tubelets of the clip become tokens;
+blocks of attention, with rotary positions over frame, row and column, and MLP refine them; an attentive pooler, blocks
+and one learned query, sums them up for a linear classifier. The same function up to rounding, but
+
+- Q, K and V are one product, with the attention's scale already in Q;
+- the rotation is one table of cosines and one of sines (``rotary``) instead of angles worked out in every layer;
+- the pooler's query is folded into its key projection: K's bias adds the same to all tokens' scores, which the softmax
+  takes out again, and as the softmax's weights sum to 1, values are projected once, after the weighted sum.
+
+Shapes: N clips, T frames, S tokens, C width, H heads, D = C / H, L labels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import VJEPA2ForVideoClassification
+
+from export.rotary import Rotary, half_split_order
+
+
+class LeanClassifier(nn.Module):
+    """Normalised pixels [N, T, 3, crop, crop] to softmax probabilities in FP32, [N, L].
+
+    Takes over the modules of ``model``, which cannot be used any more: no weight is held twice.
+    """
+
+    def __init__(self, model: VJEPA2ForVideoClassification) -> None:
+        super().__init__()
+        config, encoder = model.config, model.vjepa2.encoder
+        self.repeats = config.tubelet_size if config.frames_per_clip < config.tubelet_size else 1
+        self.patches = encoder.embeddings.patch_embeddings.proj
+        heads, grid = config.num_attention_heads, config.crop_size // config.patch_size
+        depth = config.frames_per_clip * self.repeats // config.tubelet_size
+        rotary = Rotary(config.hidden_size // heads, depth * grid**2, grid)
+        self.blocks = nn.Sequential(*(_encoder_block(layer, heads, rotary) for layer in encoder.layer))
+        self.norm = encoder.layernorm
+        self.pooler_blocks = nn.Sequential(
+            *(_pooler_block(layer, heads) for layer in model.pooler.self_attention_layers)
+        )
+        self.pooler = Pooler(model.pooler, heads)
+        self.classifier = model.classifier
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        frames = pixels.transpose(1, 2)
+        if self.repeats > 1:
+            frames = frames.repeat(1, 1, self.repeats, 1, 1)
+        tokens = self.patches(frames).flatten(2).transpose(1, 2)
+        tokens = self.norm(self.blocks(tokens))
+        logits: torch.Tensor = self.classifier(self.pooler(self.pooler_blocks(tokens)))
+        return logits.float().softmax(-1)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block on tokens [N, S, C]."""
+
+    def __init__(self, norm1: nn.Module, attention: nn.Module, norm2: nn.Module, mlp: nn.Module) -> None:
+        super().__init__()
+        self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = tokens + self.attention(self.norm1(tokens))
+        residual: torch.Tensor = self.mlp(self.norm2(tokens))
+        return tokens + residual
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention on tokens [N, S, C], with rotary positions where ``rotary`` is given."""
+
+    def __init__(
+        self, query: nn.Linear, key: nn.Linear, value: nn.Linear, output: nn.Linear, heads: int, rotary: Rotary | None
+    ) -> None:
+        super().__init__()
+        scale = (query.out_features // heads) ** -0.5
+        if rotary is not None:
+            query, key = _half_split(query, heads), _half_split(key, heads)
+        self.heads, self.rotary = heads, rotary
+        self.widths = [linear.out_features for linear in (query, key, value)]
+        self.qkv = _stacked(_scaled(query, scale), key, value)
+        self.output = output
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        parts = self.qkv(tokens).split(self.widths, -1)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        if self.rotary is not None:
+            query, key = self.rotary(query), self.rotary(key)
+        weights = (query @ key.transpose(-2, -1)).softmax(-1)
+        attended: torch.Tensor = self.output((weights @ value).transpose(1, 2).flatten(2))
+        return attended
+
+
+class Pooler(nn.Module):
+    """One learned query that attends to all tokens [N, S, C]; gives [N, C]."""
+
+    query: torch.Tensor
+    score: torch.Tensor
+    value: torch.Tensor
+    value_bias: torch.Tensor
+
+    def __init__(self, pooler: Any, heads: int) -> None:
+        super().__init__()
+        layer = pooler.cross_attention_layer
+        attention = layer.cross_attn
+        query = pooler.query_tokens.detach()[0, 0]
+        self.register_buffer("query", query)
+        self.register_buffer("score", _score_weights(attention.q_proj, attention.k_proj, query, heads))
+        self.register_buffer("value", _by_head(attention.v_proj.weight, heads).transpose(1, 2))
+        self.register_buffer("value_bias", attention.v_proj.bias.detach())
+        self.norm1, self.norm2, self.mlp = layer.layer_norm1, layer.layer_norm2, layer.mlp
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = self.norm1(tokens)
+        weights = (tokens @ self.score).transpose(1, 2).softmax(-1)
+        summed = (weights @ tokens).unsqueeze(2)
+        pooled = self.query + (summed @ self.value).flatten(1) + self.value_bias
+        residual: torch.Tensor = self.mlp(self.norm2(pooled))
+        return pooled + residual
+
+
+def _encoder_block(layer: Any, heads: int, rotary: Rotary) -> Block:
+    old = layer.attention
+    attention = Attention(old.query, old.key, old.value, old.proj, heads, rotary)
+    layer.attention = None
+    return Block(layer.norm1, attention, layer.norm2, layer.mlp)
+
+
+def _pooler_block(layer: Any, heads: int) -> Block:
+    old = layer.self_attn
+    attention = Attention(old.q_proj, old.k_proj, old.v_proj, old.out_proj, heads, None)
+    layer.self_attn = None
+    return Block(layer.layer_norm1, attention, layer.layer_norm2, layer.mlp)
+
+
+def _score_weights(
+    query_projection: nn.Linear, key_projection: nn.Linear, query: torch.Tensor, heads: int
+) -> torch.Tensor:
+    """What a token [C] is multiplied with to give its attention scores [H]: float32 [C, H]."""
+    projected = _by_head(query_projection(query), heads).double()
+    keys = _by_head(key_projection.weight, heads).double()
+    scores: torch.Tensor = (projected[:, None] @ keys)[:, 0] * projected.shape[1] ** -0.5
+    return scores.T.float()
+
+
+def _by_head(rows: torch.Tensor, heads: int) -> torch.Tensor:
+    """[C, ...] as [H, D, ...]."""
+    return rows.detach().view(heads, -1, *rows.shape[1:])
+
+
+def _half_split(linear: nn.Linear, heads: int) -> nn.Linear:
+    """The projection with each head's features in half-split order."""
+    size = linear.out_features // heads
+    order = half_split_order(size)
+
+    def reorder(rows: torch.Tensor) -> torch.Tensor:
+        by_head = _by_head(rows, heads)
+        padding = by_head.new_zeros(heads, size % 2, *by_head.shape[2:])
+        return torch.cat((by_head, padding), 1)[:, order].flatten(0, 1)
+
+    return _linear(reorder(linear.weight), None if linear.bias is None else reorder(linear.bias))
+
+
+def _scaled(linear: nn.Linear, scale: float) -> nn.Linear:
+    bias = None if linear.bias is None else linear.bias.detach() * scale
+    return _linear(linear.weight.detach() * scale, bias)
+
+
+def _stacked(*linears: nn.Linear) -> nn.Linear:
+    """One projection that gives the outputs of all, one after the other."""
+    biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
+    return _linear(torch.cat([linear.weight.detach() for linear in linears]), torch.cat(biases) if biases else None)
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias)
+    return linear
