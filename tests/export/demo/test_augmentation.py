@@ -80,3 +80,11 @@ def test_relighting_stays_in_range() -> None:
     assert float(relit.min()) >= 0.0
     assert float(relit.max()) <= 1.0
     assert not torch.equal(relit, batch)
+
+
+def test_reframing_treats_all_frames_alike_and_leaves_the_second_half_of_the_batch() -> None:
+    still = torch.rand(4, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).expand(4, 5, 3, 16, 16)
+    reframed = augmentation.reframe(np.random.default_rng(0), still.clone())
+    torch.testing.assert_close(reframed, reframed[:, :1].expand_as(reframed))
+    assert not torch.equal(reframed[:2], still[:2])
+    assert torch.equal(reframed[2:], still[2:])

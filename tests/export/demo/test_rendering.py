@@ -14,6 +14,7 @@ import pytest
 from export.demo import labels
 from export.demo.clips import render_clip
 from export.demo.labels import LABELS
+from export.demo.scenery import Scenery
 
 # Where the picture, or the object in it, moves: x to the right, y down. A camera that turns left makes the scene
 # pass to the right.
@@ -32,7 +33,7 @@ SEEDS = range(8)
 
 def _flows(label: str, seed: int) -> npt.NDArray[np.float32]:
     """Optical flow between successive frames of a plain clip, float32 [T - 1, H, W, 2] in pixels."""
-    frames = render_clip(seed, label, frames=32, size=(96, 96), plain=True).frames
+    frames = render_clip(seed, label, frames=32, size=(96, 96), scenery=Scenery.PLAIN).frames
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     pairs = itertools.pairwise(grey)
     flows = [cv2.calcOpticalFlowFarneback(one, two, None, 0.5, 3, 11, 2, 5, 1.1, 0) for one, two in pairs]  # type: ignore[call-overload]
@@ -76,6 +77,25 @@ def test_a_seed_renders_the_same_clip_again(label: str) -> None:
     first, second = (render_clip(7, label, size=(90, 120)) for _ in range(2))
     assert first.label == second.label == label
     np.testing.assert_array_equal(first.frames, second.frames)
+
+
+@pytest.mark.parametrize("scenery", Scenery)
+@pytest.mark.parametrize("label", LABELS)
+def test_every_label_renders_in_every_scenery(label: str, scenery: Scenery) -> None:
+    frames = render_clip(11, label, size=(64, 80), scenery=scenery).frames
+    assert frames.shape == (16, 64, 80, 3)
+    assert frames.std() > 2.0
+
+
+def _largest_change(scenery: Scenery, seed: int) -> float:
+    """The largest mean difference between successive frames of a held object, in levels."""
+    frames = render_clip(seed, labels.HOLD, size=(64, 64), scenery=scenery).frames.astype(float)
+    return float(np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3)).max())
+
+
+def test_restless_scenery_is_cut_and_calm_scenery_is_not() -> None:
+    assert sum(_largest_change(Scenery.RESTLESS, seed) > 25 for seed in range(12)) >= 3
+    assert all(_largest_change(Scenery.CALM, seed) < 25 for seed in range(12))
 
 
 def test_other_seeds_render_other_clips_and_labels() -> None:

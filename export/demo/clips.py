@@ -1,0 +1,88 @@
+"""Short videos of one motion each, rendered from a seed; needs numpy and OpenCV only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from export.demo import footage, laws, motions, scene, shapes
+from export.demo.labels import LABELS
+from export.demo.scenery import Scenery
+
+# How far a scene wanders that should rest, relative to a lively one.
+_DRIFT = {Scenery.PLAIN: 1.0, Scenery.CALM: 0.5, Scenery.LIVELY: 1.0, Scenery.RESTLESS: 2.0}
+# The least size of what has been approached, in short edges.
+_NEAREST = {Scenery.PLAIN: 0.35, Scenery.CALM: 0.25, Scenery.LIVELY: 0.35, Scenery.RESTLESS: 0.2}
+_ASPECT_RATIOS = (1.0, 4 / 3, 4 / 3, 3 / 2, 16 / 9, 16 / 9, 3 / 4, 9 / 16)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames, uint8 RGB [T, H, W, 3], and the Something-Something v2 label of their motion."""
+
+    frames: npt.NDArray[np.uint8]
+    label: str
+
+
+def _random_size(rng: np.random.Generator) -> tuple[int, int]:
+    """Height and width: short edges mostly small, up to a long edge of 1000 px; usual aspect ratios and others."""
+    ratio = float(rng.choice(_ASPECT_RATIOS)) if rng.random() < 0.8 else float(np.exp(rng.uniform(-0.7, 0.7)))
+    long_edge = 100 * 10 ** (rng.random() ** 2.2)
+    short = max(64, round(long_edge * min(ratio, 1 / ratio)))
+    long = max(short, round(long_edge))
+    return (short, long) if ratio >= 1 else (long, short)
+
+
+def render_clip(
+    seed: int,
+    label: str | None = None,
+    *,
+    frames: int = 16,
+    size: tuple[int, int] | None = None,
+    scenery: Scenery = Scenery.CALM,
+) -> Clip:
+    """Render the clip of ``seed``: ``frames`` frames spread evenly over one motion.
+
+    ``label`` is one of ``LABELS``, at random when None; ``size`` is height and width in pixels (at least 16 each), at
+    random when None. More frames show the same motion more finely. Raises ValueError for an unknown label, fewer than
+    2 frames, or too small a size.
+    """
+    rng = np.random.default_rng(seed)
+    label = str(rng.choice(LABELS)) if label is None else label
+    if label not in LABELS:
+        raise ValueError(f"unknown label {label!r}: expected one of {', '.join(LABELS)}")
+    height, width = _random_size(rng) if size is None else size
+    if frames < 2 or min(height, width) < 16:
+        raise ValueError(f"cannot render {frames} frames of {height}x{width}: at least 2 frames of 16x16 are needed")
+    times = laws.stuttered(rng, np.linspace(0.0, 1.0, frames))
+    view = motions.View(
+        width / (2 * min(height, width)),
+        height / (2 * min(height, width)),
+        drift=_DRIFT[scenery],
+        nearest=_NEAREST[scenery],
+    )
+    film = _film(rng, motions.sample(rng, label, times, view), height, width, scenery)
+    return Clip(film if scenery == Scenery.PLAIN else footage.record(rng, film), label)
+
+
+def _film(
+    rng: np.random.Generator, motion: motions.Motion, height: int, width: int, scenery: Scenery
+) -> npt.NDArray[np.uint8]:
+    """Draw every frame of ``motion``, uint8 [T, H, W, 3]."""
+    behind = scene.Footage(rng, motion, height, width, scenery)
+    actors = scene.bystanders(rng, motion, scenery) if scenery != Scenery.PLAIN else []
+    if motion.present:
+        side = int(np.clip(motion.size.max() * min(height, width), 24, 200))
+        painted = shapes.sprite(rng, side, scene.BUSY[scenery])
+        contrast = 80.0 if scenery == Scenery.PLAIN else rng.uniform(18.0, 70.0)
+        sprite = shapes.stand_out(painted, behind.colour(), contrast)
+        actors.append(scene.Actor(sprite, motion.position, motion.size, motion.tilt))
+    drawn = []
+    for frame in range(len(motion.zoom)):
+        image = behind.draw(frame)
+        for actor in actors:
+            scene.paste(image, actor, frame)
+        drawn.append(image)
+    return np.stack(drawn)

@@ -1,0 +1,115 @@
+"""Preprocessed clips on disk: rendered once by two processes, read again in every epoch."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.preprocessing import Preprocessing, crop_clip
+from export.demo.clips import Clip, render_clip
+from export.demo.labels import LABELS
+from export.demo.scenery import Scenery
+
+logger = logging.getLogger(__name__)
+
+FRAMES = 16
+CROP = 64
+PREPROCESSING = Preprocessing(resize=int(CROP * 256 / 224), crop=CROP)
+TRAINING_SEEDS = range(1_000_000_000)
+HELD_OUT_SEEDS = range(1_000_000_000, 1_001_000_000)
+if TRAINING_SEEDS.stop > HELD_OUT_SEEDS.start:
+    raise AssertionError("held-out clips would have been seen in training")
+# Shares of the training clips.
+SHARES = {Scenery.PLAIN: 0.15, Scenery.LIVELY: 0.45, Scenery.RESTLESS: 0.15, Scenery.CALM: 0.25}
+_PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to render: a seed, the index of a label in ``LABELS``, and a scenery."""
+
+    seed: int
+    label: int
+    scenery: Scenery = Scenery.CALM
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Clips uint8 [N, 16, 3, 64, 64] and the indices of their labels in ``LABELS`` [N]."""
+
+    clips: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+
+def preprocess(clip: Clip) -> npt.NDArray[np.uint8]:
+    """The frames of ``clip`` as the checkpoint's preprocessing crops them, uint8 [16, 3, 64, 64]."""
+    return crop_clip(clip.frames, PREPROCESSING).transpose(0, 3, 1, 2)
+
+
+def _render(task: Task) -> npt.NDArray[np.uint8]:
+    cv2.setNumThreads(1)
+    return preprocess(render_clip(task.seed, LABELS[task.label], scenery=task.scenery))
+
+
+def render_many(tasks: Iterable[Task]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Preprocessed clips in the order of ``tasks``, rendered by two processes."""
+    with multiprocessing.get_context("spawn").Pool(_PROCESSES) as workers:
+        yield from workers.imap(_render, tasks, chunksize=16)
+
+
+def held_out(count: int, scenery: Scenery = Scenery.CALM) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
+    """``count`` preprocessed clips of seeds that training never sees, with their label indices, classes in turn."""
+    if count > len(HELD_OUT_SEEDS):
+        raise ValueError(f"at most {len(HELD_OUT_SEEDS)} held-out clips exist, not {count}")
+    tasks = [Task(HELD_OUT_SEEDS[index], index % len(LABELS), scenery) for index in range(count)]
+    yield from zip(render_many(tasks), (task.label for task in tasks), strict=True)
+
+
+def training_tasks(count: int, seed: int) -> list[Task]:
+    """The ``count`` clips that the training with ``seed`` sees, by scenery in the order of ``SHARES``."""
+    first = seed * 1_000_000
+    if seed < 0 or count > 1_000_000 or first + count > len(TRAINING_SEEDS):
+        raise ValueError("training takes at most 1,000,000 clips and a seed from 0 to 999")
+    if count < len(SHARES) * len(LABELS):
+        raise ValueError(f"training takes at least {len(SHARES) * len(LABELS)} clips")
+    ends = np.rint(np.cumsum(list(SHARES.values())) * count).astype(int)
+    places = np.searchsorted(ends, np.arange(count), side="right")
+    seeds = TRAINING_SEEDS[first : first + count]
+    sceneries = [list(SHARES)[place] for place in places]
+    return [Task(seed, index % len(LABELS), sceneries[index]) for index, seed in enumerate(seeds)]
+
+
+def _load_pool(directory: Path, name: str, tasks: list[Task]) -> Pool:
+    path, progress = directory / f"{name}.npy", directory / f"{name}.done"
+    done = int(progress.read_text()) if progress.exists() and path.exists() else 0
+    shape = (len(tasks), FRAMES, 3, CROP, CROP)
+    clips = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.uint8, shape=shape)
+    for index, frames in enumerate(render_many(tasks[done:]) if done < len(tasks) else (), start=done):
+        clips[index] = frames
+        if (index + 1) % 500 == 0 or index + 1 == len(tasks):
+            progress.write_text(str(index + 1))
+            logger.info("rendered %d of %d %s clips", index + 1, len(tasks), tasks[0].scenery.value)
+    return Pool(clips, np.array([task.label for task in tasks]))
+
+
+def load_pools(directory: Path, count: int, seed: int) -> dict[Scenery, Pool]:
+    """The training clips by scenery, rendered into ``directory`` unless it holds them already.
+
+    Rendering goes on from the last clip that an interrupted run had left there. Clips of an older renderer are not
+    told apart: empty the directory after a change to it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    tasks = training_tasks(count, seed)
+    return {
+        scenery: _load_pool(
+            directory, f"{scenery.value}-{seed}-{count}", [task for task in tasks if task.scenery == scenery]
+        )
+        for scenery in Scenery
+    }
