@@ -40,7 +40,7 @@ class Recipe:
     """
 
     steps: int = 10_000
-    refining: float = 0.5
+    refining: float = 0.25
     plain: float = 0.06
     batch: int = 32
     learning_rate: float = 1e-3
