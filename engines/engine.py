@@ -45,6 +45,7 @@ class Engine(Protocol):
 
         Raises:
             EngineError: the runtime failed on this batch.
+            EngineLostError: it will fail on every other one too; the process is not worth keeping.
         """
         ...
 

@@ -10,12 +10,19 @@ ServiceError
 │   ├── BundleDamagedError      truncated, altered or incomplete
 │   └── BundleUnsupportedError  of another format version, or for another device or runtime
 ├── EngineError                 the runtime could not be loaded, or failed on a batch
+│   └── EngineLostError         its device is gone or it never returns: only a new process helps
 └── RequestError                what a client sent or when it sent it
     ├── UnreadableError         body, base64 or image cannot be read
+    ├── UnauthorizedError       no key, or an unknown one
+    ├── SlowBodyError           the body did not come in time
     ├── TooLargeError           more bytes or pixels than are accepted
     ├── UnsupportedMediaError   unknown content type
     ├── InvalidError            readable, but not what the engine takes
-    └── NotReadyError           loading or draining
+    ├── DeadlineError           not answered in the time that the client has
+    └── RetryLaterError         the same request may succeed later
+        ├── RateLimitedError    too many requests with one key
+        ├── OverloadedError     more clips or bytes at once than are accepted
+        └── NotReadyError       loading, draining or out of order
 """
 
 from __future__ import annotations
@@ -69,6 +76,10 @@ class EngineError(ServiceError):
     pass
 
 
+class EngineLostError(EngineError):
+    pass
+
+
 class RequestError(ServiceError):
     """``field`` is the request's field at fault, as the client wrote it (``frames[3]``), or None."""
 
@@ -78,6 +89,14 @@ class RequestError(ServiceError):
 
 
 class UnreadableError(RequestError):
+    pass
+
+
+class UnauthorizedError(RequestError):
+    pass
+
+
+class SlowBodyError(RequestError):
     pass
 
 
@@ -93,9 +112,25 @@ class InvalidError(RequestError):
     pass
 
 
-class NotReadyError(RequestError):
+class DeadlineError(RequestError):
+    pass
+
+
+class RetryLaterError(RequestError):
     """``retry_after_s`` is when it is worth asking again."""
 
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class RateLimitedError(RetryLaterError):
+    pass
+
+
+class OverloadedError(RetryLaterError):
+    pass
+
+
+class NotReadyError(RetryLaterError):
+    pass

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
 
 from engines.errors import BundleError, ConfigurationError, ServiceError
-from server.app import serve
+from server.flags import parse_settings
+from server.lifecycle import serve
 from server.logs import configure_logs
-from server.settings import parse_settings
+from server.settings import Settings
 
 
-def main() -> int:
+def run(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> NoReturn:
+    """Serve as the command line says, and end the process."""
+    code = _exit_code(serve)
+    sys.stderr.flush()
+    # An interpreter that ends in the usual way waits for its threads, of which one may be in an engine that hangs.
+    os._exit(code)
+
+
+def _exit_code(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
     settings = parse_settings()
     configure_logs(settings.log_format, settings.log_level)
     try:
@@ -24,4 +36,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(serve)

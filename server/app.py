@@ -1,86 +1,56 @@
-"""The aiohttp application and the process around it."""
+"""The aiohttp application: routes, and what stands around each of them."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import signal
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from engines.errors import ConfigurationError
-from server.handlers import SERVICE, routes
+from server.api_keys import ApiKeys
+from server.cors import allow_origins
+from server.guard import guarded
+from server.handlers import routes
 from server.middleware import account
-from server.service import Service
+from server.rate_limit import RateLimit
+from server.service import SERVICE, Service
 from server.settings import Settings
-
-_log = logging.getLogger(__name__)
 
 
 def make_app(service: Service) -> web.Application:
-    """Routes and middleware around ``service``, whose life is the caller's."""
-    app = web.Application(middlewares=[account], client_max_size=service.settings.max_body_bytes)
+    """Routes and middleware around ``service``, whose life is the caller's.
+
+    Raises:
+        ConfigurationError: the key file cannot be used, the rate is none, or tracing is not installed.
+    """
+    settings = service.settings
+    app = web.Application(client_max_size=settings.max_body_bytes)
     app[SERVICE] = service
     app.add_routes(routes)
+    app.middlewares.extend(_middlewares(settings, app))
     return app
 
 
-async def serve(settings: Settings) -> None:
-    """Listen, load, serve until SIGTERM or SIGINT, then finish what was accepted.
-
-    Raises:
-        ConfigurationError: the address cannot be listened on.
-        BundleError, EngineError: the bundle cannot be served.
-    """
-    service = Service(settings)
-    stop = _stop_event()
-    async with _listening(service) as runner:
-        _log.debug("listening", extra={"url": _url(runner)})
-        await _serve_until(stop, service, runner)
-    _log.info("stopped")
+def _middlewares(settings: Settings, app: web.Application) -> Iterator[Middleware]:
+    """From the outermost to the innermost."""
+    if settings.cors_origins:
+        yield allow_origins(settings.cors_origins)
+    if settings.tracing:
+        yield _traced(app)
+    yield account
+    if settings.api_key_file or settings.rate_limit:
+        keys = ApiKeys(settings.api_key_file) if settings.api_key_file else None
+        yield guarded(keys, RateLimit(settings.rate_limit) if settings.rate_limit else None)
 
 
-async def _serve_until(stop: asyncio.Event, service: Service, runner: web.AppRunner) -> None:
-    async with service.running():
-        _log.info("ready", extra={"url": _url(runner)})
-        await stop.wait()
-        _log.info("draining")
-        for site in list(runner.sites):
-            await site.stop()
-        # Before the runner's own cleanup, which drops the rest of bodies that are still on their way.
-        await service.drain()
-        await runner.cleanup()
-
-
-@contextlib.asynccontextmanager
-async def _listening(service: Service) -> AsyncIterator[web.AppRunner]:
-    """The socket is open from the start, so that health checks see a service that loads instead of none."""
-    settings = service.settings
-    runner = web.AppRunner(
-        make_app(service), handler_cancellation=True, access_log=None, shutdown_timeout=settings.drain_timeout_s
-    )
-    await runner.setup()
+def _traced(app: web.Application) -> Middleware:
     try:
-        try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot listen on {settings.host}:{settings.port} ({error.strerror})", help="choose another --port"
-            ) from None
-        yield runner
-    finally:
-        await runner.cleanup()
-
-
-def _stop_event() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-def _url(runner: web.AppRunner) -> str:
-    host, port = runner.addresses[0][:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        from server.tracing import Tracing
+    except ImportError as error:
+        raise ConfigurationError(
+            f"--tracing needs {error.name}", help="pip install 'vjepa2-serve[tracing]', or leave it out"
+        ) from None
+    tracing = Tracing()
+    app.on_cleanup.append(tracing.close)
+    return tracing.middleware

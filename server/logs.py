@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
 from pythonjsonlogger.json import JsonFormatter
 
 from server.settings import LogFormat
@@ -28,14 +29,14 @@ class RequestIdFilter(logging.Filter):
 
 
 class MalformedHttpFilter(logging.Filter):
-    """Turns aiohttp's stack trace for bytes that are no HTTP, which any port scanner sends, into one line."""
+    """Turns aiohttp's stack trace for bytes that are no HTTP, or no body, into one line; port scanners send them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, HttpProcessingError):
+        if isinstance(error, (HttpProcessingError, RequestPayloadError)):
             record.levelno, record.levelname = logging.INFO, "INFO"
             record.msg, record.args, record.exc_info = "malformed request", (), None
-            record.error = " ".join(error.message.split())[:200]
+            record.error = " ".join(str(error).split())[:200]
         return True
 
 

@@ -15,10 +15,15 @@ MEDIA_TYPE = "application/problem+json"
 # The most specific class that an error is an instance of decides.
 STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
     errors.UnreadableError: HTTPStatus.BAD_REQUEST,
+    errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    errors.SlowBodyError: HTTPStatus.REQUEST_TIMEOUT,
     errors.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.InvalidError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DeadlineError: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
 
@@ -42,9 +47,18 @@ def problem_for(error: Exception) -> web.Response:
         detail = "the service failed on this request; its log has the cause under this request_id"
         return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
     answer = _answer(status, error.message, error.field)
-    if isinstance(error, errors.NotReadyError):
+    if isinstance(error, errors.RetryLaterError):
         answer.headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, errors.UnauthorizedError):
+        answer.headers["WWW-Authenticate"] = "Bearer"
     return answer
+
+
+def raw_problem(status: HTTPStatus, detail: str) -> bytes:
+    """A whole HTTP/1.1 answer, for a connection that is closed before there is a request to answer."""
+    body = msgspec.json.encode(_problem(status, detail))
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body
 
 
 def _http_problem(error: web.HTTPException) -> web.Response:
@@ -63,7 +77,12 @@ def _http_detail(error: web.HTTPException) -> str:
 
 
 def _answer(status: HTTPStatus, detail: str, field: str | None = None) -> web.Response:
-    problem = Problem(
+    problem = _problem(status, detail, field)
+    return web.Response(status=status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)
+
+
+def _problem(status: HTTPStatus, detail: str, field: str | None = None) -> Problem:
+    return Problem(
         type=f"urn:vjepa2-serve:problem:{status.name.lower().replace('_', '-')}",
         title=status.phrase,
         status=status,
@@ -71,4 +90,3 @@ def _answer(status: HTTPStatus, detail: str, field: str | None = None) -> web.Re
         request_id=request_id.get(),
         field=field,
     )
-    return web.Response(status=status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)

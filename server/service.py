@@ -1,4 +1,4 @@
-"""The engine's life inside the server: loading, warmed up, serving, draining."""
+"""The service's state, and the engine that requests are given."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import asyncio
 import contextlib
 import enum
 import logging
-import time
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
-import numpy as np
+from aiohttp import web
 
-from engines.bundle import open_bundle
-from engines.clip import Clip
 from engines.engine import Engine
-from engines.errors import EngineError, NotReadyError
-from engines.runtimes import load_engine
-from server.batcher import Batcher
+from engines.errors import EngineLostError, NotReadyError
+from server.admission import Admission
+from server.deployment import Deployment, LoadEngine, deploy, load_bundle
+from server.metrics import Metrics
+from server.service_rate import ServiceRate
 from server.settings import Settings
+from server.workers import Workers
 
 _log = logging.getLogger(__name__)
 
-_WARM_UP_RUNS = 3
-_PROBABILITY_SUM_TOLERANCE = 1e-2
+# How long what cannot be waited for is waited for: clients that are still to be told that the engine is lost, a batch
+# that is still in the engine after the drain.
+_FAREWELL_S = 5
+_RETRY_S = 1
 
 
 class State(enum.Enum):
@@ -36,100 +37,118 @@ class State(enum.Enum):
 
 
 class Service:
-    """Owns the engine, its batcher and the decoding threads; handlers reach them only while it is ready."""
+    """Owns the engine in service and what bounds its use; handlers reach the engine only while it takes work."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, load: LoadEngine = load_bundle) -> None:
         self.settings = settings
-        self.state = State.LOADING
-        self.decoders = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
-        self._engine: Engine | None = None
-        self._batcher: Batcher | None = None
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.metrics = Metrics(state.value for state in State)
+        self.rate = ServiceRate()
+        self.admission = Admission(settings.queue_size, settings.max_inflight_bytes, self.rate)
+        self.decoders = Workers(settings.decode_threads, "decode")
+        self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
+        self._load = load
+        self._deployment: Deployment | None = None
+        self._retired: set[asyncio.Task[None]] = set()
+        self._accepting = False
+        self._state = State.LOADING
+        self.metrics.state(self._state.value)
+        self._watch_gauges()
+
+    @property
+    def state(self) -> State:
+        return self._state
 
     @property
     def engine(self) -> Engine | None:
-        """The loaded engine, None until it is."""
-        return self._engine
+        """The engine in service, None until one is."""
+        return self._deployment.engine if self._deployment else None
 
-    def ready(self) -> tuple[Engine, Batcher]:
-        """The engine and its batcher; raises NotReadyError unless the service takes work."""
-        if self.state is not State.READY or self._engine is None or self._batcher is None:
-            raise NotReadyError(f"the service is {self.state.value}", retry_after_s=1)
-        return self._engine, self._batcher
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Load, warm up, and be ready while the context is open.
-
-        Raises:
-            BundleError, EngineError: the bundle cannot be served; nothing is left running.
-        """
-        started_s = time.perf_counter()
-        engine = await asyncio.to_thread(self._load)
-        try:
-            async with Batcher(engine, self.settings.queue_size).running() as self._batcher:
-                self._engine, self.state = engine, State.READY
-                _log.info("engine ready", extra=_described(engine, time.perf_counter() - started_s))
-                yield
-        finally:
-            self._engine = self._batcher = None
-            engine.close()
-            self.decoders.shutdown(cancel_futures=True)
+    def check_ready(self) -> None:
+        """Raises NotReadyError unless load balancers should send work here."""
+        if self._state is not State.READY:
+            raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
 
     @contextlib.contextmanager
-    def accepted(self) -> Iterator[tuple[Engine, Batcher]]:
-        """As ``ready``; a drain waits for the block to end."""
-        engine_and_batcher = self.ready()
-        self._in_flight += 1
-        self._idle.clear()
+    def accepted(self) -> Iterator[Deployment]:
+        """The engine for one request, which a drain or a swap waits for; raises NotReadyError."""
+        if not self._accepting or self._deployment is None:
+            raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
+        with self._deployment.used() as deployment:
+            yield deployment
+
+    async def start(self) -> None:
+        """Load and warm up; raises BundleError, EngineError when the bundle cannot be served."""
+        self._deployment = await self._deploy()
+        if self._state is State.LOADING:
+            self._set_state(State.READY)
+            self._accepting = True
+
+    async def reload(self) -> None:
+        """Put the bundle as it is now in the old engine's place, once it is warm; keep the old one if it is bad."""
         try:
-            yield engine_and_batcher
-        finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+            fresh = await self._deploy()
+        except Exception as error:  # whatever a runtime makes of a bad bundle, the engine in service is a good one
+            self.metrics.reloaded("kept")
+            _log.error("reload failed, the old engine stays", extra={"error": str(error)})
+            return
+        old, self._deployment = self._deployment, fresh
+        self.metrics.reloaded("swapped")
+        _log.info("engine swapped", extra={"bundle": fresh.engine.manifest.name})
+        if old is not None:
+            self._retire(old)
+
+    def start_draining(self) -> None:
+        """Not ready any more, but still taking what load balancers send until they have noticed."""
+        self._set_state(State.DRAINING)
 
     async def drain(self) -> None:
         """Take no more work, and wait for what was accepted, at most ``drain_timeout_s``."""
-        self.state = State.DRAINING
-        try:
-            await asyncio.wait_for(self._idle.wait(), self.settings.drain_timeout_s)
-        except TimeoutError:
-            _log.warning("requests were cut off", extra={"in_flight": self._in_flight})
+        self._accepting = False
+        timeout_s = self.settings.drain_timeout_s if self._state is State.DRAINING else _FAREWELL_S
+        if self._deployment is not None and not await self._deployment.unused(timeout_s):
+            _log.warning("requests were cut off", extra={"in_flight": self._deployment.users})
+        if self._retired:
+            await asyncio.wait(self._retired, timeout=timeout_s)
 
-    def _load(self) -> Engine:
-        engine = load_engine(open_bundle(self.settings.bundle), threads=self.settings.threads)
-        warm_up(engine)
-        return engine
+    async def close(self) -> None:
+        """Give back the engine and the threads."""
+        deployment, self._deployment = self._deployment, None
+        if deployment is not None and self._state is not State.UNHEALTHY:
+            await deployment.close(_FAREWELL_S)
+        self.decoders.close()
+
+    def _retire(self, old: Deployment) -> None:
+        task = asyncio.create_task(self._close_unused(old), name="retire")
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+    async def _close_unused(self, old: Deployment) -> None:
+        await old.unused()
+        # What is still in the engine then is for clients that have gone.
+        await old.close(self.settings.engine_timeout_ms / 1e3)
+
+    async def _deploy(self) -> Deployment:
+        return await deploy(self.settings, self._load, self.rate, self.metrics, self._engine_lost)
+
+    def _engine_lost(self, error: EngineLostError) -> None:
+        self._accepting = False
+        self._set_state(State.UNHEALTHY)
+        if not self.lost.done():
+            self.lost.set_result(error)
+
+    def _set_state(self, state: State) -> None:
+        self._state = state
+        self.metrics.state(state.value)
+
+    def _watch_gauges(self) -> None:
+        watch = self.metrics.watch
+        watch("vjepa_queue_clips", "Clips that wait for the engine", self._waiting)
+        watch("vjepa_admitted_clips", "Clips in decoding, queue and engine", lambda: self.admission.clips)
+        watch("vjepa_inflight_bytes", "Bytes held of bodies and pixels", lambda: self.admission.held_bytes)
+        watch("vjepa_seconds_per_clip", "Engine time for a clip", lambda: self.rate.seconds_per_clip)
+
+    def _waiting(self) -> float:
+        return self._deployment.batcher.waiting if self._deployment else 0
 
 
-def warm_up(engine: Engine) -> None:
-    """Run the smallest and the largest batch on noise; raises EngineError when the answers are no probabilities."""
-    noise = np.random.default_rng(0)
-    frames = engine.allocate(240, 240)
-    frames[:] = noise.integers(0, 256, frames.shape, np.uint8)
-    for batch in sorted({1, engine.manifest.max_batch}):
-        for _ in range(_WARM_UP_RUNS):
-            probabilities = engine.infer([Clip(frames, "BGR")] * batch).probabilities
-        sums = probabilities.sum(axis=1)
-        if not np.allclose(sums, 1, atol=_PROBABILITY_SUM_TOLERANCE):
-            raise EngineError(
-                f"the engine's warm-up answers are no probabilities (they sum to {sums.tolist()})",
-                help="export the model again; if it stays so, try --precision fp32",
-            )
-
-
-def _described(engine: Engine, seconds: float) -> dict[str, object]:
-    manifest = engine.manifest
-    return {
-        "model": manifest.source.model,
-        "bundle": manifest.name,
-        "target": manifest.target,
-        "precision": engine.precision,
-        "device": engine.device_name,
-        "labels": len(manifest.labels),
-        "random_weights": manifest.source.random_weights,
-        "load_s": round(seconds, 3),
-    }
+SERVICE = web.AppKey("service", Service)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, cast, get_args
 from uuid import uuid4
 
 import msgspec
@@ -17,10 +18,12 @@ from engines.errors import InvalidError, UnreadableError
 
 MAX_SIDE_PIXELS = 16384
 MAX_CLIP_ID_CHARACTERS = 256
+MOST_COUNTED_FRAMES = 10_000
 DEFAULT_TOP_K = 5
 
 _FORMATS: tuple[PixelFormat, ...] = get_args(PixelFormat)
 _FIELD_OF_MESSAGE = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<field>.*)`$")
+_FRAME_COUNT_MESSAGE = re.compile(r"^Expected `array` of length .* - at `\$\.frames`$")
 _MISSING_FIELD = re.compile(r"^Object missing required field `(?P<field>.*)`$")
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<field>.*)`$")
 
@@ -28,7 +31,7 @@ _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<field>.*)`$")
 class InferBody(msgspec.Struct, forbid_unknown_fields=True):
     """The JSON body as sent; ``frames`` stay where they lie in the body until they are decoded into place."""
 
-    frames: list[msgspec.Raw]
+    frames: Any
     width: int | None = None
     height: int | None = None
     format: str = "BGR"
@@ -79,13 +82,7 @@ def parse_infer(body: bytes, *, frames: int, labels: int) -> InferRequest:
         UnreadableError: not JSON.
         InvalidError: JSON, but not a request for this engine.
     """
-    try:
-        asked = msgspec.json.decode(body, type=InferBody)
-    except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnreadableError(f"the body is not JSON: {error}") from None
-    _check_frame_count(len(asked.frames), frames)
+    asked = _decoded(body, frames)
     return InferRequest(
         frames=asked.frames,
         size=_checked_size(asked.height, asked.width),
@@ -101,9 +98,49 @@ def top_predictions(probabilities: npt.NDArray[np.float32], labels: Sequence[str
     return [Prediction(labels[index], round(float(probabilities[index]), 6)) for index in order]
 
 
-def _check_frame_count(sent: int, frames: int) -> None:
-    if sent != frames:
-        raise InvalidError(f"frames holds {sent} frames; this model takes exactly {frames}", field="frames")
+def _decoded(body: bytes, frames: int) -> InferBody:
+    try:
+        return _decoded_as(body, _body_type(tuple.__class_getitem__((msgspec.Raw,) * frames)))
+    except _WrongFrameCountError:
+        # The rest of the body is read too, so that its faults are told as they are with the right frame count.
+        array = bytes(_decoded_as(body, _body_type(msgspec.Raw)).frames)
+        raise InvalidError(
+            f"frames holds {_told_count(array)} frames; this model takes exactly {frames}", field="frames"
+        ) from None
+
+
+def _decoded_as(body: bytes, kind: type[InferBody]) -> InferBody:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        if _FRAME_COUNT_MESSAGE.match(str(error)):
+            raise _WrongFrameCountError from None
+        raise _invalid(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableError(f"the body is not JSON: {error}") from None
+
+
+@functools.cache
+def _body_type(frames: Any) -> type[InferBody]:
+    """With ``frames`` a tuple of exactly the engine's count: of a list, each element becomes an object first.
+
+    A body of 64 MiB has room for 22 million empty frames, which are gigabytes of objects.
+    """
+    made = msgspec.defstruct("InferBody", [("frames", frames)], bases=(InferBody,), forbid_unknown_fields=True)
+    return cast(type[InferBody], made)
+
+
+def _told_count(array: bytes) -> str:
+    if array.count(b",") >= MOST_COUNTED_FRAMES:
+        return f"over {MOST_COUNTED_FRAMES}"
+    try:
+        return str(len(msgspec.json.decode(array, type=list[msgspec.Raw])))
+    except msgspec.ValidationError:  # the field is there twice, and the last one is no array
+        return "another number of"
+
+
+class _WrongFrameCountError(Exception):
+    pass
 
 
 def _checked_size(height: int | None, width: int | None) -> tuple[int, int] | None:

@@ -17,11 +17,12 @@ ROOT = Path(__file__).parents[1]
 
 
 class LiveServer:
-    """A running ``python -m server`` on a free port; ``log`` grows with its lines."""
+    """A running ``python -m server``, or another ``module`` with its flags, on a free port; ``log`` grows."""
 
-    def __init__(self, bundle: Path, *arguments: str, until: str = "ready") -> None:
-        command = [sys.executable, "-m", "server", str(bundle), "--port", "0", "--log-format", "json", *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    def __init__(self, bundle: Path, *arguments: str, until: str = "ready", module: str = "server") -> None:
+        command = [sys.executable, "-m", module, str(bundle), "--port", "0", "--log-format", "json", *arguments]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, bufsize=1, cwd=ROOT)
         self.log: list[dict[str, Any]] = []
         self._news = threading.Condition()
         self._ended = False
@@ -29,14 +30,24 @@ class LiveServer:
         self._reader.start()
         self.url = str(self.wait_for(until)["url"])
 
-    def wait_for(self, event: str) -> dict[str, Any]:
-        """The log entry of ``event``, once it is there; fails with the log when the server ends without it."""
+    def wait_for(self, event: str, count: int = 1) -> dict[str, Any]:
+        """The ``count``-th log entry of ``event``, once it is there; fails when the server ends without it."""
         with self._news:
-            self._news.wait_for(lambda: self._found(event) or self._ended, 60)
-            found = self._found(event)
-        if found is None:
-            pytest.fail(f"no {event!r} in the server's log: {self.log}")
-        return found
+            self._news.wait_for(lambda: len(self.entries(event)) >= count or self._ended, 60)
+            found = self.entries(event)
+        if len(found) < count:
+            pytest.fail(f"no {event!r} (number {count}) in the server's log: {self.log}")
+        return found[count - 1]
+
+    def entries(self, event: str) -> list[dict[str, Any]]:
+        """All log entries of ``event`` so far."""
+        return [entry for entry in self.log if entry["event"] == event]
+
+    def tell(self, word: str) -> None:
+        """Write a line to the server's standard input, which only a test's own module reads."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
 
     def stop(self) -> int:
         """SIGTERM; the exit code, with the whole log read."""
@@ -49,24 +60,29 @@ class LiveServer:
         self._reader.join(60)
         return code
 
-    def _found(self, event: str) -> dict[str, Any] | None:
-        return next((entry for entry in self.log if entry["event"] == event), None)
-
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             with self._news:
-                self.log.append(json.loads(line))
+                self.log.append(_entry(line))
                 self._news.notify_all()
         with self._news:
             self._ended = True
             self._news.notify_all()
 
 
+def _entry(line: str) -> dict[str, Any]:
+    """A line of the log; what libraries print past it is kept as its event."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {"event": line.strip(), "level": "PRINTED"}
+
+
 @contextlib.contextmanager
-def serving(bundle: Path, *arguments: str, until: str = "ready") -> Iterator[LiveServer]:
+def serving(bundle: Path, *arguments: str, until: str = "ready", module: str = "server") -> Iterator[LiveServer]:
     """A live server for the block; killed after it when it has not stopped by then."""
-    server = LiveServer(bundle, *arguments, until=until)
+    server = LiveServer(bundle, *arguments, until=until, module=module)
     try:
         yield server
     finally:

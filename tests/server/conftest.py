@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
+from engines import manifest as manifests
+from engines.bundle import DEMO
 from export.demo.clips import Clip, render_clip
+from export.staging import write_manifest
 from tests.live_server import LiveServer
 
 
@@ -21,6 +27,17 @@ class Answer:
 
 
 Post = Callable[..., Awaitable[Answer]]
+
+
+@pytest.fixture(scope="session")
+def batch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo, for batches of up to 8."""
+    path = tmp_path_factory.mktemp("bundles") / "batch"
+    path.mkdir()
+    shutil.copy(DEMO / "model.onnx", path)
+    manifest = manifests.decode((DEMO / manifests.FILE_NAME).read_bytes())
+    write_manifest(path, msgspec.structs.replace(manifest, name="batch", max_batch=8))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,125 @@
+"""An engine in service: its batcher, and who still uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from engines.bundle import open_bundle
+from engines.engine import Engine
+from engines.errors import EngineLostError
+from engines.runtimes import load_engine
+from server.batcher import Batcher
+from server.metrics import Metrics
+from server.service_rate import ServiceRate
+from server.settings import Settings
+from server.warm_up import warm_up
+
+_log = logging.getLogger(__name__)
+
+# Makes an engine of a bundle directory; raises BundleError or EngineError.
+LoadEngine = Callable[[Path, int], Engine]
+
+
+def load_bundle(path: Path, threads: int) -> Engine:
+    """The engine of the bundle in ``path`` once it is checked; see ``open_bundle`` and ``load_engine``."""
+    return load_engine(open_bundle(path), threads=threads)
+
+
+class Deployment:
+    """Made by ``deploy``; closed once, when nobody is given it any more."""
+
+    def __init__(self, engine: Engine, batcher: Batcher) -> None:
+        self.engine = engine
+        self.batcher = batcher
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    @property
+    def users(self) -> int:
+        """Requests that are being read, decoded, classified or answered with this engine."""
+        return self._users
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[Deployment]:
+        """``unused`` waits for the block to end."""
+        self._users += 1
+        self._unused.clear()
+        try:
+            yield self
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def unused(self, timeout_s: float | None = None) -> bool:
+        """Whether the last request was through in time; waits for it without ``timeout_s``."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._unused.wait(), timeout_s)
+        return not self._users
+
+    async def close(self, timeout_s: float) -> None:
+        """Stop the batcher and give the engine's memory back, unless the engine is still at work after that time."""
+        if await self.batcher.stop(timeout_s):
+            self.engine.close()
+        else:
+            _log.error("the engine is left behind, still at work")
+
+
+async def deploy(
+    settings: Settings,
+    load: LoadEngine,
+    rate: ServiceRate,
+    metrics: Metrics,
+    on_lost: Callable[[EngineLostError], None],
+) -> Deployment:
+    """Load and warm up an engine, and start its batcher.
+
+    Raises:
+        BundleError, EngineError: it cannot be served; nothing is left running.
+    """
+    started_s = time.perf_counter()
+    engine = await _loaded(settings, load)
+    batcher = Batcher(engine, settings.engine_timeout_ms / 1e3, rate, metrics, settings.batch_wait_ms / 1e3)
+    batcher.start(on_lost)
+    metrics.engine.info({name: str(value) for name, value in _described(engine).items()})
+    _log.info("engine ready", extra=_described(engine) | {"load_s": round(time.perf_counter() - started_s, 3)})
+    return Deployment(engine, batcher)
+
+
+async def _loaded(settings: Settings, load: LoadEngine) -> Engine:
+    """In a thread that nobody joins, because a bundle on a dead disk may never load."""
+    executor = ThreadPoolExecutor(1, thread_name_prefix="load")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, _load_and_warm_up, settings, load)
+    finally:
+        executor.shutdown(wait=False)
+
+
+def _load_and_warm_up(settings: Settings, load: LoadEngine) -> Engine:
+    engine = load(settings.bundle, settings.threads)
+    try:
+        warm_up(engine)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def _described(engine: Engine) -> dict[str, object]:
+    manifest = engine.manifest
+    return {
+        "model": manifest.source.model,
+        "bundle": manifest.name,
+        "target": manifest.target,
+        "precision": engine.precision,
+        "device": engine.device_name,
+        "labels": len(manifest.labels),
+        "random_weights": manifest.source.random_weights,
+    }

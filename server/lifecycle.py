@@ -1,0 +1,91 @@
+"""The process from its first to its last breath."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+from server.app import make_app
+from server.deployment import LoadEngine, load_bundle
+from server.listener import Listener, listening
+from server.reload import reload_on_demand, watch_bundle
+from server.service import Service
+from server.settings import Settings
+from server.signals import Signals
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, load: LoadEngine = load_bundle) -> None:
+    """Listen, load, serve until SIGTERM or SIGINT, then finish what was accepted.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on, or a file that was named not be used.
+        BundleError, EngineError: the bundle cannot be served.
+        EngineLostError: the engine was, but is of no use any more.
+    """
+    service = Service(settings, load)
+    signals = Signals()
+    try:
+        async with listening(make_app(service), service) as listener:
+            _log.debug("listening", extra={"url": listener.url})
+            if await _started(service, signals):
+                _log.info("ready", extra={"url": listener.url})
+                await _serve_until_stopped(service, signals, listener)
+    finally:
+        await service.close()
+    _log.info("stopped")
+
+
+async def _started(service: Service, signals: Signals) -> bool:
+    """Whether the engine was loaded before the stop."""
+    async with _task(service.start()) as start, _task(signals.stop.wait()) as stop:
+        await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
+        if start.done():
+            start.result()
+        return start.done()
+
+
+async def _serve_until_stopped(service: Service, signals: Signals, listener: Listener) -> None:
+    settings = service.settings
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(_task(reload_on_demand(service, signals.reload)))
+        if settings.bundle_poll_s:
+            await stack.enter_async_context(
+                _task(watch_bundle(settings.bundle, settings.bundle_poll_s, signals.reload))
+            )
+        async with _task(signals.stop.wait()) as stop:
+            waits: list[asyncio.Future[Any]] = [stop, service.lost]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    if not service.lost.done():
+        await _drain(service, signals, listener)
+    if service.lost.done():
+        _log.error("the engine is lost", extra={"error": str(service.lost.result())})
+        await service.drain()
+        listener.stop_accepting()
+        raise service.lost.result()
+
+
+async def _drain(service: Service, signals: Signals, listener: Listener) -> None:
+    service.start_draining()
+    _log.info("draining")
+    if not signals.in_haste:
+        await asyncio.wait([service.lost], timeout=service.settings.drain_delay_s)
+    listener.stop_accepting()
+    # Before the listener is closed, which drops the rest of bodies that are still on their way.
+    await service.drain()
+
+
+@contextlib.asynccontextmanager
+async def _task(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Runs beside the block and is cancelled at its end."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])

@@ -1,0 +1,149 @@
+"""Clients of the live servers: well behaved ones, and one that writes its HTTP by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import numpy as np
+import numpy.typing as npt
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from export.demo.clips import render_clip
+from tests.live_server import LiveServer, serving
+from tests.server.conftest import Answer
+from tests.server.requests import raw_body
+
+Frames = npt.NDArray[np.uint8]
+SMALL = (24, 32)
+JSON_TYPE = {"Content-Type": "application/json"}
+
+
+def small_clips(count: int, seed: int = 34_000_000) -> list[Frames]:
+    """Different motions, uint8 RGB [16, 24, 32, 3]."""
+    return [render_clip(seed + index, size=SMALL).frames for index in range(count)]
+
+
+def encoded(frames: Frames, **fields: Any) -> bytes:
+    """The JSON body for ``frames``, with all labels asked for."""
+    return json.dumps(raw_body(frames, **fields)).encode()
+
+
+def confidences(answer: Answer) -> dict[str, float]:
+    return {prediction["label"]: prediction["confidence"] for prediction in answer.body["predictions"]}
+
+
+@contextlib.contextmanager
+def faulty(bundle: Path, *arguments: str) -> Iterator[LiveServer]:
+    """A live server whose engine fails on demand; see ``tests/faulty_server.py``."""
+    with serving(bundle, *arguments, module="tests.faulty_server") as server:
+        yield server
+
+
+async def tell(server: LiveServer, word: str) -> None:
+    """Have the faulty engine obey ``word``, and wait until it does."""
+    told = len(server.entries("told"))
+    server.tell(word)
+    await asyncio.to_thread(server.wait_for, "told", told + 1)
+
+
+@contextlib.asynccontextmanager
+async def clients(server: LiveServer) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session with as many connections as there are requests."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(server.url, connector=connector, timeout=aiohttp.ClientTimeout(120)) as session:
+        yield session
+
+
+async def send(session: aiohttp.ClientSession, body: bytes, headers: dict[str, str] | None = None) -> Answer:
+    """POST a JSON body to /api/v1/infer."""
+    async with session.post("/api/v1/infer", data=body, headers=JSON_TYPE | (headers or {})) as response:
+        return Answer(response.status, response.headers, await response.json(content_type=None))
+
+
+async def metrics(session: aiohttp.ClientSession) -> dict[str, float]:
+    """Every sample of /metrics, as ``name`` or ``name{label="value"}``."""
+    async with session.get("/metrics") as response:
+        assert response.status == 200
+        families = text_string_to_metric_families(await response.text())
+    return {_series(sample): sample.value for family in families for sample in family.samples}
+
+
+async def until_metric(session: aiohttp.ClientSession, series: str, reached: Callable[[float], bool]) -> float:
+    """Ask for ``series`` until ``reached`` says so; the value then."""
+    async with asyncio.timeout(60):
+        while not reached(value := (await metrics(session))[series]):
+            pass
+    return value
+
+
+def _series(sample: Any) -> str:
+    labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+    return f"{sample.name}{{{labels}}}" if labels else str(sample.name)
+
+
+class Peer:
+    """One connection, whose bytes the test writes itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def connect(cls, server: LiveServer) -> Peer:
+        place = urlsplit(server.url)
+        return cls(*await asyncio.open_connection(place.hostname, place.port))
+
+    async def write(self, *parts: bytes) -> None:
+        self.writer.write(b"".join(parts))
+        await self.writer.drain()
+
+    async def answer(self) -> Answer:
+        """The next answer; raises IncompleteReadError when the connection ends before it."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
+        if head.startswith("HTTP/1.1 100 "):
+            return await self.answer()
+        headers = dict(re.findall(r"^([\w-]+): (.*)\r$", head, re.MULTILINE))
+        body = await self._reader.readexactly(int(headers.get("Content-Length", 0)))
+        is_json = "json" in headers.get("Content-Type", "")
+        return Answer(int(head.split()[1]), headers, json.loads(body) if is_json else {"text": body.decode()})
+
+    async def status_or_end(self) -> int | None:
+        """The status of the next answer, or None when the connection is closed or reset without one."""
+        try:
+            return (await self.answer()).status
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def post_head(length: int | None, *lines: str) -> bytes:
+    """Request line and header of a POST to /api/v1/infer."""
+    framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    head = ["POST /api/v1/infer HTTP/1.1", "Host: x", "Content-Type: application/json", framing, *lines]
+    return "\r\n".join([*head, "", ""]).encode()
+
+
+def resident_bytes(server: LiveServer) -> int:
+    return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * 4096
+
+
+async def within_ms(limit_ms: float, work: Awaitable[Any]) -> Any:
+    """What ``work`` gives; fails when it takes longer."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    result = await work
+    took_ms = (loop.time() - began_s) * 1e3
+    if took_ms > limit_ms:
+        pytest.fail(f"took {took_ms:.0f} ms instead of {limit_ms} at most")
+    return result

@@ -1,0 +1,193 @@
+"""Clips that share a batch: each gets its own answer, and none suffers from another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engines.bundle import DEMO, open_bundle
+from engines.clip import Clip
+from engines.engine import Engine, Inference
+from engines.errors import EngineError, EngineLostError
+from engines.manifest import Precision
+from export.demo.clips import render_clip
+from export.demo.labels import LABELS
+from server.batcher import Batcher
+from server.clip_queue import HIGH_IN_A_ROW, ClipQueue, Job, Priority
+from server.metrics import Metrics
+from server.service_rate import ServiceRate
+from tests.faulty_server import Fault, marked
+from tests.server.conftest import Answer
+from tests.server.peers import clients, confidences, encoded, faulty, metrics, send, small_clips, tell, until_metric
+
+ALL = len(LABELS)
+FAR_S = 1e9
+
+
+class Echo:
+    """An engine whose answer for a clip is the clip's first value; it raises on 255."""
+
+    def __init__(self, max_batch: int) -> None:
+        self.manifest = msgspec.structs.replace(open_bundle(DEMO).manifest, max_batch=max_batch)
+        self.device_name = "echo"
+        self.precision: Precision = "fp32"
+        self.seen: list[list[int]] = []
+
+    def allocate(self, height: int, width: int) -> Any:
+        return np.zeros((1, height, width, 3), np.uint8)
+
+    def infer(self, clips: Sequence[Clip]) -> Inference:
+        numbers = [int(clip.frames.flat[0]) for clip in clips]
+        self.seen.append(numbers)
+        if 255 in numbers:
+            raise EngineError("255")
+        probabilities = np.zeros((len(clips), 256), np.float32)
+        probabilities[np.arange(len(clips)), numbers] = 1
+        return Inference(probabilities, 0, 0)
+
+    def close(self) -> None:
+        pass
+
+
+def _no_loss(error: EngineLostError) -> None:
+    pytest.fail(f"engine lost: {error}")
+
+
+@contextlib.asynccontextmanager
+async def _batching(engine: Engine, wait_s: float = 0) -> AsyncIterator[Batcher]:
+    batcher = Batcher(engine, 60, ServiceRate(), Metrics(["healthy"]), wait_s)
+    batcher.start(_no_loss)
+    yield batcher
+    assert await batcher.stop(60)
+
+
+def _clip(number: int, height: int, width: int) -> Clip:
+    frames = np.full((1, height, width, 3), number, np.uint8)
+    return Clip(frames, "RGB")
+
+
+# Number, height, width, high priority, and after how many turns of the event loop its client goes (None: never).
+_ASKED = st.tuples(
+    st.integers(0, 255),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.booleans(),
+    st.none() | st.integers(0, 40),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(asked=st.lists(_ASKED, min_size=100, max_size=400), max_batch=st.integers(1, 8))
+def test_every_answer_belongs_to_its_own_clip(asked: list[Any], max_batch: int) -> None:
+    asyncio.run(_ask_all(asked, max_batch))
+
+
+async def _ask_all(asked: list[Any], max_batch: int) -> None:
+    engine = Echo(max_batch)
+    async with _batching(engine) as batcher:
+        results = await asyncio.gather(*(_ask(batcher, *one) for one in asked), return_exceptions=True)
+    for (number, _, _, _, gone_after), result in zip(asked, results, strict=True):
+        if isinstance(result, asyncio.CancelledError):
+            assert gone_after is not None
+        elif number == 255:
+            assert isinstance(result, EngineError)
+        else:
+            assert not isinstance(result, BaseException), result
+            assert result.probabilities.argmax() == number
+    assert max(map(len, engine.seen)) <= max_batch
+
+
+async def _ask(batcher: Batcher, number: int, height: int, width: int, high: bool, gone_after: int | None) -> Any:
+    priority: Priority = "high" if high else "normal"
+    task = asyncio.create_task(batcher.classify(_clip(number, height, width), FAR_S, priority))
+    if gone_after is not None:
+        for _ in range(gone_after):
+            await asyncio.sleep(0)
+        task.cancel()
+    return await task
+
+
+async def test_clips_wait_for_each_other_only_when_they_are_told_to() -> None:
+    for wait_s, batches in ((0, [[0], [1, 2]]), (30, [[0, 1, 2]])):
+        engine = Echo(3)
+        async with _batching(engine, wait_s) as batcher:
+            first = asyncio.create_task(batcher.classify(_clip(0, 2, 2), FAR_S))
+            while not engine.seen and not wait_s:
+                await asyncio.sleep(0)
+            others = [asyncio.create_task(batcher.classify(_clip(number, 2, 2), FAR_S)) for number in (1, 2)]
+            await asyncio.gather(first, *others)
+        assert engine.seen == batches
+
+
+async def test_the_fast_lane_is_first_and_starves_nobody() -> None:
+    queue = ClipQueue()
+    lanes: list[Priority] = ["normal"] * 3 + ["high"] * 8
+    loop = asyncio.get_running_loop()
+    jobs = [Job(_clip(index, 1, 1), lane, FAR_S, loop.create_future()) for index, lane in enumerate(lanes)]
+    for job in jobs:
+        queue.put(job)
+    taken = [jobs.index(job) for job in queue.take(len(jobs))]
+    assert HIGH_IN_A_ROW == 3
+    assert taken == [3, 4, 5, 0, 6, 7, 8, 1, 9, 10, 2]
+
+
+async def test_one_bad_clip_in_a_batch_of_eight_fails_alone(batch_bundle: Path) -> None:
+    frames = small_clips(9)
+    bodies = [encoded(frames[index], top_k=ALL, clip_id=str(index)) for index in range(7)]
+    bad = encoded(marked(frames[7], 7, Fault.RAISE), top_k=ALL)
+    with faulty(batch_bundle) as server:
+        async with clients(server) as session:
+            alone = [await send(session, body) for body in bodies]
+            await tell(server, "hold")
+            plug = asyncio.create_task(send(session, encoded(frames[8])))
+            await until_metric(session, "vjepa_admitted_clips", lambda clips: clips == 1)
+            await until_metric(session, "vjepa_queue_clips", lambda clips: clips == 0)
+            together = asyncio.gather(*(send(session, body) for body in [*bodies, bad]))
+            await until_metric(session, "vjepa_queue_clips", lambda clips: clips == 8)
+            await tell(server, "release")
+            answers = await together
+            assert (await plug).status == 200
+            counted = await metrics(session)
+    assert [entry["clips"] for entry in server.entries("in engine")].count(8) >= 1
+    assert [answer.status for answer in answers] == [200] * 7 + [500]
+    for answer, solo in zip(answers[:7], alone, strict=True):
+        assert confidences(answer) == confidences(solo)
+    assert counted["vjepa_batch_clips_sum"] == 7 + 1 + 8 + 8
+    assert counted["vjepa_engine_failures_total"] == 2
+
+
+async def test_hundreds_at_once_with_clients_that_go(batch_bundle: Path) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(int(height), int(width)) for height, width in rng.integers(16, 90, (10, 2))]
+    frames = [render_clip(35_000_000 + index, size=size).frames for index, size in enumerate(sizes)]
+    bodies = [encoded(each, top_k=ALL, clip_id=str(index)) for index, each in enumerate(frames)]
+    order = rng.permutation(np.repeat(np.arange(10), 30))
+    with faulty(batch_bundle, "--queue-size", "400") as server:
+        async with clients(server) as session:
+            alone = [confidences(await send(session, body)) for body in bodies]
+            asked = [asyncio.create_task(send(session, bodies[index])) for index in order]
+            leaving = [task for task in asked if rng.random() < 0.2]
+            for answered in asyncio.as_completed(asked):
+                # One leaves whenever another was answered, so at whatever point of its way it is.
+                if leaving:
+                    leaving.pop().cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await answered
+    kept = 0
+    for index, task in zip(order, asked, strict=True):
+        if not task.cancelled():
+            answer: Answer = task.result()
+            kept += 1
+            assert (answer.status, answer.body["clip_id"]) == (200, str(index))
+            assert confidences(answer) == pytest.approx(alone[index], abs=1e-4)
+    assert kept >= 200
+    assert max(entry["clips"] for entry in server.entries("in engine")) > 1

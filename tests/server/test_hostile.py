@@ -1,0 +1,183 @@
+"""Clients that mean harm, or behave so: the service answers, forgets them, and serves the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+import pytest
+
+from engines.bundle import DEMO
+from tests.live_server import LiveServer, serving
+from tests.server.peers import (
+    Peer,
+    clients,
+    encoded,
+    metrics,
+    post_head,
+    resident_bytes,
+    send,
+    small_clips,
+    until_metric,
+)
+
+MIB = 2**20
+BODY = encoded(small_clips(1)[0])
+CHUNK_OF_ONE = b"1\r\n \r\n"
+
+
+async def _p99_s(session: aiohttp.ClientSession, requests: int = 200) -> float:
+    """Seconds that 99 of 100 requests, one after the other, stay below."""
+    loop = asyncio.get_running_loop()
+    took_s = []
+    for _ in range(requests):
+        began_s = loop.time()
+        assert (await send(session, BODY)).status == 200
+        took_s.append(loop.time() - began_s)
+    return statistics.quantiles(took_s, n=100)[-1]
+
+
+@contextlib.asynccontextmanager
+async def _slow_clients(server: LiveServer, count: int) -> AsyncIterator[list[Peer]]:
+    """Half-sent headers, stalled bodies, and bodies of a byte a second, a third of ``count`` each."""
+    peers = [await Peer.connect(server) for _ in range(count)]
+    for index, peer in enumerate(peers):
+        await peer.write((b"POST /api/v1/infer HTTP/1.1\r\nHost:", post_head(9999), post_head(None))[index % 3])
+    drip = asyncio.create_task(_drip([peer for index, peer in enumerate(peers) if index % 3 == 2]))
+    yield peers
+    drip.cancel()
+
+
+async def _drip(peers: list[Peer]) -> None:
+    while True:
+        for peer in peers:
+            peer.writer.write(CHUNK_OF_ONE)
+        await asyncio.sleep(1)
+
+
+async def test_slow_clients_are_closed_and_slow_down_nobody() -> None:
+    with serving(DEMO, "--header-timeout-s", "4", "--body-timeout-s", "4") as server:
+        async with clients(server) as session:
+            alone_s = await _p99_s(session)
+            async with _slow_clients(server, 201) as peers:
+                beside_s = await _p99_s(session)
+                statuses = await asyncio.gather(*(peer.status_or_end() for peer in peers))
+            closed = (await metrics(session))['vjepa_connections_closed_total{reason="slow_header"}']
+    assert set(statuses) == {408}
+    assert closed == 67
+    assert beside_s < 2 * alone_s
+
+
+async def _announced_oversize(server: LiveServer) -> int | None:
+    peer = await Peer.connect(server)
+    await peer.write(post_head(10**9))
+    return await _ended(peer)
+
+
+async def _false_length(server: LiveServer) -> int | None:
+    """Shorter than announced, then gone."""
+    peer = await Peer.connect(server)
+    await peer.write(post_head(60 * MIB), b'{"frames": [')
+    peer.close()
+    return None
+
+
+async def _length_too_short(server: LiveServer) -> int | None:
+    peer = await Peer.connect(server)
+    await peer.write(post_head(10), BODY)
+    return await _ended(peer)
+
+
+async def _chunked_oversize(server: LiveServer) -> int | None:
+    peer = await Peer.connect(server)
+    chunk = b"%x\r\n" % MIB + b" " * MIB + b"\r\n"
+    with contextlib.suppress(ConnectionError):
+        for _ in range(6):
+            await peer.write(post_head(None) if _ == 0 else b"", chunk)
+    return await _ended(peer)
+
+
+async def _bomb(server: LiveServer) -> int | None:
+    body = zlib.compress(b" " * (8 * MIB), 9)
+    peer = await Peer.connect(server)
+    await peer.write(post_head(len(body), "Content-Encoding: deflate"), body)
+    return await _ended(peer)
+
+
+async def _one_byte_chunks(server: LiveServer) -> int | None:
+    peer = await Peer.connect(server)
+    with contextlib.suppress(ConnectionError):
+        await peer.write(post_head(None))
+        for _ in range(100):
+            await peer.write(CHUNK_OF_ONE * 10_000)
+    return await _ended(peer)
+
+
+async def _empty_frames(server: LiveServer) -> int | None:
+    """Two bytes and a comma each: objects of 60 bytes, where somebody made one of each."""
+    body = b'{"frames": [' + b'"",' * (MIB - 100) + b'""]}'
+    peer = await Peer.connect(server)
+    await peer.write(post_head(len(body)), body)
+    return await _ended(peer)
+
+
+async def _ended(peer: Peer) -> int | None:
+    status = await peer.status_or_end()
+    peer.close()
+    return status
+
+
+ATTACKS: dict[str, tuple[Callable[[LiveServer], Awaitable[int | None]], set[int | None], int]] = {
+    "announced oversize": (_announced_oversize, {413}, 300),
+    "false length": (_false_length, {None}, 300),
+    "length too short": (_length_too_short, {400}, 300),
+    "chunked oversize": (_chunked_oversize, {413, None}, 200),
+    "compressed bomb": (_bomb, {413}, 200),
+    "one-byte chunks": (_one_byte_chunks, {400, None}, 200),
+    "empty frames": (_empty_frames, {422}, 300),
+}
+
+
+@pytest.fixture(scope="module")
+def bounded() -> AsyncIterator[LiveServer]:
+    """A server that takes at most 4 MiB, so that what is too much is quickly sent."""
+    with serving(DEMO, "--max-body-mb", "4") as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_what_is_too_much_is_refused_and_forgotten(bounded: LiveServer, name: str) -> None:
+    attack, accepted, times = ATTACKS[name]
+    async with clients(bounded) as session:
+        statuses, held_bytes = set(), []
+        for _ in range(times):
+            statuses.add(await attack(bounded))
+            held_bytes.append(resident_bytes(bounded))
+        await until_metric(session, "vjepa_inflight_bytes", lambda count: count == 0)
+        assert statuses <= accepted
+        # The first quarter fills the allocator's pools.
+        quarter = times // 4
+        early, late = held_bytes[quarter : 2 * quarter], held_bytes[-quarter:]
+        assert (statistics.median(late) - statistics.median(early)) * 100 / (times - quarter) < MIB
+        assert (await send(session, BODY)).status == 200
+    assert bounded.process.poll() is None
+
+
+async def test_connections_are_bounded() -> None:
+    with serving(DEMO, "--max-connections", "20") as server:
+        peers = [await Peer.connect(server) for _ in range(20)]
+        refused = await Peer.connect(server)
+        assert (await refused.answer()).status == 503
+        peers.pop().close()
+        async with clients(server) as session:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    if (await send(session, BODY)).status == 200:
+                        break
+            assert (await metrics(session))["vjepa_connections"] == 20
+        for peer in peers:
+            peer.close()

@@ -1,0 +1,189 @@
+"""More than the service can do: it says so at once, keeps its promises to those it took, and stays small."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from engines.bundle import DEMO
+from tests.faulty_server import marked
+from tests.live_server import LiveServer
+from tests.server.conftest import Answer
+from tests.server.peers import (
+    Peer,
+    clients,
+    encoded,
+    faulty,
+    metrics,
+    post_head,
+    resident_bytes,
+    send,
+    small_clips,
+    tell,
+    until_metric,
+    within_ms,
+)
+
+BOUND = 8
+PROMPT_MS = 100
+
+
+@pytest.fixture(scope="module")
+def body() -> bytes:
+    return encoded(small_clips(1)[0])
+
+
+async def test_a_burst_of_ten_times_the_bound(body: bytes) -> None:
+    with faulty(DEMO, "--queue-size", str(BOUND)) as server:
+        peers = [await Peer.connect(server) for _ in range(10 * BOUND)]
+        async with clients(server) as session:
+            await asyncio.gather(*(send(session, body) for _ in range(BOUND)))
+            await tell(server, "hold")
+            before_bytes = resident_bytes(server)
+            answers = [asyncio.create_task(_timed(peer, body)) for peer in peers]
+            refused = await _answered_while_held(server, session, answers, 9 * BOUND)
+            assert resident_bytes(server) - before_bytes < 30_000_000
+            assert (await metrics(session))["vjepa_admitted_clips"] == BOUND
+            await tell(server, "release")
+            accepted = [(await answer)[0] for answer in answers if answer not in refused]
+    assert [answer.status for answer in accepted] == [200] * BOUND
+    for answer, took_ms in (task.result() for task in refused):
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert took_ms < PROMPT_MS
+
+
+async def _timed(peer: Peer, body: bytes) -> tuple[Answer, float]:
+    """The answer and its milliseconds."""
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await peer.write(post_head(len(body)), body)
+    return await peer.answer(), (loop.time() - began_s) * 1e3
+
+
+async def _answered_while_held(
+    server: LiveServer, session: aiohttp.ClientSession, answers: list[asyncio.Task[tuple[Answer, float]]], count: int
+) -> set[asyncio.Task[tuple[Answer, float]]]:
+    """The ``count`` that are answered although the engine is held; liveness is asked for all the while."""
+    while len(done := {answer for answer in answers if answer.done()}) < count:
+        async with await within_ms(PROMPT_MS, session.get("/health/live")) as response:
+            assert response.status == 200
+        assert server.process.poll() is None
+    return done
+
+
+async def test_clips_whose_clients_have_gone_never_reach_the_engine() -> None:
+    clips = small_clips(1)[0]
+    with faulty(DEMO) as server:
+        async with clients(server) as session:
+            await tell(server, "hold")
+            tasks = []
+            for number in range(21):
+                body = encoded(marked(clips, number))
+                tasks.append(asyncio.create_task(send(session, body)))
+                await until_metric(session, "vjepa_admitted_clips", lambda clips, due=number + 1: clips == due)
+            await until_metric(session, "vjepa_queue_clips", lambda clips: clips == 20)
+            for task in tasks[11:]:
+                task.cancel()
+            gone = 'vjepa_clips_cancelled_total{reason="gone",started="no"}'
+            await until_metric(session, gone, lambda clips: clips == 10)
+            await tell(server, "release")
+            assert [answer.status for answer in await asyncio.gather(*tasks[:11])] == [200] * 11
+            counted = await metrics(session)
+        assert await asyncio.to_thread(server.stop) == 0
+    seen = [number for entry in server.entries("in engine") for number in entry["numbers"]]
+    assert seen == list(range(11))
+    assert counted[gone] == 10
+    assert counted['vjepa_requests_total{outcome="gone"}'] == 10
+    assert counted["vjepa_requests_received_total"] == 21
+    assert not [entry for entry in server.log if "never retrieved" in str(entry)]
+
+
+async def test_a_deadline_passes_while_the_engine_is_busy() -> None:
+    clips = small_clips(1)[0]
+    with faulty(DEMO) as server:
+        async with clients(server) as session:
+            await tell(server, "hold")
+            busy = asyncio.create_task(send(session, encoded(marked(clips, 1))))
+            await asyncio.to_thread(server.wait_for, "in engine", 4)
+            loop = asyncio.get_running_loop()
+            for deadline_ms in (100, 300):
+                began_s = loop.time()
+                late = await send(session, encoded(marked(clips, 2)), {"X-Deadline-Ms": str(deadline_ms)})
+                assert late.status == 504
+                assert abs((loop.time() - began_s) * 1e3 - deadline_ms) < 50
+            await tell(server, "release")
+            assert (await busy).status == 200
+            assert (await send(session, encoded(marked(clips, 3)))).status == 200
+            counted = await metrics(session)
+    assert [2] not in [entry["numbers"] for entry in server.entries("in engine")]
+    assert counted['vjepa_clips_cancelled_total{reason="deadline",started="no"}'] == 2
+    assert counted['vjepa_requests_total{outcome="deadline"}'] == 2
+
+
+async def test_a_deadline_covers_the_reading_of_the_body(body: bytes, live_server: LiveServer) -> None:
+    peer = await Peer.connect(live_server)
+    await peer.write(post_head(len(body), "X-Deadline-Ms: 50"), body[:-1])
+    answer = await peer.answer()
+    assert (answer.status, answer.body["detail"]) == (504, "not answered within the 50 ms that the request had")
+    peer.close()
+
+
+@pytest.mark.parametrize("deadline", ["0", "-5", "soon", "1e3", "99999999", "²"])
+async def test_a_deadline_that_is_none_is_422(body: bytes, live_server: LiveServer, deadline: str) -> None:
+    peer = await Peer.connect(live_server)
+    await peer.write(post_head(len(body), f"X-Deadline-Ms: {deadline}"), body)
+    answer = await peer.answer()
+    assert (answer.status, answer.body["field"]) == (422, "X-Deadline-Ms")
+    peer.close()
+
+
+async def test_high_priority_goes_first(body: bytes) -> None:
+    clips = small_clips(1)[0]
+    with faulty(DEMO) as server:
+        async with clients(server) as session:
+            await tell(server, "hold")
+            tasks = []
+            for number, priority in enumerate(("normal", "normal", "normal", "high")):
+                request = send(session, encoded(marked(clips, number)), {"X-Priority": priority})
+                tasks.append(asyncio.create_task(request))
+                await until_metric(session, "vjepa_admitted_clips", lambda clips, due=number + 1: clips == due)
+            await until_metric(session, "vjepa_queue_clips", lambda clips: clips == 3)
+            await tell(server, "release")
+            await asyncio.gather(*tasks)
+            assert (await send(session, body, {"X-Priority": "urgent"})).body["field"] == "X-Priority"
+    assert [number for entry in server.entries("in engine") for number in entry["numbers"]] == [0, 3, 1, 2]
+
+
+async def test_bytes_in_flight_are_bounded(tmp_path: Path) -> None:
+    flags = ("--max-body-mb", "8", "--max-clip-mb", "8", "--max-inflight-mb", "16")
+    with faulty(DEMO, *flags) as server:
+        async with clients(server) as session:
+            peers = [await Peer.connect(server) for _ in range(10)]
+            for peer in peers:
+                # Seven of eight MiB, and then no more.
+                await peer.write(post_head(8 * 2**20), b" " * (7 * 2**20))
+            statuses = await asyncio.gather(*(peer.status_or_end() for peer in peers[2:]))
+            assert set(statuses) == {503}
+            assert (await metrics(session))["vjepa_inflight_bytes"] <= 16 * 2**20
+            for peer in peers:
+                peer.close()
+            await until_metric(session, "vjepa_inflight_bytes", lambda count: count == 0)
+
+
+async def test_a_full_service_refuses_before_the_body(body: bytes) -> None:
+    with faulty(DEMO, "--queue-size", "1") as server:
+        async with clients(server) as session:
+            await tell(server, "hold")
+            busy = asyncio.create_task(send(session, body))
+            await until_metric(session, "vjepa_admitted_clips", lambda clips: clips == 1)
+            peer = await Peer.connect(server)
+            await peer.write(post_head(len(body), "Expect: 100-continue"))
+            # No "100 Continue" comes before it.
+            assert (await peer.answer()).status == 503
+            peer.close()
+            await tell(server, "release")
+            assert (await busy).status == 200
