@@ -1,0 +1,113 @@
+"""What Prometheus scrapes, and what is built on it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from engines.bundle import DEMO
+from export.demo.labels import LABELS
+from server.gpu_metrics import GpuCollector
+from server.metrics import Metrics
+from server.phases import PhasesMs
+from server.service import State
+from tests.live_server import ROOT, LiveServer, serving
+from tests.server.peers import clients, encoded, metrics, send, small_clips
+
+BODY = encoded(small_clips(1)[0])
+DASHBOARD = ROOT / "deploy/grafana-dashboard.json"
+ALERTS = ROOT / "deploy/prometheus-alerts.yml"
+# Of Prometheus itself, and only on machines with a GPU.
+ELSEWHERE = {"up"} | {f"vjepa_gpu_{name}" for name in ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")}
+_NO_METRICS = {"by", "or", "le", "sum", "rate", "topk", "changes", "increase", "histogram_quantile"}
+
+
+async def test_what_happens_is_counted() -> None:
+    with serving(DEMO) as server:
+        async with clients(server) as session:
+            answers = [await send(session, BODY) for _ in range(3)]
+            assert (await send(session, b"{")).status == 400
+            async with session.get("/api/v1/infer"):
+                pass
+            counted = await metrics(session)
+    top = answers[0].body["predictions"][0]["label"]
+    assert counted["vjepa_requests_received_total"] == 4
+    assert counted['vjepa_requests_total{outcome="answered"}'] == 3
+    assert counted['vjepa_requests_total{outcome="unreadable"}'] == 1
+    assert counted[f'vjepa_clips_total{{label="{top}"}}'] == 3
+    assert counted["vjepa_batch_clips_count"] == counted["vjepa_batch_clips_sum"] == 3
+    assert counted['vjepa_engine_state{vjepa_engine_state="healthy"}'] == 1
+    assert counted["vjepa_connections"] >= 1
+    assert counted["process_resident_memory_bytes"] > 0
+    phases = {phase: counted[f'vjepa_phase_seconds_sum{{phase="{phase}"}}'] for phase in PhasesMs.__slots__}
+    assert all(counted[f'vjepa_phase_seconds_count{{phase="{phase}"}}'] == 3 for phase in phases)
+    total_ms = sum(answer.body["timings_ms"]["total"] for answer in answers)
+    assert phases["total"] * 1e3 == pytest.approx(total_ms, rel=0.01)
+    assert 0 < sum(phases.values()) - phases["total"] <= phases["total"]
+
+
+def test_labels_are_bounded() -> None:
+    counted = Metrics(state.value for state in State)
+    for index in range(1000):
+        counted.answered(PhasesMs(), f"label {index}")
+    (family,) = [one for one in text_string_to_metric_families(counted.text().decode()) if one.name == "vjepa_clips"]
+    assert len(family.samples) == 257
+    assert max(family.samples, key=lambda sample: sample.value).labels == {"label": "other"}
+    assert len(LABELS) < 256
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="no GPU")
+def test_gpus_are_measured() -> None:
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry()
+    GpuCollector(registry)
+    assert registry.get_sample_value("vjepa_gpu_memory_used_bytes", {"gpu": "0"}) > 0
+    assert 0 <= registry.get_sample_value("vjepa_gpu_utilization_ratio", {"gpu": "0"}) <= 1
+
+
+async def test_dashboard_and_alerts_ask_for_what_there_is(live_server: LiveServer) -> None:
+    async with clients(live_server) as session:
+        assert (await send(session, BODY)).status == 200
+        samples = await metrics(session)
+    names = {series.split("{")[0] for series in samples} | ELSEWHERE
+    expressions = [*_dashboard_expressions(), *_alert_expressions()]
+    assert len(expressions) > 25
+    for expression in expressions:
+        asked = _metrics_in(expression)
+        assert asked
+        assert asked <= names, (expression, asked - names)
+        for label, value in re.findall(r'(\w+)="(\w+)"', expression):
+            if label in {"outcome", "phase", "started", "vjepa_engine_state"}:
+                assert any(f'{label}="{value}"' in series for series in samples), expression
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    shown = {name for expression in _dashboard_expressions() for name in _metrics_in(expression)}
+    families = text_string_to_metric_families(Metrics(state.value for state in State).text().decode())
+    own = {family.name for family in families if family.name.startswith("vjepa_")}
+    assert not {name for name in own if not any(one.startswith(name) for one in shown)} - {"vjepa_requests_received"}
+
+
+def _metrics_in(expression: str) -> set[str]:
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|without) \([^)]*\)", "", expression)
+    return set(re.findall(r"\b[a-z][a-z_]+\b", bare)) - _NO_METRICS
+
+
+def _dashboard_expressions() -> Iterator[str]:
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        yield from (target["expr"] for target in panel["targets"])
+
+
+def _alert_expressions() -> Iterator[str]:
+    for group in yaml.safe_load(ALERTS.read_text())["groups"]:
+        for rule in group["rules"]:
+            assert {"summary", "description"} <= rule["annotations"].keys()
+            yield rule["expr"]
