@@ -28,6 +28,14 @@ consume *ARGS: (_install "")
 test *ARGS: (_install "export,dev")
     @{{ python }} -m pytest "$@"
 
+# Steady load, bad requests and clients that leave, for 20 minutes; nothing may grow.
+soak *ARGS: (_install "export,dev")
+    @{{ python }} -m tests.soak "$@"
+
+# Benchmarks, as ratios within one run: load [BUNDLE].
+bench WHAT *ARGS: (_install "export,dev")
+    @shift; {{ python }} -m tests.latency.{{ WHAT }} "$@"
+
 # Formatting, lint, types and directions of import of all rooms.
 lint: (_install "export,dev")
     {{ python }} -m ruff format --check

@@ -1,0 +1,21 @@
+"""The soak of ``just soak``, for as long as a test may take."""
+
+from __future__ import annotations
+
+import asyncio
+
+from engines.bundle import DEMO
+from tests.live_server import serving
+from tests.soak import soak
+
+SECONDS = 25
+
+
+async def test_steady_load_leaves_nothing_behind() -> None:
+    with serving(DEMO) as server:
+        result = await soak(server, SECONDS)
+        assert await asyncio.to_thread(server.stop) == 0
+    assert not list(result.complaints())
+    assert result.sent > 200
+    assert result.left > 5
+    assert not [entry for entry in server.log if entry["level"] in ("ERROR", "CRITICAL")]
