@@ -1,19 +1,17 @@
 """``python -m tests.latency.load [BUNDLE]``: the service under 1 to 32 clients, beside its engine alone.
 
-Throughput as a ratio to the engine's own at its best batch, measured before and after in the same run. Each client
-sends a clip as soon as it has the answer to the last. The clients run on the same machine and take their share of it.
+Throughput as a ratio to the engine's own at its best batch, which is measured right before and right after. Each client
+sends a clip as soon as it has the answer to the last; the clients run on this machine too and take their share of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -43,20 +41,31 @@ def main() -> int:
     flags = _parser().parse_args()
     bundle = find_bundle(flags.bundle)
     engine = load_engine(open_bundle(bundle))
-    frames = np.random.default_rng(0).integers(0, 256, (engine.manifest.frames, flags.height, flags.width, 3), np.uint8)
+    shape = (engine.manifest.frames, flags.height, flags.width, 3)
+    frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     size = f"{len(frames)} frames of {flags.width} x {flags.height}"
-    print(f"{bundle.name} on {engine.device_name}, {engine.precision}; {size}")
-    before = engine_clips_per_s(engine, frames, flags.seconds)
-    runs = asyncio.run(_serve_and_ask(bundle, encoded(frames), flags.seconds))
-    after = engine_clips_per_s(engine, frames, flags.seconds)
-    _print(runs, {batch: statistics.mean((before[batch], after[batch])) for batch in before})
+    print(f"{bundle.name} on {engine.device_name}, {engine.precision}; {size}\n")
+    batch = _best_batch(engine, frames, flags.seconds / 2)
+    print("\nclients   clips/s    engine     ratio    p50 ms    p95 ms    p99 ms")
+    with serving(bundle, "--deadline-ms", "600000") as server:
+        asyncio.run(ask(server, encoded(frames), 2, flags.seconds / 2))
+        for clients in CLIENTS:
+            before = engine_clips_per_s(engine, frames, batch, flags.seconds / 4)
+            run = asyncio.run(ask(server, encoded(frames), clients, flags.seconds))
+            after = engine_clips_per_s(engine, frames, batch, flags.seconds / 4)
+            _print(clients, run, (before + after) / 2)
     return 0
 
 
-def engine_clips_per_s(engine: Engine, frames: np.ndarray, seconds: float) -> dict[int, float]:
-    """Clips a second at each batch size, from 1 doubling up to the engine's largest; ``frames``: uint8 [T, H, W, 3]."""
-    clip = Clip(frames, "RGB")
-    return {batch: _repeat(engine, [clip] * batch, seconds) for batch in _batches(engine.manifest.max_batch)}
+def engine_clips_per_s(engine: Engine, frames: np.ndarray, batch: int, seconds: float) -> float:
+    """Of the engine alone; ``frames``: uint8 [T, H, W, 3]."""
+    clips = [Clip(frames, "RGB")] * batch
+    engine.infer(clips)
+    calls, began_s = 0, time.perf_counter()
+    while (took_s := time.perf_counter() - began_s) < seconds:
+        engine.infer(clips)
+        calls += 1
+    return calls * batch / took_s
 
 
 async def ask(server: LiveServer, body: bytes, clients: int, seconds: float) -> Run:
@@ -79,19 +88,12 @@ async def ask(server: LiveServer, body: bytes, clients: int, seconds: float) -> 
     return Run(len(latencies_ms) / (time.perf_counter() - began_s), sorted(latencies_ms))
 
 
-async def _serve_and_ask(bundle: Path, body: bytes, seconds: float) -> dict[int, Run]:
-    with serving(bundle, "--log-level", "info", "--deadline-ms", "600000") as server:
-        await ask(server, body, 2, seconds / 2)
-        return {clients: await ask(server, body, clients, seconds) for clients in CLIENTS}
-
-
-def _repeat(engine: Engine, clips: list[Clip], seconds: float) -> float:
-    engine.infer(clips)
-    calls, began_s = 0, time.perf_counter()
-    while (took_s := time.perf_counter() - began_s) < seconds / 2:
-        engine.infer(clips)
-        calls += 1
-    return calls * len(clips) / took_s
+def _best_batch(engine: Engine, frames: np.ndarray, seconds: float) -> int:
+    measured = {}
+    for batch in _batches(engine.manifest.max_batch):
+        measured[batch] = engine_clips_per_s(engine, frames, batch, seconds)
+        print(f"engine alone, batch {batch:3}   {measured[batch]:8.2f} clips/s")
+    return max(measured, key=lambda batch: measured[batch])
 
 
 def _batches(most: int) -> Iterator[int]:
@@ -102,14 +104,9 @@ def _batches(most: int) -> Iterator[int]:
     yield most
 
 
-def _print(runs: dict[int, Run], engine: dict[int, float]) -> None:
-    best = max(engine, key=lambda batch: engine[batch])
-    for batch, clips_per_s in engine.items():
-        print(f"engine alone, batch {batch:3}   {clips_per_s:8.2f} clips/s{'   best' if batch == best else ''}")
-    print("\nclients   clips/s   of engine    p50 ms    p95 ms    p99 ms")
-    for clients, run in runs.items():
-        percentiles = "".join(f"{run.percentile_ms(percent):10.1f}" for percent in (50, 95, 99))
-        print(f"{clients:7}{run.clips_per_s:10.2f}{run.clips_per_s / engine[best]:11.0%} {percentiles}")
+def _print(clients: int, run: Run, engine: float) -> None:
+    percentiles = "".join(f"{run.percentile_ms(percent):10.1f}" for percent in (50, 95, 99))
+    print(f"{clients:7}{run.clips_per_s:10.2f}{engine:10.2f}{run.clips_per_s / engine:10.0%}{percentiles}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
