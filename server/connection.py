@@ -9,11 +9,12 @@ from typing import cast
 from aiohttp import web
 
 from server.metrics import Metrics
-from server.problem import raw_problem
+from server.problem import problem_answer, raw_problem
 from server.settings import Settings
 
 # How long the rest of a refused body is read, so that its sender gets to read why, before the connection is closed.
 _LINGERING_S = 2
+_MOST_SAID_CHARACTERS = 200
 
 
 class Connections:
@@ -68,6 +69,16 @@ class Connection(web.RequestHandler):
             limit_s = self._connections.settings.header_timeout_s
             self._header_timer = self._connections.loop.call_later(limit_s, self._close_slow)
         super().data_received(data)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to what is not HTTP, of which no handler hears."""
+        plain = super().handle_error(request, status, exc, message)
+        said = " ".join((message or "it failed").split())[:_MOST_SAID_CHARACTERS]
+        answer = problem_answer(HTTPStatus(plain.status), f"the request cannot be read: {said}")
+        answer.force_close()
+        return answer
 
     def request_began(self, request: web.BaseRequest) -> float:
         """The header of ``request`` is there; when its first byte was, by the event loop's clock."""

@@ -50,7 +50,7 @@ async def listening(app: web.Application, service: Service) -> AsyncIterator[Lis
     """
     settings = service.settings
     _raise_descriptor_limit(settings.max_connections)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_LAST_WORDS_S)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
     try:
         listener = Listener(await _listen(runner, service))

@@ -45,8 +45,8 @@ def problem_for(error: Exception) -> web.Response:
     status = next((STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR), None)
     if status is None or not isinstance(error, errors.RequestError):
         detail = "the service failed on this request; its log has the cause under this request_id"
-        return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
-    answer = _answer(status, error.message, error.field)
+        return problem_answer(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+    answer = problem_answer(status, error.message, error.field)
     if isinstance(error, errors.RetryLaterError):
         answer.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, errors.UnauthorizedError):
@@ -62,7 +62,7 @@ def raw_problem(status: HTTPStatus, detail: str) -> bytes:
 
 
 def _http_problem(error: web.HTTPException) -> web.Response:
-    answer = _answer(HTTPStatus(error.status), _http_detail(error))
+    answer = problem_answer(HTTPStatus(error.status), _http_detail(error))
     if allow := error.headers.get("Allow"):
         answer.headers["Allow"] = allow
     return answer
@@ -76,7 +76,8 @@ def _http_detail(error: web.HTTPException) -> str:
     return error.text or error.reason
 
 
-def _answer(status: HTTPStatus, detail: str, field: str | None = None) -> web.Response:
+def problem_answer(status: HTTPStatus, detail: str, field: str | None = None) -> web.Response:
+    """The answer that says ``detail``."""
     problem = _problem(status, detail, field)
     return web.Response(status=status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)
 

@@ -66,10 +66,25 @@ async def test_slow_clients_are_closed_and_slow_down_nobody() -> None:
             async with _slow_clients(server, 201) as peers:
                 beside_s = await _p99_s(session)
                 statuses = await asyncio.gather(*(peer.status_or_end() for peer in peers))
+            alone_s = max(alone_s, await _p99_s(session))
             closed = (await metrics(session))['vjepa_connections_closed_total{reason="slow_header"}']
     assert set(statuses) == {408}
     assert closed == 67
     assert beside_s < 2 * alone_s
+
+
+async def test_half_a_header_on_a_used_connection_is_closed_and_an_idle_one_is_not() -> None:
+    with serving(DEMO, "--header-timeout-s", "1") as server:
+        slow, idle = await Peer.connect(server), await Peer.connect(server)
+        for peer in (slow, idle):
+            await peer.write(post_head(len(BODY)), BODY)
+            assert (await peer.answer()).status == 200
+        await slow.write(b"POST /api/v1/infer HTTP/1.1\r\n")
+        assert (await slow.answer()).status == 408
+        assert await slow.status_or_end() is None
+        await idle.write(post_head(len(BODY)), BODY)
+        assert (await idle.answer()).status == 200
+        idle.close()
 
 
 async def _announced_oversize(server: LiveServer) -> int | None:

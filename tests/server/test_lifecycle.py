@@ -65,6 +65,12 @@ async def test_a_loading_server_says_so_and_a_failed_load_ends_it(tmp_path: Path
         assert "altered model.onnx" in server.log[-1]["event"]
 
 
+def test_a_stop_does_not_wait_for_a_bundle_that_never_loads(tmp_path: Path) -> None:
+    _bundle_with_stuck_network(tmp_path)
+    with serving(tmp_path, "--log-level", "debug", until="listening") as server:
+        assert server.stop() == 0
+
+
 def test_a_network_that_gives_no_probabilities_is_not_served(tmp_path: Path) -> None:
     model = onnx.load(DEMO / "model.onnx")
     output = model.graph.output[0].name
@@ -95,7 +101,10 @@ def test_a_taken_port_is_one_line(live_server: LiveServer) -> None:
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("flags", [("--port", "70000"), ("--queue-size", "0"), ("--threads", "x"), ("--nonsense",)])
+@pytest.mark.parametrize(
+    "flags",
+    [("--port", "70000"), ("--queue-size", "0"), ("--threads", "x"), ("--max-inflight-mb", "1"), ("--nonsense",)],
+)
 def test_a_bad_flag_is_explained(flags: tuple[str, ...]) -> None:
     refused = run_module("server", str(DEMO), *flags)
     assert refused.returncode == 2
@@ -148,6 +157,7 @@ async def test_a_request_is_one_log_line_with_its_id_and_phases(clip: Clip) -> N
         assert await asyncio.to_thread(server.stop) == 0
     (line,) = [entry for entry in server.log if entry.get("request_id") == "find-me"]
     assert (line["status"], line["path"]) == (200, "/api/v1/infer")
+    assert line["timings_ms"].keys() == {"read", "decode", "queue", "preprocess", "infer", "total"}
     assert line["timings_ms"]["infer"] > 0
 
 
@@ -157,6 +167,7 @@ async def test_what_is_no_http_is_one_log_line_and_400() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
             writer.write(rubbish)
             assert b" 400 " in await reader.readline()
+            assert b"application/problem+json" in await reader.readuntil(b"\r\n\r\n")
             writer.close()
         assert await asyncio.to_thread(server.stop) == 0
     assert [entry["event"] for entry in server.log].count("malformed request") == 1

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from engines.bundle import DEMO
+from engines.errors import OverloadedError
+from server.admission import Admission
+from server.service_rate import ServiceRate
 from tests.faulty_server import marked
 from tests.live_server import LiveServer
 from tests.server.conftest import Answer
@@ -172,6 +176,35 @@ async def test_bytes_in_flight_are_bounded(tmp_path: Path) -> None:
             for peer in peers:
                 peer.close()
             await until_metric(session, "vjepa_inflight_bytes", lambda count: count == 0)
+
+
+def test_retry_after_is_when_the_queue_is_through() -> None:
+    rate = ServiceRate()
+    admission = Admission(places=20, max_bytes=100, rate=rate)
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(admission.place())
+        for clips, seconds, expected in ((0, 0, 1), (4, 2.0, 10), (4, 0.1, 9)):
+            if clips:
+                rate.record(clips, seconds)
+            with pytest.raises(OverloadedError) as refused:
+                admission.check(0)
+            assert refused.value.retry_after_s == expected
+    admission.check(100)
+    with pytest.raises(OverloadedError, match="bytes"):
+        admission.check(101)
+
+
+def test_bytes_that_come_late_are_not_held() -> None:
+    admission = Admission(places=1, max_bytes=100, rate=ServiceRate())
+    with admission.holding() as holding:
+        holding.add(60)
+        with pytest.raises(OverloadedError):
+            holding.add(60)
+        holding.drop(10)
+        assert admission.held_bytes == 50
+    holding.add(60)
+    assert admission.held_bytes == 0
 
 
 async def test_a_full_service_refuses_before_the_body(body: bytes) -> None:
