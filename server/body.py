@@ -25,7 +25,7 @@ async def read_body(request: web.Request, max_bytes: int, timeout_s: float, hold
         TooLargeError: by its announced length, or as soon as it grows so.
         SlowBodyError: it is not there after ``timeout_s``.
         UnreadableError: its chunks or its compression are broken.
-        OverloadedError: requests hold too many bytes.
+        OverloadedError: requests hold too many bytes, or those before it will take all the places.
     """
     check_length(request, max_bytes)
     await _ask_for_body(request)
@@ -61,7 +61,7 @@ async def _collect(request: web.Request, max_bytes: int, holding: Holding) -> by
     request.content.set_read_chunk_size(_READ_BYTES)
     body = bytearray()
     async for piece in _pieces(request):
-        holding.add(len(piece))
+        holding.receive(len(piece))
         body += piece
         if len(body) > max_bytes:
             raise TooLargeError(f"the body has more than the accepted {max_bytes} bytes")

@@ -92,7 +92,7 @@ class Connection(web.RequestHandler):
         request.content.on_eof(self._await_next)
 
     def ignore_rest(self) -> None:
-        """Take what still comes without looking at it, and close: the rest of a bomb costs as much as its beginning."""
+        """Take what still comes of a body without looking at it, which would cost as much as reading it, and close."""
         self._deaf = True
 
     def _await_next(self) -> None:

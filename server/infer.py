@@ -77,7 +77,8 @@ class _Call:
         _check_content_type(self._request)
         check_length(self._request, settings.max_body_bytes)
         self._service.admission.check(self._request.content_length or 0)
-        body = await read_body(self._request, settings.max_body_bytes, settings.body_timeout_s, self._holding)
+        with self._service.admission.reading(self._holding):
+            body = await read_body(self._request, settings.max_body_bytes, settings.body_timeout_s, self._holding)
         self._phases.read = self._elapsed_ms()
         return body
 

@@ -24,8 +24,6 @@ FIRST_BYTE_S = web.RequestKey("first_byte_s", float)
 LOG_FIELDS = web.RequestKey("log_fields", dict[str, Any])
 
 _log = logging.getLogger("server.access")
-# Answers to bodies of which no more is wanted.
-_GIVEN_UP = frozenset({400, 408, 413})
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -45,7 +43,7 @@ async def account(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         connection.request_ended(request)
     answer.headers["X-Request-Id"] = request_id.get() or ""
-    if answer.status in _GIVEN_UP and not request.content.is_eof():
+    if not request.content.is_eof():
         connection.ignore_rest()
         answer.force_close()
     if request.app[SERVICE].state is State.DRAINING:
