@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -43,6 +44,15 @@ def open_bundle(path: Path) -> Bundle:
     for file in manifest.files:
         _check_file(path, file)
     return Bundle(path, manifest)
+
+
+def replace_manifest(bundle: Bundle, **changes: Any) -> Bundle:
+    """``bundle`` with fields of its manifest changed, on disk too; raises OSError where it cannot be written."""
+    manifest = msgspec.structs.replace(bundle.manifest, **changes).sealed()
+    aside = bundle.path / f".{manifests.FILE_NAME}.partial"
+    aside.write_bytes(manifests.encode(manifest))
+    aside.replace(bundle.path / manifests.FILE_NAME)
+    return Bundle(bundle.path, manifest)
 
 
 def sha256_of(path: Path) -> str:

@@ -4,11 +4,11 @@ ServiceError
 ├── ConfigurationError          flags or environment that cannot be used
 ├── CheckpointError             a model source that cannot be read or is of an unknown kind
 ├── ExportError                 tracing, compiling or writing a bundle failed
-│   └── VerificationError       the bundle answers differently from the checkpoint
 ├── BundleError                 a bundle that must not be served
 │   ├── BundleNotFoundError
 │   ├── BundleDamagedError      truncated, altered or incomplete
-│   └── BundleUnsupportedError  of another format version, or for another device or runtime
+│   ├── BundleUnsupportedError  of another format version, or for another device or runtime
+│   └── VerificationError       answers differently from the checkpoint
 ├── EngineError                 the runtime could not be loaded, or failed on a batch
 │   └── EngineLostError         its device is gone or it never returns: only a new process helps
 └── RequestError                what a client sent or when it sent it
@@ -52,10 +52,6 @@ class ExportError(ServiceError):
     pass
 
 
-class VerificationError(ExportError):
-    pass
-
-
 class BundleError(ServiceError):
     pass
 
@@ -69,6 +65,10 @@ class BundleDamagedError(BundleError):
 
 
 class BundleUnsupportedError(BundleError):
+    pass
+
+
+class VerificationError(BundleError):
     pass
 
 

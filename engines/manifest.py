@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from engines.preprocessing import Preprocessing
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE_NAME = "engine.json"
 
 Target = Literal["openvino", "tensorrt", "tensorrt-rtx", "torch"]
@@ -40,21 +40,29 @@ class Tensor(Record, frozen=True):
 
 
 class Device(Record, frozen=True):
-    """What the plan was compiled for; ``compute_capability`` only for CUDA, ``9.0`` for instance."""
+    """What the network was compiled for; ``compute_capabilities`` only for CUDA, ``9.0`` for instance."""
 
     name: str
-    compute_capability: str | None = None
+    compute_capabilities: tuple[str, ...] = ()
 
 
 class Verification(Record, frozen=True):
-    """How far the bundle's probabilities were from the checkpoint's in FP32, and with which precision it ran."""
+    """How far the bundle's probabilities were from the checkpoint's in FP32, where, and in which precision it ran."""
 
+    device: str
     clips: Positive
     precision: Precision
     max_abs_probability_error: float
     tolerance: float
     top1_agreement: float
     top5_agreement: float
+
+
+class StageError(Record, frozen=True):
+    """Largest deviation of a stage's output from FP32, as a share of the largest FP32 value; it adds up on the way."""
+
+    stage: str
+    relative_error: float
 
 
 class BundleFile(Record, frozen=True):
@@ -66,7 +74,11 @@ class BundleFile(Record, frozen=True):
 
 
 class Manifest(Record, frozen=True):
-    """The whole of ``engine.json``."""
+    """The whole of ``engine.json``.
+
+    ``recipe`` is a digest of all that the bundle was made from and with; ``options`` are those of the compiler.
+    ``verification`` is None until the bundle has run on the device it is for.
+    """
 
     format_version: int
     name: str
@@ -82,8 +94,11 @@ class Manifest(Record, frozen=True):
     device: Device
     built_at: str
     built_with: dict[str, str]
+    recipe: str
+    options: dict[str, bool | int | str]
     verification: Verification | None
-    files: tuple[BundleFile, ...]
+    stage_errors: tuple[StageError, ...] = ()
+    files: tuple[BundleFile, ...] = ()
     digest: str = ""
 
     def sealed(self) -> Manifest:

@@ -60,7 +60,7 @@ class OpenVinoEngine:
 
     def infer(self, clips: Sequence[Clip]) -> Inference:
         started = time.perf_counter()
-        network_input = self._prepare(clips)
+        network_input = self._preprocess.batch(clips)
         prepared = time.perf_counter()
         try:
             probabilities = self._request.infer([network_input], share_inputs=True)[0].copy()
@@ -72,12 +72,6 @@ class OpenVinoEngine:
     def close(self) -> None:
         self._preprocess.close()
         del self._request, self._compiled
-
-    def _prepare(self, clips: Sequence[Clip]) -> npt.NDArray[np.float32]:
-        network_input = np.empty((len(clips), *self._manifest.network_input.clip_shape), np.float32)
-        for clip, planes in zip(clips, network_input, strict=True):
-            self._preprocess(clip, planes)
-        return network_input
 
     def _compile(self, core: ov.Core, bundle: Bundle) -> ov.CompiledModel:
         model = core.read_model(bundle.file(".onnx"))

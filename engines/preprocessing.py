@@ -6,6 +6,7 @@ to 8 bits), cut out the centre, scale to [0, 1], normalise each channel by its m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -80,6 +81,14 @@ class CpuPreprocessor:
             network_input[index] += self._shift
 
         list(self._pool.map(prepare, range(len(clip.frames))))
+
+    def batch(self, clips: Sequence[Clip]) -> npt.NDArray[np.float32]:
+        """The network's input for ``clips``, float32 [N, T, 3, crop, crop]."""
+        crop = self._preprocessing.crop
+        network_input = np.empty((len(clips), len(clips[0].frames), 3, crop, crop), np.float32)
+        for clip, planes in zip(clips, network_input, strict=True):
+            self(clip, planes)
+        return network_input
 
     def close(self) -> None:
         self._pool.shutdown()

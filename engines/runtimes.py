@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import msgspec
@@ -10,25 +11,52 @@ from engines import manifest as manifests
 from engines.bundle import BUNDLES, DEMO, Bundle, bundles_in
 from engines.engine import Engine
 from engines.errors import BundleUnsupportedError
-
-SERVED_TARGETS = frozenset({"openvino"})
+from engines.manifest import Manifest
+from engines.verification import verify_once
 
 
 def load_engine(bundle: Bundle, *, threads: int = 0) -> Engine:
-    """The engine for a checked bundle; ``threads`` bounds what it takes of the CPU, 0 is every core.
+    """The engine for a checked bundle, verified if it never ran on its device; ``threads`` bounds what it takes of
+    the CPU, 0 is every core.
 
     Raises:
         BundleUnsupportedError: no runtime here serves the bundle's target.
+        VerificationError: its answers are wrong.
         BundleDamagedError, EngineError: see the runtime.
     """
-    if bundle.manifest.target == "openvino":
-        from engines.openvino_runtime import OpenVinoEngine
+    engine = open_engine(bundle, threads=threads)
+    try:
+        verify_once(bundle, engine)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
-        return OpenVinoEngine(bundle, threads=threads)
-    raise BundleUnsupportedError(
-        f"bundle {bundle.path} is for {bundle.manifest.target}, which this version cannot serve",
-        help="export the model again with --target openvino",
-    )
+
+def open_engine(bundle: Bundle, *, threads: int = 0) -> Engine:
+    """As ``load_engine``, for those who verify it themselves."""
+    _check_servable(bundle)
+    if bundle.manifest.target == "torch":
+        from engines.torch_runtime import TorchEngine
+
+        return TorchEngine(bundle, threads=threads)
+    from engines.openvino_runtime import OpenVinoEngine
+
+    return OpenVinoEngine(bundle, threads=threads)
+
+
+def _check_servable(bundle: Bundle) -> None:
+    target = bundle.manifest.target
+    if target in ("tensorrt", "tensorrt-rtx"):
+        raise BundleUnsupportedError(
+            f"bundle {bundle.path} is for {target}, which this version cannot serve",
+            help="export the model again with --target torch or openvino",
+        )
+    if target == "torch" and not importlib.util.find_spec("torch"):
+        raise BundleUnsupportedError(
+            f"bundle {bundle.path} is a torch program, but torch is not installed",
+            help="pip install torch, or export the model again with --target openvino",
+        )
 
 
 def default_bundle(bundles: Path = BUNDLES) -> Path:
@@ -40,7 +68,11 @@ def default_bundle(bundles: Path = BUNDLES) -> Path:
 def _is_servable(path: Path) -> bool:
     try:
         manifest = manifests.decode((path / manifests.FILE_NAME).read_bytes())
-    except msgspec.DecodeError:
+        _check_servable(Bundle(path, manifest))
+    except (msgspec.DecodeError, BundleUnsupportedError):
         return False
-    known = manifest.format_version == manifests.FORMAT_VERSION and manifest.target in SERVED_TARGETS
-    return known and not manifest.source.random_weights
+    return _is_current(manifest) and not manifest.source.random_weights
+
+
+def _is_current(manifest: Manifest) -> bool:
+    return manifest.format_version == manifests.FORMAT_VERSION

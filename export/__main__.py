@@ -1,33 +1,46 @@
-"""``python -m export MODEL``: exit code 0 with a bundle, 1 when building it failed, 2 for a model it cannot use."""
+"""``python -m export MODEL``, ``list``, ``show BUNDLE``, ``verify BUNDLE``.
+
+Exit code 0 when done, 1 when building or verifying failed, 2 for a model or bundle that cannot be used.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+import time
+from collections.abc import Callable
 
-from engines.bundle import Bundle
-from engines.errors import CheckpointError, ServiceError
-from export.progress import stage
-from export.settings import ExportSettings, parse_settings
+from engines.bundle import BUNDLES, Bundle, open_bundle, replace_manifest
+from engines.errors import BundleError, CheckpointError, ServiceError, VerificationError
+from engines.runtimes import open_engine
+from engines.verification import reference_of, verify
+from export.catalog import described_verification, locate, print_bundle, print_list
+from export.failures import explained
+from export.preflight import settled
+from export.progress import peak_memory_bytes, say, stage
+from export.settings import parse_settings
 
 
 def main() -> int:
-    settings = parse_settings()
     logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s")
+    command, *arguments = sys.argv[1:] or [""]
     try:
-        bundle = _export(settings)
+        with explained():
+            _COMMANDS.get(command, _export)(arguments)
     except ServiceError as error:
         print(f"export failed: {error}", file=sys.stderr)
-        return 2 if isinstance(error, CheckpointError) else 1
+        usable = not isinstance(error, (BundleError, CheckpointError)) or isinstance(error, VerificationError)
+        return 1 if usable else 2
     except KeyboardInterrupt:
-        print("export interrupted: nothing was written", file=sys.stderr)
+        print("export interrupted: no bundle was written; run it again to go on", file=sys.stderr)
         return 130
-    print(_summary(bundle))
     return 0
 
 
-def _export(settings: ExportSettings) -> Bundle:
+def _export(_: list[str]) -> None:
+    started_s = time.perf_counter()
+    settings = settled(parse_settings())
     # Read by transformers when it is imported: its own bars would run through the stages shown here.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -36,32 +49,66 @@ def _export(settings: ExportSettings) -> Bundle:
 
         from export.pipeline import export_bundle
     transformers_logging.disable_progress_bar()
-    return export_bundle(settings, stage)
+    exported = export_bundle(settings)
+    print(_summary(exported.bundle))
+    if exported.reused:
+        print("nothing to do    built already, of the same checkpoint with the same options (--force: again)")
+    seconds, gigabytes = time.perf_counter() - started_s, peak_memory_bytes() / 1e9
+    say(f"in all           {seconds:6.1f} s, at most {gigabytes:.1f} GB of memory")
+
+
+def _list(arguments: list[str]) -> None:
+    _no_more(arguments)
+    print_list(BUNDLES)
+
+
+def _show(arguments: list[str]) -> None:
+    print_bundle(locate(_one_bundle("show", arguments)))
+
+
+def _verify(arguments: list[str]) -> None:
+    bundle = open_bundle(locate(_one_bundle("verify", arguments)))
+    reference = reference_of(bundle)
+    if reference is None:
+        raise VerificationError(
+            f"bundle {bundle.path} carries no reference answers", help="export it again without --no-verify"
+        )
+    engine = open_engine(bundle)
+    try:
+        found = verify(engine, reference)
+    finally:
+        engine.close()
+    print(f"verified         {described_verification(replace_manifest(bundle, verification=found).manifest)}")
+
+
+def _one_bundle(command: str, arguments: list[str]) -> str:
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print(f"usage: python -m export {command} BUNDLE", file=sys.stderr)
+        sys.exit(0 if arguments in (["-h"], ["--help"]) else 2)
+    return arguments[0]
+
+
+def _no_more(arguments: list[str]) -> None:
+    if arguments:
+        print("usage: python -m export list", file=sys.stderr)
+        sys.exit(0 if arguments in (["-h"], ["--help"]) else 2)
+
+
+_COMMANDS: dict[str, Callable[[list[str]], None]] = {"list": _list, "show": _show, "verify": _verify}
 
 
 def _summary(bundle: Bundle) -> str:
     manifest = bundle.manifest
     megabytes = sum(file.size_bytes for file in manifest.files) / 1e6
     lines = [
-        f"bundle       {bundle.path}",
-        f"model        {manifest.source.model}{' (random weights)' if manifest.source.random_weights else ''}",
-        f"engine       {manifest.target} {manifest.precision}, batch 1 to {manifest.max_batch}, {megabytes:.1f} MB",
-        f"input        {manifest.frames} frames, {manifest.preprocessing.crop} x {manifest.preprocessing.crop}",
-        f"labels       {len(manifest.labels)}",
-        f"verification {_verification(bundle)}",
-        f"serve it     just serve {bundle.path}",
+        f"bundle           {bundle.path}, {megabytes:.1f} MB",
+        f"model            {manifest.source.model}{' (random weights)' if manifest.source.random_weights else ''}",
+        f"input            {manifest.frames} frames, {manifest.preprocessing.crop} x {manifest.preprocessing.crop}",
+        f"labels           {len(manifest.labels)}",
+        f"verification     {described_verification(manifest)}",
+        f"serve it         just serve {bundle.path}",
     ]
     return "\n".join(lines)
-
-
-def _verification(bundle: Bundle) -> str:
-    found = bundle.manifest.verification
-    if found is None:
-        return "not done (--no-verify)"
-    return (
-        f"{found.clips} clips in {found.precision}: probabilities within {found.max_abs_probability_error:.1e}"
-        f" (accepted: {found.tolerance:.0e}), same top-1 {found.top1_agreement:.0%}, top-5 {found.top5_agreement:.0%}"
-    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,7 @@ class Checkpoint:
         names: Mapping[int, str] = self.config.id2label
         return tuple(names[index] for index in range(len(names)))
 
+    @functools.cached_property
     def sha256(self) -> str:
         """Over config, preprocessor config and weights: name and content of each file in order of name."""
         digest = hashlib.sha256()

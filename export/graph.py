@@ -1,11 +1,13 @@
-"""From the lean network to the ONNX graph that the engines run: normalised pixels in, probabilities out."""
+"""The lean network as a graph: an ONNX file, or a torch program; normalised pixels in, probabilities out."""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -14,52 +16,88 @@ import torch
 from transformers import VJEPA2Config
 
 from engines.errors import ExportError
-from engines.manifest import Tensor
+from engines.manifest import Precision, Tensor
 from export.lean import LeanClassifier
 
-OPSET = 20
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "probabilities"
+ONNX_FILE_NAME = "model.onnx"
+PROGRAM_FILE_NAME = "model.pt2"
+MOST_CLIPS = 64
 
+# Below this an ONNX file holds its weights itself.
+_LEAST_EXTERNAL_BYTES = 64 * 2**20
 _MODULE_NAMES = "pkg.torch.onnx.name_scopes"
 
 
-def network_tensors(config: VJEPA2Config) -> tuple[Tensor, Tensor]:
-    """The network's input and output as the manifest describes them."""
+def network_tensors(config: VJEPA2Config, precision: Precision) -> tuple[Tensor, Tensor]:
+    """The network's input and output in ``precision`` as the manifest describes them."""
     pixels = (config.frames_per_clip, config.in_chans, config.crop_size, config.crop_size)
-    network_input = Tensor(name=INPUT_NAME, dtype="float32", clip_shape=pixels)
+    network_input = Tensor(name=INPUT_NAME, dtype="float32" if precision == "fp32" else "float16", clip_shape=pixels)
     return network_input, Tensor(name=OUTPUT_NAME, dtype="float32", clip_shape=(config.num_labels,))
 
 
-def write_onnx(network: LeanClassifier, network_input: Tensor, path: Path, max_batch: int) -> None:
-    """Trace ``network`` for batches up to ``max_batch`` into ``path``; weights over 2 GiB go into a file beside it."""
+def trace(network: LeanClassifier, network_input: Tensor) -> torch.export.ExportedProgram:
+    """``network`` as a program for batches of 1 to ``MOST_CLIPS``."""
     # Two clips, because torch takes a batch of one for a constant.
-    example = torch.zeros(2, *network_input.clip_shape)
-    batch = torch.export.Dim("batch", min=1, max=max(2, max_batch))
-    with warnings.catch_warnings(), _quiet_exporter(), torch.inference_mode():
+    example = torch.zeros(2, *network_input.clip_shape, dtype=getattr(torch, network_input.dtype))
+    batch = torch.export.Dim("batch", min=1, max=MOST_CLIPS)
+    with torch.no_grad():
+        return torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},), strict=False)
+
+
+def write_program(program: torch.export.ExportedProgram, directory: Path) -> None:
+    """Write ``model.pt2`` into ``directory``, without the paths of the machine that traced it."""
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    torch.export.save(program, directory / PROGRAM_FILE_NAME)
+
+
+def write_onnx(
+    program: torch.export.ExportedProgram, directory: Path, opset: int, properties: Mapping[str, str]
+) -> None:
+    """Write ``model.onnx`` into ``directory``, large weights beside it, and have onnx check it in full."""
+    with warnings.catch_warnings(), _quiet_exporter():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            network.eval(),
-            (example,),
+        exported = torch.onnx.export(
+            program,
             dynamo=True,
             verbose=False,
-            opset_version=OPSET,
+            opset_version=opset,
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
-            dynamic_shapes=({0: batch},),
         )
-    if program is None:
+    if exported is None:
         raise ExportError("torch's exporter gave no program")
-    _keep_module_names_only(program.model)
-    program.save(path)
+    _name_nodes_by_module(exported.model)
+    exported.model.metadata_props.update(properties)
+    path = directory / ONNX_FILE_NAME
+    exported.save(path, external_data=_weights_bytes(exported.model) >= _LEAST_EXTERNAL_BYTES)
     onnx.checker.check_model(path, full_check=True)
 
 
-def _keep_module_names_only(model: onnx_ir.Model) -> None:
-    """Of what torch notes on each node, its module's name stays; stack traces of the building machine go."""
+def _weights_bytes(model: onnx_ir.Model) -> int:
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+
+
+def _name_nodes_by_module(model: onnx_ir.Model) -> None:
+    """``blocks.0.attention.qkv/MatMul``; of what torch notes on each node nothing is kept beside."""
+    seen: Counter[str] = Counter()
     for node in model.graph.all_nodes():
-        for key in node.metadata_props.keys() - {_MODULE_NAMES}:
-            del node.metadata_props[key]
+        module = _module_of(node)
+        name = f"{module}/{node.op_type}" if module else node.op_type
+        seen[name] += 1
+        node.name = name if seen[name] == 1 else f"{name}.{seen[name]}"
+        node.metadata_props.clear()
+
+
+def _module_of(node: onnx_ir.Node) -> str:
+    """The module that ``node`` computes for; torch forgets it of some, which then are of the one that feeds them."""
+    scopes = ast.literal_eval(node.metadata_props.get(_MODULE_NAMES, "[]"))
+    feeding = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    if scopes or feeding is None or feeding.name is None:
+        return next((str(scope) for scope in reversed(scopes[:-1]) if scope), "")
+    return feeding.name.rpartition("/")[0]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Architecture: V-JEPA 2 (arXiv 2506.09985), as in transformers' ``modeling_vjepa2
 blocks of attention, with rotary positions over frame, row and column, and MLP refine them; an attentive pooler, blocks
 and one learned query, sums them up for a linear classifier. The same function up to rounding, but
 
+- the patches' convolution is one product;
 - Q, K and V are one product, with the attention's scale already in Q;
 - the rotation is one table of cosines and one of sines (``rotary``) instead of angles worked out in every layer;
 - the pooler's query is folded into its key projection: K's bias adds the same to all tokens' scores, which the softmax
@@ -14,6 +15,7 @@ Shapes: N clips, T frames, S tokens, C width, H heads, D = C / H, L labels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -26,17 +28,17 @@ from export.rotary import Rotary, half_split_order
 class LeanClassifier(nn.Module):
     """Normalised pixels [N, T, 3, crop, crop] to softmax probabilities in FP32, [N, L].
 
-    Takes over the modules of ``model``, which cannot be used any more: no weight is held twice.
+    Takes over the modules of ``model``, which cannot be used any more: no weight is held twice. With
+    ``fused_attention`` attention is one operation, for those who have a kernel for it; else it is spelt out.
     """
 
-    def __init__(self, model: VJEPA2ForVideoClassification) -> None:
+    def __init__(self, model: VJEPA2ForVideoClassification, *, fused_attention: bool = False) -> None:
         super().__init__()
         config, encoder = model.config, model.vjepa2.encoder
-        self.repeats = config.tubelet_size if config.frames_per_clip < config.tubelet_size else 1
-        self.patches = encoder.embeddings.patch_embeddings.proj
-        heads, grid = config.num_attention_heads, config.crop_size // config.patch_size
-        depth = config.frames_per_clip * self.repeats // config.tubelet_size
-        rotary = Rotary(config.hidden_size // heads, depth * grid**2, grid)
+        heads = config.num_attention_heads
+        self.patches = Patches(encoder.embeddings.patch_embeddings.proj, config.frames_per_clip, config.crop_size)
+        grid = self.patches.grid
+        rotary = Rotary(config.hidden_size // heads, self.patches.depth * grid**2, grid)
         self.blocks = nn.Sequential(*(_encoder_block(layer, heads, rotary) for layer in encoder.layer))
         self.norm = encoder.layernorm
         self.pooler_blocks = nn.Sequential(
@@ -44,15 +46,53 @@ class LeanClassifier(nn.Module):
         )
         self.pooler = Pooler(model.pooler, heads)
         self.classifier = model.classifier
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.fused = fused_attention
+
+    def stages(self) -> Iterator[tuple[str, nn.Module]]:
+        """What a clip goes through one after the other on its way to the logits, by name."""
+        yield "patches", self.patches
+        yield from ((f"blocks.{index}", block) for index, block in enumerate(self.blocks))
+        yield "norm", self.norm
+        yield from ((f"pooler_blocks.{index}", block) for index, block in enumerate(self.pooler_blocks))
+        yield "pooler", self.pooler
+        yield "classifier", self.classifier
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        frames = pixels.transpose(1, 2)
+        features = pixels
+        for _, stage in self.stages():
+            features = stage(features)
+        return features.float().softmax(-1)
+
+
+class Patches(nn.Module):
+    """Pixels [N, T, 3, crop, crop] to tokens [N, S, C], one for each tubelet: ``depth`` of them along time.
+
+    The convolution of the checkpoint, whose kernels do not overlap, is one product with the tubelets' pixels.
+    """
+
+    def __init__(self, convolution: nn.Conv3d, frames: int, crop: int) -> None:
+        super().__init__()
+        self.tubelet, self.patch = int(convolution.kernel_size[0]), int(convolution.kernel_size[1])
+        # A clip shorter than a tubelet is repeated, as transformers does.
+        self.repeats = self.tubelet if frames < self.tubelet else 1
+        self.depth, self.grid = frames * self.repeats // self.tubelet, crop // self.patch
+        bias = None if convolution.bias is None else convolution.bias.detach()
+        self.projection = _linear(convolution.weight.detach().flatten(1), bias)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        weight = self.projection.weight
+        if pixels.dtype != weight.dtype:
+            pixels = pixels.to(weight.dtype)
         if self.repeats > 1:
-            frames = frames.repeat(1, 1, self.repeats, 1, 1)
-        tokens = self.patches(frames).flatten(2).transpose(1, 2)
-        tokens = self.norm(self.blocks(tokens))
-        logits: torch.Tensor = self.classifier(self.pooler(self.pooler_blocks(tokens)))
-        return logits.float().softmax(-1)
+            pixels = torch.cat([pixels] * self.repeats, 1)
+        edge, colours = self.grid * self.patch, pixels.shape[2]
+        used = pixels[:, : self.depth * self.tubelet, :, :edge, :edge]
+        split = used.reshape(-1, self.depth, self.tubelet, colours, self.grid, self.patch, self.grid, self.patch)
+        tubelets = split.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(1, 3)
+        tokens: torch.Tensor = self.projection(tubelets)
+        return tokens
 
 
 class Block(nn.Module):
@@ -78,19 +118,25 @@ class Attention(nn.Module):
         scale = (query.out_features // heads) ** -0.5
         if rotary is not None:
             query, key = _half_split(query, heads), _half_split(key, heads)
-        self.heads, self.rotary = heads, rotary
+        self.heads, self.rotary, self.fused = heads, rotary, False
         self.widths = [linear.out_features for linear in (query, key, value)]
         self.qkv = _stacked(_scaled(query, scale), key, value)
         self.output = output
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         parts = self.qkv(tokens).split(self.widths, -1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in parts)
         if self.rotary is not None:
             query, key = self.rotary(query), self.rotary(key)
-        weights = (query @ key.transpose(-2, -1)).softmax(-1)
-        attended: torch.Tensor = self.output((weights @ value).transpose(1, 2).flatten(2))
+        heads = self._attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+        attended: torch.Tensor = self.output(heads.transpose(1, 2).flatten(2))
         return attended
+
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """[N, H, S, D]; the scale is in the queries."""
+        if self.fused:
+            return nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return (query @ key.transpose(-2, -1)).softmax(-1) @ value
 
 
 class Pooler(nn.Module):
@@ -105,10 +151,10 @@ class Pooler(nn.Module):
         super().__init__()
         layer = pooler.cross_attention_layer
         attention = layer.cross_attn
-        query = pooler.query_tokens.detach()[0, 0]
+        query = pooler.query_tokens.detach()[0, 0].clone()
         self.register_buffer("query", query)
         self.register_buffer("score", _score_weights(attention.q_proj, attention.k_proj, query, heads))
-        self.register_buffer("value", _by_head(attention.v_proj.weight, heads).transpose(1, 2))
+        self.register_buffer("value", _by_head(attention.v_proj.weight, heads).transpose(1, 2).contiguous())
         self.register_buffer("value_bias", attention.v_proj.bias.detach())
         self.norm1, self.norm2, self.mlp = layer.layer_norm1, layer.layer_norm2, layer.mlp
 
@@ -142,7 +188,7 @@ def _score_weights(
     projected = _by_head(query_projection(query), heads).double()
     keys = _by_head(key_projection.weight, heads).double()
     scores: torch.Tensor = (projected[:, None] @ keys)[:, 0] * projected.shape[1] ** -0.5
-    return scores.T.float()
+    return scores.T.float().contiguous()
 
 
 def _by_head(rows: torch.Tensor, heads: int) -> torch.Tensor:

@@ -3,105 +3,204 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import json
 import platform
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
-import openvino as ov
 from transformers import VJEPA2ForVideoClassification
 
 from engines.bundle import Bundle, open_bundle
-from engines.clip import Clip
-from engines.manifest import FORMAT_VERSION, Device, Manifest, Precision, Source
-from engines.openvino_runtime import usable_precision
-from engines.runtimes import load_engine
+from engines.errors import BundleError, BundleUnsupportedError
+from engines.manifest import FILE_NAME, FORMAT_VERSION, Manifest, Source, StageError
+from engines.reference import FILE_NAME as REFERENCE_FILE_NAME
+from engines.reference import Reference
+from engines.runtimes import open_engine
+from engines.verification import verify
 from export.checkpoint import Checkpoint, find_checkpoint
-from export.graph import network_tensors, write_onnx
+from export.compilers import Compiled, compile_network
+from export.graph import network_tensors, trace, write_onnx, write_program
 from export.lean import LeanClassifier
+from export.outline import check_room, describe, outline
+from export.precision import DTYPES, stage_errors
+from export.progress import say, stage
+from export.references import ask_checkpoint, normalised
 from export.settings import ExportSettings
-from export.staging import staged, write_manifest
-from export.verification import Floats, reference_clips, reference_probabilities, verify
-
-Stage = Callable[[str], AbstractContextManager[None]]
-Reference = tuple[list[Clip], Floats]
-
-_BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino")
+from export.staging import check_replaceable, staged, write_manifest
+from export.targets import network_precision
+from export.work import Work, digest_of, link_files, origin_of, versions
 
 
-def export_bundle(settings: ExportSettings, stage: Stage) -> Bundle:
-    """Build the bundle that ``settings`` ask for; ``stage`` wraps each stage to show it.
+@dataclass(frozen=True)
+class Exported:
+    """``reused``: it had been built before, of the same checkpoint with the same options."""
+
+    bundle: Bundle
+    reused: bool
+
+
+def export_bundle(settings: ExportSettings) -> Exported:
+    """Build the bundle that ``settings`` ask for, or find it built.
 
     Raises:
-        CheckpointError, ExportError, EngineError: nothing is left behind.
+        CheckpointError, ExportError, EngineError, BundleError: no bundle is left behind, but what was finished on the
+            way is, for the next try.
     """
-    with stage("find checkpoint"):
+    with stage("find checkpoint", spinner=False):
         checkpoint = find_checkpoint(settings.model, random_weights=settings.random_weights)
-    with stage("load weights"):
-        model = checkpoint.load()
-    precision = settings.precision or usable_precision(ov.Core(), "bf16")
-    output = settings.output_for(checkpoint.model, precision)
-    with staged(output) as directory:
-        reference = _reference(settings, checkpoint, model, stage)
-        with stage("trace to ONNX"):
-            network_input, _ = network_tensors(checkpoint.config)
-            write_onnx(LeanClassifier(model), network_input, directory / "model.onnx", settings.max_batch)
-        with stage("hash"):
-            manifest = write_manifest(directory, _manifest(settings, checkpoint, precision, output.name))
-        if reference is not None:
-            with stage("verify"):
-                _verify(directory, manifest, reference)
-    return open_bundle(output)
+    output = settings.output_for(checkpoint.model)
+    check_replaceable(output)
+    with stage("hash checkpoint"):
+        origin = origin_of(checkpoint)
+    recipe = digest_of(origin, settings.target, settings.precision, settings.max_batch, settings.plan, settings.verify)
+    built = None if settings.force else _built(output, recipe)
+    if built is not None:
+        return Exported(built, reused=True)
+    sizes = outline(checkpoint.config, settings)
+    say(describe(sizes, settings, checkpoint.model, output))
+    check_room(sizes, output)
+    return Exported(_Export(settings, checkpoint, Work(output.parent, origin), recipe, output).run(), reused=False)
 
 
-def _reference(
-    settings: ExportSettings, checkpoint: Checkpoint, model: VJEPA2ForVideoClassification, stage: Stage
-) -> Reference | None:
-    """The checkpoint's own answers, asked before its weights go into the lean network; None if nobody wants them."""
-    if not settings.verify:
+def _built(output: Path, recipe: str) -> Bundle | None:
+    """The bundle in ``output`` if it is whole and of ``recipe``."""
+    if not (output / FILE_NAME).is_file():
         return None
-    with stage("ask checkpoint"):
-        clips = reference_clips(checkpoint.config.frames_per_clip)
-        return clips, reference_probabilities(model, checkpoint.preprocessing, clips)
-
-
-def _verify(directory: Path, manifest: Manifest, reference: Reference) -> None:
-    engine = load_engine(open_bundle(directory))
     try:
-        verification = verify(engine, *reference)
+        bundle = open_bundle(output)
+    except BundleError:
+        return None
+    return bundle if bundle.manifest.recipe == recipe else None
+
+
+class _Export:
+    """One export. Its stages leave their results in directories, so that what is done need not be done again."""
+
+    def __init__(self, settings: ExportSettings, checkpoint: Checkpoint, work: Work, recipe: str, output: Path) -> None:
+        self._settings, self._checkpoint, self._work = settings, checkpoint, work
+        self._recipe, self._output = recipe, output
+        self._precision = network_precision(settings.target, settings.precision)
+        self._tensors = network_tensors(checkpoint.config, self._precision)
+
+    def run(self) -> Bundle:
+        with self._work.alone(), staged(self._output) as directory:
+            if self._settings.force:
+                self._work.forget()
+            if self._settings.verify:
+                link_files(self._reference(), directory)
+            errors = self._probe() if self._settings.verify and self._precision != "fp32" else ()
+            link_files(self._graph(), directory)
+            compiled = compile_network(self._settings, self._tensors[0], directory, self._output.parent)
+            with stage("hash bundle"):
+                manifest = write_manifest(directory, self._manifest(compiled, errors))
+            if self._settings.verify:
+                _verify(directory, manifest)
+            self._work.forget()
+        return open_bundle(self._output)
+
+    @functools.cached_property
+    def _model(self) -> VJEPA2ForVideoClassification:
+        with stage("load weights"):
+            return self._checkpoint.load()
+
+    @functools.cached_property
+    def _network(self) -> LeanClassifier:
+        """In FP32, until it is traced; the model goes into it."""
+        model = self._model
+        del self._model
+        return LeanClassifier(model, fused_attention=not self._settings.needs_onnx or self._settings.plan.opset >= 23)
+
+    def _reference(self) -> Path:
+        def build(directory: Path) -> None:
+            model = self._model
+            with stage("ask checkpoint"):
+                ask_checkpoint(model, self._checkpoint.preprocessing).write(directory / REFERENCE_FILE_NAME)
+
+        return self._work.product("reference", build)
+
+    def _probe(self) -> tuple[StageError, ...]:
+        """Where the network loses by its precision."""
+
+        def build(directory: Path) -> None:
+            clip = Reference.read(self._reference() / REFERENCE_FILE_NAME).clips[0]
+            network, pixels = self._network, normalised(clip, self._checkpoint.preprocessing)
+            with stage(f"probe {self._precision}"):
+                errors = stage_errors(network, pixels, self._precision)
+            (directory / "errors.json").write_bytes(msgspec.json.encode(errors))
+
+        found = (self._work.product(f"probe-{self._precision}", build) / "errors.json").read_bytes()
+        return msgspec.json.decode(found, type=tuple[StageError, ...])
+
+    def _graph(self) -> Path:
+        def build(directory: Path) -> None:
+            network = self._network.to(DTYPES[self._precision])
+            with stage("trace"):
+                program = trace(network, self._tensors[0])
+            if self._settings.needs_onnx:
+                with stage("write ONNX"):
+                    write_onnx(program, directory, self._settings.plan.opset, self._properties())
+            else:
+                write_program(program, directory)
+
+        kind = f"onnx{self._settings.plan.opset}" if self._settings.needs_onnx else "program"
+        return self._work.product(f"{kind}-{self._precision}", build)
+
+    def _properties(self) -> dict[str, str]:
+        """What someone who finds the ONNX file alone should know."""
+        checkpoint = self._checkpoint
+        return {
+            "model": checkpoint.model,
+            "source_sha256": checkpoint.sha256,
+            "labels": json.dumps(checkpoint.labels),
+            "preprocessing": json.dumps(asdict(checkpoint.preprocessing)),
+        }
+
+    def _manifest(self, compiled: Compiled, errors: tuple[StageError, ...]) -> Manifest:
+        settings, checkpoint = self._settings, self._checkpoint
+        return Manifest(
+            format_version=FORMAT_VERSION,
+            name=self._output.name,
+            source=_source(checkpoint),
+            labels=checkpoint.labels,
+            frames=checkpoint.config.frames_per_clip,
+            preprocessing=checkpoint.preprocessing,
+            target=settings.target,
+            precision=settings.precision,
+            max_batch=settings.max_batch,
+            network_input=self._tensors[0],
+            network_output=self._tensors[1],
+            device=compiled.device,
+            built_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            built_with={"python": platform.python_version()} | versions() | compiled.built_with,
+            recipe=self._recipe,
+            options=compiled.options,
+            verification=None,
+            stage_errors=errors,
+        )
+
+
+def _verify(directory: Path, manifest: Manifest) -> None:
+    """Ask the bundle's own engine for the reference answers, where there is one on this machine."""
+    bundle = open_bundle(directory)
+    try:
+        engine = open_engine(bundle)
+    except BundleUnsupportedError as error:
+        say(f"not verified yet: {error.message}")
+        return
+    try:
+        with stage("verify"):
+            found = verify(engine, Reference.read(directory / REFERENCE_FILE_NAME))
     finally:
         engine.close()
-    write_manifest(directory, msgspec.structs.replace(manifest, verification=verification))
-
-
-def _manifest(settings: ExportSettings, checkpoint: Checkpoint, precision: Precision, name: str) -> Manifest:
-    network_input, network_output = network_tensors(checkpoint.config)
-    return Manifest(
-        format_version=FORMAT_VERSION,
-        name=name,
-        source=_source(checkpoint),
-        labels=checkpoint.labels,
-        frames=checkpoint.config.frames_per_clip,
-        preprocessing=checkpoint.preprocessing,
-        target=settings.target,
-        precision=precision,
-        max_batch=settings.max_batch,
-        network_input=network_input,
-        network_output=network_output,
-        device=Device(name=str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()),
-        built_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        built_with={"python": platform.python_version()} | {name: version(name) for name in _BUILDERS},
-        verification=None,
-        files=(),
-    )
+    write_manifest(directory, msgspec.structs.replace(manifest, verification=found))
 
 
 def _source(checkpoint: Checkpoint) -> Source:
     return Source(
         model=checkpoint.model,
         revision=checkpoint.revision,
-        sha256=checkpoint.sha256(),
+        sha256=checkpoint.sha256,
         random_weights=checkpoint.random_weights,
     )

@@ -1,20 +1,58 @@
-"""What the export is doing, and how long each stage took: a spinner on a terminal, plain lines elsewhere."""
+"""What the export is doing, and how long each stage took: bars and spinners on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
+import resource
+import sys
 import time
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.progress import Progress, TaskID
 
 _console = Console(stderr=True, highlight=False)
 
 
+def say(text: str) -> None:
+    """A line that stays."""
+    _console.print(text, soft_wrap=True, markup=False)
+
+
 @contextlib.contextmanager
-def stage(name: str) -> Iterator[None]:
+def stage(name: str, *, spinner: bool = True) -> Iterator[None]:
     """Show ``name`` while the block runs and its seconds when it has ended well."""
     started_s = time.perf_counter()
-    with _console.status(f"{name} ..."):
+    with _console.status(f"{name} ...") if spinner else contextlib.nullcontext():
         yield
-    _console.print(f"{name:<16} {time.perf_counter() - started_s:6.1f} s")
+    say(f"{name:<16} {time.perf_counter() - started_s:6.1f} s")
+
+
+class Phases:
+    """A bar for each phase of a builder that reports its steps, from any thread."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def start(self, name: str, steps: int) -> None:
+        self._tasks[name] = self._progress.add_task(name, total=steps)
+
+    def step(self, name: str, done: int) -> None:
+        self._progress.update(self._tasks[name], completed=done)
+
+    def finish(self, name: str) -> None:
+        self._progress.remove_task(self._tasks.pop(name))
+
+
+@contextlib.contextmanager
+def phases() -> Iterator[Phases]:
+    """Bars while the block runs; nothing of them stays."""
+    with Progress(console=_console, transient=True, disable=not _console.is_terminal) as progress:
+        yield Phases(progress)
+
+
+def peak_memory_bytes() -> int:
+    """The most that this process ever held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -41,7 +41,7 @@ def rotary_tables(head_size: int, tokens: int, grid: int) -> tuple[torch.Tensor,
 
 
 class Rotary(nn.Module):
-    """Turns queries or keys [N, H, S, padded_size], in half-split order, by their tokens' positions."""
+    """Turns queries or keys [N, S, H, padded_size], in half-split order, by their tokens' positions."""
 
     cos: torch.Tensor
     sin: torch.Tensor
@@ -49,8 +49,8 @@ class Rotary(nn.Module):
     def __init__(self, head_size: int, tokens: int, grid: int) -> None:
         super().__init__()
         cos, sin = rotary_tables(head_size, tokens, grid)
-        self.register_buffer("cos", cos.float())
-        self.register_buffer("sin", sin.float())
+        self.register_buffer("cos", cos.float()[:, None])
+        self.register_buffer("sin", sin.float()[:, None])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         first, second = features.chunk(2, -1)

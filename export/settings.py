@@ -3,52 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import configargparse
 
 from engines.bundle import BUNDLES
 from engines.manifest import Precision, Target
+from export.targets import PRECISIONS, best_max_batch, best_precision, best_target
 
 DEFAULT_MODEL = "facebook/vjepa2-vitl-fpc16-256-ssv2"
 
-# What this version can compile for, each with its precisions; the first is the fallback.
-PRECISIONS: dict[Target, tuple[Precision, ...]] = {"openvino": ("fp32", "bf16")}
+Via = Literal["onnx", "torch-tensorrt"]
+
+_TENSORRT_TARGETS = ("tensorrt", "tensorrt-rtx")
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """How TensorRT builds; ``opt_batch`` is the batch that it is tuned for, ``workspace_mib`` None is all there is."""
+
+    opt_batch: int = 1
+    opset: int = 20
+    optimization_level: int = 3
+    workspace_mib: int | None = None
+    compute_capabilities: tuple[str, ...] = ()
+    hardware_compatible: bool = False
+    version_compatible: bool = False
+    via: Via = "onnx"
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """See ``python -m export --help``; ``precision`` None is the best that this machine runs the target in."""
+    """See ``python -m export --help``."""
 
-    model: str = DEFAULT_MODEL
-    target: Target = "openvino"
-    precision: Precision | None = None
-    max_batch: int = 1
+    model: str
+    target: Target
+    precision: Precision
+    max_batch: int
     output: Path | None = None
     random_weights: bool = False
     verify: bool = True
+    force: bool = False
+    plan: PlanOptions = field(default_factory=PlanOptions)
 
-    def output_for(self, model: str, precision: Precision) -> Path:
+    @property
+    def needs_onnx(self) -> bool:
+        """Whether the network goes through ONNX, not through a torch program."""
+        return self.target != "torch" and self.plan.via == "onnx"
+
+    def output_for(self, model: str) -> Path:
         """``--output``, or ``engines/bundles/MODEL-TARGET-PRECISION``."""
-        return self.output or BUNDLES / f"{model.rsplit('/', 1)[-1]}-{self.target}-{precision}"
+        return self.output or BUNDLES / f"{model.rsplit('/', 1)[-1]}-{self.target}-{self.precision}"
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
     """Settings from the command line and the environment; exits with code 2 on what cannot be used."""
     parser = _parser()
     flags = vars(parser.parse_args(arguments))
-    target: Literal["openvino"] = "openvino"
+    target: Target = best_target() if flags["target"] == "auto" else flags["target"]
     if flags["precision"] not in (None, *PRECISIONS[target]):
-        parser.error(f"--precision {flags['precision']}: {target} runs in {' or '.join(PRECISIONS[target])}")
-    return ExportSettings(**flags | {"target": target})
+        parser.error(f"--precision {flags['precision']}: {target} runs in {', '.join(PRECISIONS[target])}")
+    max_batch = flags["max_batch"] or best_max_batch(target)
+    return ExportSettings(
+        model=flags["model"],
+        target=target,
+        precision=flags["precision"] or best_precision(target),
+        max_batch=max_batch,
+        output=flags["output"],
+        random_weights=flags["random_weights"],
+        verify=flags["verify"],
+        force=flags["force"],
+        plan=_plan_options(parser, flags, target, max_batch),
+    )
+
+
+def _plan_options(
+    parser: configargparse.ArgParser, flags: dict[str, Any], target: Target, max_batch: int
+) -> PlanOptions:
+    given = {name: flags[name] for name in PlanOptions.__dataclass_fields__ if flags[name] is not None}
+    if given and target not in _TENSORRT_TARGETS:
+        flag = "--" + next(iter(given)).replace("_", "-").replace("capabilities", "capability")
+        parser.error(f"{flag}: only the TensorRT targets have it, not {target}")
+    if given.get("opt_batch", 1) > max_batch:
+        parser.error(f"--opt-batch {given['opt_batch']}: at most --max-batch, which is {max_batch}")
+    if target == "tensorrt" and "compute_capabilities" in given:
+        wanted = ", ".join(given["compute_capabilities"])
+        parser.error(f"--compute-capability {wanted}: only for tensorrt-rtx; tensorrt builds for this machine's GPU")
+    if target != "tensorrt" and given.get("via") == "torch-tensorrt":
+        parser.error(f"--via torch-tensorrt: only for tensorrt, not {target}")
+    if "compute_capabilities" in given:
+        given["compute_capabilities"] = tuple(given["compute_capabilities"])
+    return PlanOptions(**given)
 
 
 def _parser() -> configargparse.ArgParser:
     parser = configargparse.ArgParser(
         prog="python -m export",
         description="Turn a V-JEPA 2 video classifier into a verified engine bundle.",
+        epilog="Also: `python -m export list` (bundles built here), `show BUNDLE`, `verify BUNDLE`.",
         auto_env_var_prefix="VJEPA_EXPORT_",
         formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
     )
@@ -67,21 +121,21 @@ def _parser() -> configargparse.ArgParser:
     parser.add(
         "--precision",
         choices=("fp32", "bf16", "fp16"),
-        help="fp32 when the last digits matter more than speed; left out: bf16 where this machine computes in it",
+        help="fp32 when the last digits matter more than speed; left out: the fastest that this machine verifies",
     )
-    _add_output_flags(parser)
-    return parser
-
-
-def _add_output_flags(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--max-batch",
         type=int,
         choices=range(1, 65),
         metavar="1..64",
-        default=ExportSettings.max_batch,
-        help="clips per run; more pays off on a GPU, on a CPU 1 is the fastest",
+        help="clips per run; more pays off on a GPU (left out: 8), on a CPU 1 is the fastest (left out: 1)",
     )
+    _add_output_flags(parser)
+    _add_plan_flags(parser.add_argument_group("TensorRT and TensorRT-RTX"))
+    return parser
+
+
+def _add_output_flags(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--output",
         type=Path,
@@ -96,5 +150,58 @@ def _add_output_flags(parser: configargparse.ArgParser) -> None:
         "--no-verify",
         dest="verify",
         action="store_false",
-        help="skip comparing the bundle with the checkpoint, which takes memory for both",
+        help="skip asking the checkpoint for reference answers: quicker, but nobody can ever check the bundle",
+    )
+    parser.add(
+        "--force", action="store_true", help="build again what is built already, when you do not trust what is there"
+    )
+
+
+def _add_plan_flags(group: Any) -> None:
+    group.add_argument(
+        "--opt-batch",
+        type=int,
+        choices=range(1, 65),
+        metavar="1..64",
+        help="batch that kernels are tuned for: that of your usual load (left out: 1, for the lowest latency)",
+    )
+    group.add_argument(
+        "--optimization-level",
+        type=int,
+        choices=range(6),
+        help="how long the builder looks for faster kernels: 5 for the last percent, 0 to try something out"
+        " (left out: 3)",
+    )
+    group.add_argument(
+        "--workspace-mib", type=int, help="most device memory for intermediate results, when others share the GPU"
+    )
+    group.add_argument(
+        "--compute-capability",
+        dest="compute_capabilities",
+        action="append",
+        metavar="X.Y",
+        help="GPU that an RTX plan is for, 8.9 for instance; repeat for several (left out: this machine's, or 8.9)",
+    )
+    group.add_argument(
+        "--hardware-compatible",
+        action="store_true",
+        default=None,
+        help="a plan that runs on every GPU since Ampere, somewhat slower: for mixed fleets",
+    )
+    group.add_argument(
+        "--version-compatible",
+        action="store_true",
+        default=None,
+        help="a plan that later releases of the same major version can run, somewhat slower",
+    )
+    group.add_argument(
+        "--opset",
+        type=int,
+        choices=(20, 23),
+        help="23 writes attention as one ONNX node, which TensorRT reads from 10.14 on (left out: 20)",
+    )
+    group.add_argument(
+        "--via",
+        choices=("onnx", "torch-tensorrt"),
+        help="torch-tensorrt compiles the same network without ONNX, to compare the two (left out: onnx)",
     )

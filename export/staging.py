@@ -23,7 +23,7 @@ def staged(output: Path) -> Iterator[Path]:
     Raises:
         ExportError: ``output`` is something other than a bundle, or cannot be written.
     """
-    _check_replaceable(output)
+    check_replaceable(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
@@ -52,7 +52,8 @@ def _bundle_files(directory: Path) -> Iterator[BundleFile]:
             yield BundleFile(name=path.name, size_bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
-def _check_replaceable(output: Path) -> None:
+def check_replaceable(output: Path) -> None:
+    """Raises ExportError when ``output`` is something other than a bundle."""
     if output.exists() and not (output / manifests.FILE_NAME).is_file():
         raise ExportError(f"{output} exists and is no bundle", help="remove it, or choose another --output")
 

@@ -34,3 +34,13 @@ def odd_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
     exported = run_module("export", str(odd_checkpoint), *flags)
     assert exported.returncode == 0, exported.stderr
     return output
+
+
+@pytest.fixture(scope="session")
+def odd_torch_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``odd_checkpoint`` as a torch program, in fp32, for batches up to 4."""
+    output = tmp_path_factory.mktemp("bundles") / "odd-torch"
+    flags = ["--target", "torch", "--precision", "fp32", "--max-batch", "4", "--output", str(output)]
+    exported = run_module("export", str(odd_checkpoint), *flags)
+    assert exported.returncode == 0, exported.stderr
+    return output

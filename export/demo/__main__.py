@@ -79,14 +79,14 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="render clips and train the checkpoint", formatter_class=formatter)
     train.add_argument("--output", type=Path, default=_CHECKPOINT, help="checkpoint directory to write")
-    train.add_argument("--clips", type=_positive, default=20_000, help="clips to render")
+    train.add_argument("--clips", type=_positive, default=30_000, help="clips to render")
     train.add_argument(
         "--steps", type=_positive, default=training.Recipe.steps, help="optimiser steps, before the refinement"
     )
     train.add_argument("--batch", type=_positive, default=training.Recipe.batch, help="clips per step")
     train.add_argument("--seed", type=int, default=training.Recipe.seed, help="seed of clips, weights and batches")
     train.add_argument("--threads", type=_positive, default=2, help="threads of the network")
-    train.add_argument("--cache", type=Path, help="directory that keeps the rendered clips (4 GB) for the next run")
+    train.add_argument("--cache", type=Path, help="directory that keeps the rendered clips (6 GB) for the next run")
     train.add_argument("--compile", action="store_true", help="train a third faster; needs a C++ compiler")
     train.set_defaults(run=_train)
 

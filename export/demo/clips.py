@@ -14,7 +14,7 @@ from export.demo.scenery import Scenery
 # How far a scene wanders that should rest, relative to a lively one.
 _DRIFT = {Scenery.PLAIN: 1.0, Scenery.CALM: 0.5, Scenery.LIVELY: 1.0, Scenery.RESTLESS: 2.0}
 # The least size of what has been approached, in short edges.
-_NEAREST = {Scenery.PLAIN: 0.35, Scenery.CALM: 0.25, Scenery.LIVELY: 0.35, Scenery.RESTLESS: 0.2}
+_NEAREST = {Scenery.PLAIN: 0.35, Scenery.CALM: 0.3, Scenery.LIVELY: 0.35, Scenery.RESTLESS: 0.25}
 _ASPECT_RATIOS = (1.0, 4 / 3, 4 / 3, 3 / 2, 16 / 9, 16 / 9, 3 / 4, 9 / 16)
 
 
@@ -76,7 +76,7 @@ def _film(
     if motion.present:
         side = int(np.clip(motion.size.max() * min(height, width), 24, 200))
         painted = shapes.sprite(rng, side, scene.BUSY[scenery])
-        contrast = 80.0 if scenery == Scenery.PLAIN else rng.uniform(18.0, 70.0)
+        contrast = 80.0 if scenery == Scenery.PLAIN else rng.uniform(28.0, 80.0)
         sprite = shapes.stand_out(painted, behind.colour(), contrast)
         actors.append(scene.Actor(sprite, motion.position, motion.size, motion.tilt))
     drawn = []

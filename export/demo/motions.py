@@ -108,13 +108,13 @@ def _approach(rng: np.random.Generator, times: Curve, view: View) -> Motion:
     place = rng.uniform(-0.22, 0.22, 2)
     sway = tremor(rng, times, rng.uniform(0.0, 0.015))
     if kind == "object":
-        ratio = _log_uniform(rng, 1.5, 4.5)
-        last = _log_uniform(rng, max(view.nearest, 0.1 * ratio), 1.25)
+        ratio = _log_uniform(rng, 1.7, 4.5)
+        last = _log_uniform(rng, max(view.nearest, 0.12 * ratio), 1.25)
         shift, zoom = _gentle_scene(rng, times, view.drift * 0.1)
         size = last / ratio * _growth(rng, times, ratio)
         position = place + rng.normal(0.0, 0.05, 2) * (times[:, None] - 0.5) + sway
         return Motion(position, size, _tilt(rng, times), shift, zoom)
-    ratio = _log_uniform(rng, 1.35, 3.2)
+    ratio = _log_uniform(rng, 1.45, 3.2)
     zoom = _growth(rng, times, ratio)
     shift = sway + rng.normal(0.0, 0.04, 2) * (times[:, None] - 0.5)
     depth = rng.choice([1.0, rng.uniform(0.8, 1.6)])

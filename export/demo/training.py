@@ -40,11 +40,11 @@ class Recipe:
     """
 
     steps: int = 10_000
-    refining: float = 0.25
+    refining: float = 0.6
     plain: float = 0.06
     batch: int = 32
     learning_rate: float = 1e-3
-    refining_rate: float = 4e-4
+    refining_rate: float = 6e-4
     warmup: float = 0.03
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
@@ -64,7 +64,7 @@ class Recipe:
     def refinement(self) -> list[Stage]:
         """The stages that make what was learned robust."""
         steps = max(1, round(self.refining * self.steps))
-        chances = {Scenery.PLAIN: 0.05, Scenery.CALM: 0.35, Scenery.LIVELY: 0.3, Scenery.RESTLESS: 0.3}
+        chances = {Scenery.PLAIN: 0.05, Scenery.CALM: 0.4, Scenery.LIVELY: 0.2, Scenery.RESTLESS: 0.35}
         return [Stage(steps, chances, reframed=True)]
 
 

@@ -17,9 +17,15 @@ from engines.runtimes import load_engine
 SIZES = ((96, 96), (64, 200), (240, 320), (301, 133), (108, 108))
 
 
+@pytest.fixture(scope="module", params=["odd_bundle", "odd_torch_bundle"])
+def bundle(request: pytest.FixtureRequest) -> Path:
+    """The same checkpoint for each runtime."""
+    return Path(request.getfixturevalue(request.param))
+
+
 @pytest.fixture(scope="module")
-def engine(odd_bundle: Path) -> Iterator[Engine]:
-    engine = load_engine(open_bundle(odd_bundle))
+def engine(bundle: Path) -> Iterator[Engine]:
+    engine = load_engine(open_bundle(bundle))
     yield engine
     engine.close()
 
@@ -78,8 +84,8 @@ def test_clips_can_be_allocated_while_the_engine_runs(engine: Engine) -> None:
         assert all(other.result().frames.any() for other in others)
 
 
-def test_a_closed_engine_can_be_opened_again(odd_bundle: Path, engine: Engine) -> None:
-    other = load_engine(open_bundle(odd_bundle), threads=1)
+def test_a_closed_engine_can_be_opened_again(bundle: Path, engine: Engine) -> None:
+    other = load_engine(open_bundle(bundle), threads=1)
     clip = _clip(other, 1)
     answer = _alone(other, clip)
     other.close()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
+from export.graph import network_tensors, trace, write_onnx
 from export.lean import LeanClassifier
+from export.precision import TensorCores
 
 SMALL_PREDICTOR = {"pred_hidden_size": 24, "pred_num_attention_heads": 1, "pred_num_hidden_layers": 1}
 
@@ -61,6 +65,42 @@ def test_lean_equals_transformers_in_fp32(config: dict[str, Any]) -> None:
     expected = expected - expected.mean(-1, keepdim=True)
     assert probabilities.dtype == torch.float32
     torch.testing.assert_close(_logits(probabilities), expected, atol=2e-5, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(config=configurations())
+def test_half_precision_keeps_the_probabilities_and_their_order(config: dict[str, Any]) -> None:
+    model = _model(**config)
+    pixels = torch.randn(2, config["frames_per_clip"], 3, config["crop_size"], config["crop_size"])
+    with torch.inference_mode():
+        expected = model(pixels).logits.softmax(-1)
+        with TensorCores():
+            probabilities = LeanClassifier(model).half()(pixels.half())
+    assert probabilities.dtype == torch.float32
+    torch.testing.assert_close(probabilities, expected, atol=5e-3, rtol=0)
+    best = probabilities.topk(min(5, config["num_labels"])).indices
+    in_that_order = expected.gather(1, best)
+    assert (in_that_order.diff(dim=1) <= 5e-3).all(), "labels changed places that were no ties"
+
+
+@settings(max_examples=15, deadline=None)
+@given(config=configurations())
+def test_fused_attention_is_the_same_function(config: dict[str, Any]) -> None:
+    model = _model(**config)
+    pixels = torch.randn(2, config["frames_per_clip"], 3, config["crop_size"], config["crop_size"])
+    with torch.inference_mode():
+        expected = model(pixels).logits.softmax(-1)
+        torch.testing.assert_close(LeanClassifier(model, fused_attention=True)(pixels), expected, atol=1e-5, rtol=0)
+
+
+def test_a_network_as_deep_as_vit_l_has_few_nodes(tmp_path: Path) -> None:
+    model = _model(hidden_size=24, num_attention_heads=2, num_hidden_layers=24, num_pooler_layers=3, crop_size=32)
+    network_input, _ = network_tensors(model.config, "fp16")
+    write_onnx(trace(LeanClassifier(model).half(), network_input), tmp_path, 20, {})
+    nodes = onnx.load(tmp_path / "model.onnx").graph.node
+    assert len(nodes) <= 1300
+    assert not {node.op_type for node in nodes} & {"Sin", "Cos", "Tile", "Expand", "Einsum"}
+    assert sum(node.op_type == "Cast" for node in nodes) <= 1, "FP16 from the pixels to the logits"
 
 
 @pytest.mark.parametrize("name", ["vjepa2", "predictor"])

@@ -1,41 +1,124 @@
-"""Verification finds a bundle that answers differently."""
+"""A bundle that answers differently is found: when it is built, when it is asked for, and when it is first loaded."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engines.bundle import open_bundle
+from engines import manifest as manifests
+from engines.bundle import open_bundle, replace_manifest
 from engines.errors import ExportError, VerificationError
-from engines.runtimes import load_engine
+from engines.manifest import Manifest
+from engines.reference import FILE_NAME, Reference
+from engines.runtimes import load_engine, open_engine
+from engines.verification import compare, reference_of, verify
 from export.checkpoint import find_checkpoint
-from export.staging import staged
-from export.verification import compare, reference_clips, reference_probabilities, verify
+from export.references import ask_checkpoint, reference_clips
+from export.staging import staged, write_manifest
+from tests.live_server import run_module
+
+
+@pytest.fixture
+def unverified(odd_bundle: Path, tmp_path: Path) -> Path:
+    """The bundle as it comes to another machine before it ever ran there."""
+    path = Path(shutil.copytree(odd_bundle, tmp_path / "unverified"))
+    replace_manifest(open_bundle(path), verification=None)
+    return path
+
+
+@pytest.fixture
+def wrong(unverified: Path) -> Path:
+    """A bundle whose checkpoint answered otherwise."""
+    reference = Reference.read(unverified / FILE_NAME)
+    probabilities = np.roll(reference.probabilities, 1, axis=1)
+    Reference(reference.clips, probabilities).write(unverified / FILE_NAME)
+    write_manifest(unverified, _manifest(unverified))
+    return unverified
+
+
+def _manifest(path: Path) -> Manifest:
+    """Unchecked, for bundles that a test is about to damage."""
+    return manifests.decode((path / manifests.FILE_NAME).read_bytes())
 
 
 def test_a_bundle_of_other_weights_fails(odd_bundle: Path, odd_checkpoint: Path) -> None:
     checkpoint = find_checkpoint(str(odd_checkpoint))
     model = checkpoint.load()
     model.classifier.weight.data[0] += 0.05
-    clips = reference_clips(12)
-    engine = load_engine(open_bundle(odd_bundle))
+    engine = open_engine(open_bundle(odd_bundle))
     with pytest.raises(VerificationError, match="from the checkpoint's"):
-        verify(engine, clips, reference_probabilities(model, checkpoint.preprocessing, clips))
+        verify(engine, ask_checkpoint(model, checkpoint.preprocessing))
     engine.close()
+
+
+def test_the_bundle_carries_what_the_checkpoint_answered(odd_bundle: Path, odd_checkpoint: Path) -> None:
+    checkpoint = find_checkpoint(str(odd_checkpoint))
+    carried = reference_of(open_bundle(odd_bundle))
+    assert carried is not None
+    asked = ask_checkpoint(checkpoint.load(), checkpoint.preprocessing)
+    np.testing.assert_allclose(carried.probabilities, asked.probabilities, atol=1e-6)
+    for mine, theirs in zip(carried.clips, asked.clips, strict=True):
+        assert mine.pixel_format == theirs.pixel_format
+        np.testing.assert_array_equal(mine.frames, theirs.frames)
+
+
+def test_reference_clips_differ_in_size_order_and_answer(odd_bundle: Path) -> None:
+    carried = reference_of(open_bundle(odd_bundle))
+    assert carried is not None
+    assert len({clip.frames.shape for clip in carried.clips}) == len(carried.clips) >= 4
+    assert {clip.pixel_format for clip in carried.clips} == {"RGB", "BGR"}
+    assert np.ptp(carried.probabilities, axis=0).max() > 0.01
+    assert (odd_bundle / FILE_NAME).stat().st_size < 3e6
+    assert all(clip.frames.flags.c_contiguous for clip in reference_clips(12))
+
+
+def test_the_first_load_verifies_and_says_so_in_the_bundle(unverified: Path) -> None:
+    load_engine(open_bundle(unverified)).close()
+    found = open_bundle(unverified).manifest.verification
+    assert found is not None
+    assert found.max_abs_probability_error <= found.tolerance
+    assert found.device
+
+
+def test_a_bundle_without_reference_loads_unverified(unverified: Path) -> None:
+    (unverified / FILE_NAME).unlink()
+    write_manifest(unverified, _manifest(unverified))
+    load_engine(open_bundle(unverified)).close()
+    assert open_bundle(unverified).manifest.verification is None
+
+
+def test_wrong_answers_are_not_served(wrong: Path) -> None:
+    with pytest.raises(VerificationError, match="from the checkpoint's"):
+        load_engine(open_bundle(wrong))
+    served = run_module("server", str(wrong), "--port", "0", "--log-format", "text")
+    assert served.returncode == 2
+    assert "from the checkpoint's" in served.stderr
+    assert "Traceback" not in served.stderr
+
+
+def test_the_verify_command_says_yes_or_no(odd_bundle: Path, wrong: Path) -> None:
+    right = run_module("export", "verify", str(odd_bundle))
+    assert right.returncode == 0, right.stderr
+    assert "probabilities within" in right.stdout
+    refused = run_module("export", "verify", str(wrong))
+    assert refused.returncode == 1
+    assert "from the checkpoint's" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_answers_that_are_no_numbers_fail() -> None:
     reference = np.full((3, 4), 0.25, np.float32)
-    found = compare(np.full((3, 4), np.nan, np.float32), reference, "fp32")
+    found = compare(np.full((3, 4), np.nan, np.float32), reference, "fp32", "CPU")
     assert not found.max_abs_probability_error <= found.tolerance
 
 
 def test_agreement_counts_clips() -> None:
     reference = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]], np.float32)
     answers = np.array([[0.7, 0.2, 0.1], [0.8, 0.1, 0.1]], np.float32)
-    found = compare(answers, reference, "fp32")
+    found = compare(answers, reference, "fp32", "CPU")
     assert (found.clips, found.top1_agreement, found.top5_agreement) == (2, 0.5, 1.0)
     assert found.max_abs_probability_error == pytest.approx(0.7)
 
@@ -58,7 +141,7 @@ def _fail_halfway(output: Path) -> None:
         raise ExportError("disk full")
 
 
-def test_a_new_bundle_replaces_the_old_one(odd_bundle: Path, tmp_path: Path) -> None:
+def test_a_new_bundle_replaces_the_old_one(tmp_path: Path) -> None:
     output = tmp_path / "bundle"
     for content in ("one", "two"):
         with staged(output) as directory:

@@ -1,0 +1,46 @@
+"""The CUDA devices of this machine, asked from the driver itself: no toolkit and no torch is needed."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass
+
+_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
+
+
+@dataclass(frozen=True)
+class CudaDevice:
+    """Its name, and its compute capability, ``9.0`` for instance."""
+
+    name: str
+    compute_capability: str
+
+
+def cuda_devices() -> list[CudaDevice]:
+    """In the driver's order; none without a driver or a device."""
+    try:
+        driver = ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return []
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return []
+    return [_described(driver, ordinal) for ordinal in range(count.value)]
+
+
+def _described(driver: ctypes.CDLL, ordinal: int) -> CudaDevice:
+    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+    driver.cuDeviceGet(ctypes.byref(device), ordinal)
+    driver.cuDeviceGetName(name, len(name), device)
+    major, minor = (
+        _attribute(driver, device, which) for which in (_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR)
+    )
+    return CudaDevice(name.value.decode(), f"{major}.{minor}")
+
+
+def _attribute(driver: ctypes.CDLL, device: ctypes.c_int, which: int) -> int:
+    value = ctypes.c_int()
+    driver.cuDeviceGetAttribute(ctypes.byref(value), which, device)
+    return value.value

@@ -1,0 +1,36 @@
+"""Clips and the checkpoint's answers to them: a bundle carries some, so that any machine can check it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.clip import Clip, PixelFormat
+
+FILE_NAME = "reference.npz"
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """``probabilities``: what the checkpoint answers to ``clips`` in FP32, float32 [clips, labels]."""
+
+    clips: tuple[Clip, ...]
+    probabilities: Floats
+
+    def write(self, path: Path) -> None:
+        frames: dict[str, Any] = {f"frames_{index}": clip.frames for index, clip in enumerate(self.clips)}
+        formats = np.array([clip.pixel_format for clip in self.clips])
+        np.savez_compressed(path, probabilities=self.probabilities, pixel_formats=formats, **frames)
+
+    @classmethod
+    def read(cls, path: Path) -> Reference:
+        with np.load(path, allow_pickle=False) as arrays:
+            formats = cast(list[PixelFormat], arrays["pixel_formats"].tolist())
+            clips = tuple(Clip(arrays[f"frames_{index}"], name) for index, name in enumerate(formats))
+            return cls(clips, arrays["probabilities"])

@@ -1,0 +1,73 @@
+"""Does a bundle answer as its checkpoint does? The same clips through both, compared."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+from engines.bundle import Bundle, replace_manifest
+from engines.engine import Engine
+from engines.errors import VerificationError
+from engines.manifest import Precision, Verification
+from engines.reference import FILE_NAME, Floats, Reference
+
+# How far a probability may be from the checkpoint's in FP32.
+TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3}
+
+
+def reference_of(bundle: Bundle) -> Reference | None:
+    """The clips and answers that ``bundle`` carries; None when it was exported without them (``--no-verify``)."""
+    if FILE_NAME not in (file.name for file in bundle.manifest.files):
+        return None
+    return Reference.read(bundle.path / FILE_NAME)
+
+
+def verify(engine: Engine, reference: Reference) -> Verification:
+    """Compare the engine's answers with the checkpoint's.
+
+    Raises:
+        VerificationError: a probability is further off than the precision's tolerance.
+        EngineError: the runtime failed on a clip.
+    """
+    answers = np.concatenate([engine.infer([clip]).probabilities for clip in reference.clips])
+    found = compare(answers, reference.probabilities, engine.precision, engine.device_name)
+    if not found.max_abs_probability_error <= found.tolerance:
+        raise VerificationError(
+            f"on {found.device} the engine's probabilities are up to {found.max_abs_probability_error:.1e} from the"
+            f" checkpoint's; accepted in {found.precision}: {found.tolerance:.0e}",
+            help="export with --precision bf16 or fp32",
+        )
+    return found
+
+
+def compare(answers: Floats, reference: Floats, precision: Precision, device: str) -> Verification:
+    """Largest difference and share of clips whose best label, and whose set of five best, are the same."""
+    ranks, reference_ranks = np.argsort(-answers), np.argsort(-reference)
+    same_five = [set(a) == set(b) for a, b in zip(ranks[:, :5], reference_ranks[:, :5], strict=True)]
+    return Verification(
+        device=device,
+        clips=len(answers),
+        precision=precision,
+        max_abs_probability_error=float(np.abs(answers - reference).max()),
+        tolerance=TOLERANCES[precision],
+        top1_agreement=float((ranks[:, 0] == reference_ranks[:, 0]).mean()),
+        top5_agreement=float(np.mean(same_five)),
+    )
+
+
+def verify_once(bundle: Bundle, engine: Engine) -> None:
+    """Verify a bundle that has not run on its device yet, and note in it that it has; one without reference passes.
+
+    Raises:
+        VerificationError, EngineError: see ``verify``.
+    """
+    if bundle.manifest.verification is not None:
+        return
+    reference = reference_of(bundle)
+    if reference is None:
+        return
+    found = verify(engine, reference)
+    # A bundle that cannot be written to is verified at every start, which takes a few inferences.
+    with contextlib.suppress(OSError):
+        replace_manifest(bundle, verification=found)

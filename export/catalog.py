@@ -1,0 +1,125 @@
+"""The bundles built here as tables for people; reads manifests only, so it is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from engines import manifest as manifests
+from engines.bundle import BUNDLES, bundles_in, open_bundle
+from engines.errors import BundleNotFoundError
+from engines.manifest import Manifest
+
+_WORST_STAGES = 3
+
+
+def locate(name: str) -> Path:
+    """A bundle's directory by its path, or by its name among those built here; raises BundleNotFoundError."""
+    for path in (Path(name), BUNDLES / name):
+        if (path / manifests.FILE_NAME).is_file():
+            return path
+    known = ", ".join(sorted(path.name for path in bundles_in(BUNDLES)))
+    raise BundleNotFoundError(f"no engine bundle {name}", help=f"give its directory, or one of: {known}")
+
+
+def print_list(directory: Path) -> None:
+    """A row for each bundle in ``directory``, the newest first."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("bundle", "model", "engine", "batch", "device", "size", "verified", "built"):
+        table.add_column(column, overflow="fold")
+    for path in bundles_in(directory):
+        table.add_row(*_row(path))
+    _console().print(table)
+
+
+def print_bundle(path: Path) -> None:
+    """All that the manifest of a bundle tells, after every file has been checked."""
+    bundle = open_bundle(path)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _facts(bundle.manifest):
+        table.add_row(name, value)
+    _console().print(table)
+
+
+def described_verification(manifest: Manifest) -> str:
+    """In a few words, for tables and the export's last lines."""
+    found = manifest.verification
+    if found is None:
+        carried = any(file.name == "reference.npz" for file in manifest.files)
+        return "not yet: on its first start on the device it is for" if carried else "never (--no-verify)"
+    return (
+        f"{found.clips} clips in {found.precision} on {found.device}: probabilities within"
+        f" {found.max_abs_probability_error:.1e} (accepted: {found.tolerance:.0e}),"
+        f" same top-1 {found.top1_agreement:.0%}, top-5 {found.top5_agreement:.0%}"
+    )
+
+
+def _row(path: Path) -> tuple[str, ...]:
+    try:
+        manifest = manifests.decode((path / manifests.FILE_NAME).read_bytes())
+    except msgspec.DecodeError:
+        return path.name, "unreadable", *[""] * 6
+    found = manifest.verification
+    return (
+        path.name,
+        _model(manifest),
+        f"{manifest.target} {manifest.precision}",
+        f"1..{manifest.max_batch}",
+        _device(manifest),
+        _size(manifest),
+        "no" if found is None else f"{found.max_abs_probability_error:.0e}",
+        manifest.built_at[:10],
+    )
+
+
+def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    preprocessing = manifest.preprocessing
+    yield "bundle", manifest.name
+    yield "model", f"{_model(manifest)}, revision {manifest.source.revision or '-'}"
+    yield "source", f"sha256 {manifest.source.sha256}"
+    yield "engine", f"{manifest.target} {manifest.precision}, batch 1 to {manifest.max_batch}"
+    yield "device", _device(manifest)
+    yield "input", f"{manifest.frames} frames, short edge {preprocessing.resize}, crop {preprocessing.crop}"
+    yield (
+        "labels",
+        f"{len(manifest.labels)}: {', '.join(manifest.labels[:3])}{', ...' if len(manifest.labels) > 3 else ''}",
+    )
+    yield "verification", described_verification(manifest)
+    if manifest.stage_errors:
+        yield "loses most in", _worst_stages(manifest)
+    if manifest.options:
+        yield "options", ", ".join(f"{name} {value}" for name, value in manifest.options.items())
+    yield "built", f"{manifest.built_at} with {', '.join(f'{name} {was}' for name, was in manifest.built_with.items())}"
+    for file in manifest.files:
+        yield "file", f"{file.name}  {file.size_bytes:,} bytes  sha256 {file.sha256[:16]}"
+
+
+def _worst_stages(manifest: Manifest) -> str:
+    """Where the error grows the most from one stage to the next."""
+    before = [0.0, *(stage.relative_error for stage in manifest.stage_errors)]
+    grown = [(stage.relative_error - was, stage) for was, stage in zip(before, manifest.stage_errors, strict=False)]
+    worst = sorted(grown, key=lambda pair: -pair[0])[:_WORST_STAGES]
+    return ", ".join(f"{stage.stage} ({stage.relative_error:.1e})" for _, stage in worst)
+
+
+def _model(manifest: Manifest) -> str:
+    return f"{manifest.source.model}{' (random weights)' if manifest.source.random_weights else ''}"
+
+
+def _device(manifest: Manifest) -> str:
+    capabilities = ", ".join(manifest.device.compute_capabilities)
+    return f"{manifest.device.name} ({capabilities})" if capabilities else manifest.device.name
+
+
+def _size(manifest: Manifest) -> str:
+    return f"{sum(file.size_bytes for file in manifest.files) / 1e6:,.1f} MB"
+
+
+def _console() -> Console:
+    """As wide as its text where it is no terminal, so that nothing is folded in a file or a pipe."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=400)

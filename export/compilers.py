@@ -1,0 +1,85 @@
+"""From the network's graph to what the target's runtime loads; nothing for those that load the graph itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import openvino as ov
+import torch
+
+from engines.cuda_device import CudaDevice, cuda_devices
+from engines.manifest import Device, Tensor
+from engines.tensorrt_api import TensorRt
+from export.graph import ONNX_FILE_NAME, PROGRAM_FILE_NAME
+from export.layer_table import FILE_NAME as LAYERS_FILE_NAME
+from export.layer_table import write_layer_table
+from export.preflight import require_tensorrt
+from export.progress import phases, say, stage
+from export.settings import ExportSettings, PlanOptions
+from export.tensorrt_compiler import LOG_FILE_NAME, PLAN_FILE_NAME, PlanBuilder, timing_cache
+from export.torch_tensorrt_compiler import compile_with_torch_tensorrt
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the network was compiled for, by which libraries, and how."""
+
+    device: Device
+    built_with: dict[str, str] = field(default_factory=dict)
+    options: dict[str, bool | int | str] = field(default_factory=dict)
+
+
+def compile_network(settings: ExportSettings, network_input: Tensor, directory: Path, cache: Path) -> Compiled:
+    """Compile the graph in ``directory`` into it; ``cache`` is a directory that outlives the bundle.
+
+    Raises:
+        ExportError: the compiler refuses the network.
+    """
+    if settings.target == "openvino":
+        return Compiled(Device(name=str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()))
+    gpu = next(iter(cuda_devices()), None)
+    if settings.target == "torch":
+        return Compiled(_device(gpu) if gpu else Device(name="CPU"))
+    tensorrt = require_tensorrt(settings.target, gpu)
+    with stage("compile", spinner=False):
+        _write_plan(settings, tensorrt, network_input, directory, timing_cache(tensorrt, gpu, cache))
+    if gpu is not None:
+        _tell_attention(write_layer_table(tensorrt, directory / PLAN_FILE_NAME, directory / LAYERS_FILE_NAME))
+    return Compiled(_plan_device(settings.plan, gpu), {settings.target: tensorrt.version}, _recorded(settings.plan))
+
+
+def _write_plan(
+    settings: ExportSettings, tensorrt: TensorRt, network_input: Tensor, directory: Path, timings: Path | None
+) -> None:
+    plan, options = directory / PLAN_FILE_NAME, settings.plan
+    if options.via == "torch-tensorrt":
+        program = torch.export.load(directory / PROGRAM_FILE_NAME)
+        compile_with_torch_tensorrt(program, plan, network_input, settings.max_batch, options)
+        return
+    builder = PlanBuilder(tensorrt, options, directory / LOG_FILE_NAME)
+    with phases() as bars:
+        builder.build(directory / ONNX_FILE_NAME, plan, network_input, settings.max_batch, bars, timings)
+
+
+def _plan_device(options: PlanOptions, gpu: CudaDevice | None) -> Device:
+    if options.compute_capabilities:
+        return Device(name="RTX", compute_capabilities=options.compute_capabilities)
+    if gpu is None:
+        raise AssertionError("TensorRT built a plan without a GPU")
+    return _device(gpu)
+
+
+def _device(gpu: CudaDevice) -> Device:
+    return Device(name=gpu.name, compute_capabilities=(gpu.compute_capability,))
+
+
+def _recorded(options: PlanOptions) -> dict[str, bool | int | str]:
+    """The options that differ between plans, as the manifest keeps them."""
+    kept = asdict(options)
+    del kept["compute_capabilities"]
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _tell_attention(fused: int) -> None:
+    say(f"attention        {fused} fused kernels" if fused else "attention        not fused: see layers.json")

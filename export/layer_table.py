@@ -1,0 +1,34 @@
+"""What TensorRT made of the network, layer by layer, as its inspector tells it on the GPU."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from engines.tensorrt_api import TensorRt
+
+FILE_NAME = "layers.json"
+
+# How the names of fused attention kernels begin: full TensorRT's, and those that it compiles itself.
+_FUSED_ATTENTION = re.compile(r"_gemm_mha|kgen_mha|fmha|_mha_", re.IGNORECASE)
+
+
+def write_layer_table(tensorrt: TensorRt, plan: Path, table: Path) -> int:
+    """Write the layers of ``plan`` to ``table`` as JSON; returns how many of them are fused attention.
+
+    Only where a GPU can load the plan.
+    """
+    trt = tensorrt.module
+    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    engine = runtime.deserialize_cuda_engine(plan.read_bytes())
+    information = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    layers: list[Any] = json.loads(information)["Layers"]
+    table.write_text(json.dumps(layers, indent=1))
+    return fused_attention(layers)
+
+
+def fused_attention(layers: list[Any]) -> int:
+    """How many of the inspector's layers are attention in one kernel."""
+    return sum(1 for layer in layers if _FUSED_ATTENTION.search(json.dumps(layer)))

@@ -1,0 +1,89 @@
+"""How big an export will be, worked out from the checkpoint's config before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from transformers import VJEPA2Config, VJEPA2ForVideoClassification
+
+from engines.errors import ExportError
+from engines.manifest import Precision
+from export.settings import ExportSettings
+from export.targets import network_precision
+
+_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
+_LIBRARIES_BYTES = 700e6
+# What libraries hold beside the weights themselves: measured, see docs/export.md.
+_OVERHEAD = 1.3
+# A block's largest intermediate results while the checkpoint is asked, in widths of a token: see ``_activations``.
+_TOKEN_WIDTHS = 16
+
+
+@dataclass(frozen=True)
+class Outline:
+    """``parameters`` are those of the classifier, ``stored`` those of the checkpoint, the predictor's included."""
+
+    parameters: int
+    stored: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+def outline(config: VJEPA2Config, settings: ExportSettings) -> Outline:
+    """The sizes of an export of a checkpoint with ``config``; memory is the estimated peak."""
+    with torch.device("meta"):
+        model = VJEPA2ForVideoClassification(config)
+    stored = sum(parameter.numel() for parameter in model.parameters())
+    parameters = stored - sum(parameter.numel() for parameter in model.vjepa2.predictor.parameters())
+    graph_bytes = parameters * _BYTES[network_precision(settings.target, settings.precision)]
+    copies = 1 if settings.target in ("torch", "openvino") else 2
+    loaded_bytes = stored * 4 + (_activations(config) if settings.verify else 0)
+    memory_bytes = _LIBRARIES_BYTES + _OVERHEAD * max(loaded_bytes, parameters * 4 + copies * graph_bytes)
+    return Outline(parameters, stored, int(memory_bytes), copies * graph_bytes)
+
+
+def _activations(config: VJEPA2Config) -> int:
+    tokens = (config.crop_size // config.patch_size) ** 2 * max(1, config.frames_per_clip // config.tubelet_size)
+    return int(tokens * config.hidden_size * _TOKEN_WIDTHS * 4)
+
+
+def check_room(sizes: Outline, output: Path) -> None:
+    """Raises ExportError when memory or disk will not do."""
+    memory_bytes = psutil.virtual_memory().available
+    if sizes.memory_bytes > memory_bytes:
+        raise ExportError(
+            f"this export needs about {_gb(sizes.memory_bytes)} of memory, and {_gb(memory_bytes)} are free",
+            help="close other programs, or export on a larger machine: only the plan is bound to a GPU",
+        )
+    free_bytes = psutil.disk_usage(str(_existing(output))).free
+    if sizes.disk_bytes > free_bytes:
+        raise ExportError(
+            f"this export needs {_gb(sizes.disk_bytes)} in {output.parent}, and {_gb(free_bytes)} are free",
+            help="make room, or choose another --output",
+        )
+
+
+def describe(sizes: Outline, settings: ExportSettings, model: str, output: Path) -> str:
+    """What will be done, for people; a line each."""
+    weights = f"{sizes.parameters / 1e6:,.1f} M parameters{', random' if settings.random_weights else ''}"
+    through = "ONNX" if settings.needs_onnx else "a torch program"
+    engine = f"{settings.target} {settings.precision}, batch 1 to {settings.max_batch}"
+    return "\n".join(
+        (
+            f"model            {model}, {weights}",
+            f"engine           {engine}, through {through}",
+            f"needs about      {_gb(sizes.memory_bytes)} of memory, {_gb(sizes.disk_bytes)} on disk",
+            f"bundle           {output}",
+        )
+    )
+
+
+def _existing(path: Path) -> Path:
+    return next(parent for parent in path.absolute().parents if parent.exists())
+
+
+def _gb(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.0f} MB"

@@ -1,0 +1,65 @@
+"""What must be here before an export is worth starting; asked before torch is even imported."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+
+from engines.cuda_device import CudaDevice, cuda_devices
+from engines.errors import EngineError, ExportError
+from engines.tensorrt_api import TensorRt, TensorRtTarget, load_tensorrt
+from export.settings import ExportSettings
+
+# What an RTX plan is for when neither the user nor the machine says: Ada, which the most RTX cards are.
+_USUAL_COMPUTE_CAPABILITY = "8.9"
+
+
+def settled(settings: ExportSettings) -> ExportSettings:
+    """``settings`` with the GPU that a plan is for.
+
+    Raises:
+        ExportError: this machine cannot build for the target.
+    """
+    gpu = next(iter(cuda_devices()), None)
+    if settings.plan.via == "torch-tensorrt":
+        _require_torch_tensorrt(gpu)
+    if settings.target == "tensorrt":
+        require_tensorrt("tensorrt", gpu)
+    if settings.target != "tensorrt-rtx":
+        return settings
+    capabilities = settings.plan.compute_capabilities or (gpu.compute_capability if gpu else _USUAL_COMPUTE_CAPABILITY,)
+    _check_capabilities(require_tensorrt("tensorrt-rtx", gpu), capabilities)
+    return replace(settings, plan=replace(settings.plan, compute_capabilities=capabilities))
+
+
+def require_tensorrt(target: TensorRtTarget, gpu: CudaDevice | None) -> TensorRt:
+    """The library for ``target``; raises ExportError when it cannot build a plan here."""
+    try:
+        tensorrt = load_tensorrt(target)
+    except EngineError as error:
+        raise ExportError(error.message, help=error.help) from None
+    if gpu is None and not tensorrt.builds_without_gpu:
+        raise ExportError(
+            "TensorRT builds plans only on the GPU that will run them, and this machine has none",
+            help="export there, or for RTX cards with --target tensorrt-rtx, or for this CPU with --target openvino",
+        )
+    return tensorrt
+
+
+def _check_capabilities(tensorrt: TensorRt, capabilities: tuple[str, ...]) -> None:
+    known = tensorrt.compute_capabilities
+    for capability in capabilities:
+        if capability not in known:
+            raise ExportError(
+                f"TensorRT-RTX {tensorrt.version} does not build for compute capability {capability}",
+                help=f"it builds for {', '.join(known)}; data-centre GPUs take --target tensorrt",
+            )
+
+
+def _require_torch_tensorrt(gpu: CudaDevice | None) -> None:
+    if not importlib.util.find_spec("torch_tensorrt"):
+        raise ExportError(
+            "torch-tensorrt is not installed", help="run in NVIDIA's PyTorch container (25.10 or later), or drop --via"
+        )
+    if gpu is None:
+        raise ExportError("torch-tensorrt compiles only on a GPU, and this machine has none", help="export there")

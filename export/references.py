@@ -1,0 +1,53 @@
+"""The clips that an export is verified with, and what the checkpoint itself answers to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from transformers import VJEPA2ForVideoClassification
+
+from engines.clip import Clip
+from engines.preprocessing import CpuPreprocessor, Preprocessing
+from engines.reference import Reference
+from export.demo.clips import render_clip
+
+_MOTION_SIZES = ((120, 160), (180, 101))
+_NOISE_SIZE = (101, 67)
+_MOSAIC = (15, 20)
+_MOSAIC_TILE = 24
+_SEED = 20_000_000
+
+
+def reference_clips(frames: int) -> tuple[Clip, ...]:
+    """Clips of ``frames`` frames of several sizes: rendered motions, fine noise, and coarse noise in large frames.
+
+    They travel in the bundle, so they are small or compress well.
+    """
+    noise = np.random.default_rng(_SEED)
+    rendered = [render_clip(_SEED + index, frames=frames, size=size).frames for index, size in enumerate(_MOTION_SIZES)]
+    fine = noise.integers(0, 256, (frames, *_NOISE_SIZE, 3), np.uint8)
+    tiles = noise.integers(0, 256, (frames, *_MOSAIC, 3), np.uint8)
+    mosaic = tiles.repeat(_MOSAIC_TILE, axis=1).repeat(_MOSAIC_TILE, axis=2)
+    return (
+        Clip(np.ascontiguousarray(rendered[0]), "RGB"),
+        Clip(np.ascontiguousarray(rendered[1][..., ::-1]), "BGR"),
+        Clip(fine, "BGR"),
+        Clip(mosaic, "RGB"),
+    )
+
+
+def ask_checkpoint(model: VJEPA2ForVideoClassification, preprocessing: Preprocessing) -> Reference:
+    """What ``model`` itself answers in FP32."""
+    clips = reference_clips(model.config.frames_per_clip)
+    with torch.inference_mode():
+        rows = [model(normalised(clip, preprocessing)).logits.softmax(-1)[0].numpy() for clip in clips]
+    return Reference(clips, np.stack(rows))
+
+
+def normalised(clip: Clip, preprocessing: Preprocessing) -> torch.Tensor:
+    """The network's input for ``clip``, float32 [1, T, 3, crop, crop]."""
+    preprocess = CpuPreprocessor(preprocessing, threads=1)
+    try:
+        return torch.from_numpy(preprocess.batch([clip]))
+    finally:
+        preprocess.close()

@@ -1,0 +1,171 @@
+"""ONNX to a TensorRT plan; one builder for ``tensorrt`` and ``tensorrt_rtx``."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
+from typing import Any
+
+from engines.cuda_device import CudaDevice
+from engines.errors import ExportError
+from engines.manifest import Tensor
+from engines.tensorrt_api import TensorRt
+from export.progress import Phases
+from export.settings import PlanOptions
+
+PLAN_FILE_NAME = "model.plan"
+LOG_FILE_NAME = "build.log"
+
+_POLL_S = 0.2
+
+
+def timing_cache(tensorrt: TensorRt, gpu: CudaDevice | None, directory: Path) -> Path | None:
+    """Where the times that kernels took on ``gpu`` are kept; None for a library that measures none."""
+    if gpu is None or not tensorrt.keeps_timings:
+        return None
+    return directory / f".timings-{tensorrt.version}-{gpu.name.replace(' ', '-')}"
+
+
+class PlanBuilder:
+    """Builds one plan; the builder's warnings go to ``log``."""
+
+    def __init__(self, tensorrt: TensorRt, options: PlanOptions, log: Path) -> None:
+        self._tensorrt, self._options = tensorrt, options
+        self._log = BuildLog(log)
+        self._cancelled = threading.Event()
+        trt = tensorrt.module
+        self._logger = _logger(trt, self._log)
+        self._builder = trt.Builder(self._logger)
+        # Ignored from TensorRT 11 on, which knows no other kind of network.
+        strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        self._network = self._builder.create_network(strongly_typed)
+        self._config = self._builder.create_builder_config()
+
+    def build(
+        self, onnx: Path, plan: Path, network_input: Tensor, max_batch: int, phases: Phases, timings: Path | None = None
+    ) -> None:
+        """Write ``plan`` for batches of 1 to ``max_batch``; ``timings`` is read before and renewed after.
+
+        Raises:
+            ExportError: the parser or the builder refuses the network.
+        """
+        self._parse(onnx)
+        self._configure(network_input, max_batch)
+        self._config.progress_monitor = _monitor(self._tensorrt.module, phases, self._cancelled)
+        cache = self._load_timings(timings)
+        serialized = self._serialize()
+        if serialized is None:
+            raise ExportError(f"{self._name} could not build the plan: {self._log.last_error}", help=self._log.cure)
+        plan.write_bytes(memoryview(serialized))
+        if cache is not None and timings is not None:
+            timings.write_bytes(memoryview(cache.serialize()))
+
+    @property
+    def _name(self) -> str:
+        return f"{self._tensorrt.target} {self._tensorrt.version}"
+
+    def _parse(self, onnx: Path) -> None:
+        parser = self._tensorrt.module.OnnxParser(self._network, self._logger)
+        if not parser.parse_from_file(str(onnx)):
+            errors = [parser.get_error(index) for index in range(parser.num_errors)]
+            first = errors[0].desc() if errors else self._log.last_error
+            raise ExportError(
+                f"{self._name} cannot read the network: {first}", help="try --opset 20, or a later version"
+            )
+
+    def _configure(self, network_input: Tensor, max_batch: int) -> None:
+        trt, options, config = self._tensorrt.module, self._options, self._config
+        profile = self._builder.create_optimization_profile()
+        shapes = [(batch, *network_input.clip_shape) for batch in (1, min(options.opt_batch, max_batch), max_batch)]
+        profile.set_shape(network_input.name, *shapes)
+        config.add_optimization_profile(profile)
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        config.builder_optimization_level = options.optimization_level
+        if options.workspace_mib is not None:
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+        if options.hardware_compatible:
+            config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+        if options.version_compatible:
+            config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+        if options.compute_capabilities:
+            self._tensorrt.set_compute_capabilities(config, options.compute_capabilities)
+
+    def _load_timings(self, timings: Path | None) -> Any:
+        """The cache of measured kernels that the builder goes on from, None where there is no such thing."""
+        if timings is None or not self._tensorrt.keeps_timings:
+            return None
+        known = timings.read_bytes() if timings.is_file() else b""
+        cache = self._config.create_timing_cache(known)
+        # False on a cache of another GPU or driver: it is left aside and written anew.
+        if not self._config.set_timing_cache(cache, ignore_mismatch=False):
+            cache = self._config.create_timing_cache(b"")
+            self._config.set_timing_cache(cache, ignore_mismatch=False)
+        return cache
+
+    def _serialize(self) -> Any:
+        """Build in a thread, so that Ctrl-C is heard: it ends the build at the builder's next step."""
+        with ThreadPoolExecutor(1) as thread:
+            building = thread.submit(self._builder.build_serialized_network, self._network, self._config)
+            try:
+                while True:
+                    try:
+                        return building.result(_POLL_S)
+                    except FutureTimeoutError:
+                        continue
+            except KeyboardInterrupt:
+                self._cancelled.set()
+                raise
+
+
+class BuildLog:
+    """The builder's messages from warnings on, in a file; written from any of its threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self.last_error = "it gave no reason"
+
+    @property
+    def cure(self) -> str:
+        """What to try after ``last_error``."""
+        if "OutOfMemory" in self.last_error:
+            return "lower --max-batch, or try --opset 23, which does not spell attention out"
+        return "try another --optimization-level or --opset, or a later release"
+
+    def write(self, severity: str, message: str) -> None:
+        with self._lock:
+            if severity in ("ERROR", "INTERNAL_ERROR"):
+                self.last_error = message.strip()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{severity} {message.strip()}\n")
+
+
+def _logger(trt: Any, log: BuildLog) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.WARNING:
+                log.write(severity.name, message)
+
+    return Logger()
+
+
+def _monitor(trt: Any, phases: Phases, cancelled: threading.Event) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            phases.start(phase_name, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            phases.step(phase_name, step)
+            return not cancelled.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            phases.finish(phase_name)
+
+    return Monitor()

@@ -1,0 +1,91 @@
+"""What an export has made so far: kept by content, so that running it again goes on where it was stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock
+
+from export.checkpoint import Checkpoint
+
+BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino")
+_SOURCES = ("lean.py", "rotary.py", "graph.py", "precision.py", "references.py")
+_KEPT_S = 7 * 24 * 3600
+
+
+def versions() -> dict[str, str]:
+    """Of everything that builds a bundle."""
+    return {name: version(name) for name in BUILDERS}
+
+
+def digest_of(*parts: object) -> str:
+    """Hex SHA-256 over what a result was made from."""
+    return hashlib.sha256("\0".join(map(repr, parts)).encode()).hexdigest()
+
+
+def origin_of(checkpoint: Checkpoint) -> str:
+    """Digest of the checkpoint and of the code and libraries that turn it into a graph."""
+    code = [(Path(__file__).parent / name).read_bytes() for name in _SOURCES]
+    return digest_of(checkpoint.sha256, checkpoint.random_weights, checkpoint.preprocessing, code, versions())
+
+
+class Work:
+    """Intermediate results in a hidden directory beside the bundles, each there as a whole or not at all."""
+
+    def __init__(self, bundles: Path, origin: str) -> None:
+        self._directory = bundles / ".work" / origin[:16]
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other export of the same checkpoint works here."""
+        self._directory.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._directory.with_suffix(".lock"))
+        try:
+            with lock:
+                yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            self._remove_if_empty()
+
+    def product(self, name: str, build: Callable[[Path], None]) -> Path:
+        """The directory ``name``, which ``build`` fills unless it is there already."""
+        path = self._directory / name
+        if path.is_dir():
+            return path
+        self._directory.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=self._directory))
+        try:
+            build(aside)
+            aside.rename(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return path
+
+    def forget(self) -> None:
+        """Remove all products, and what exports that nobody finished left behind more than a week ago."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        for other in self._directory.parent.iterdir():
+            if other.is_dir() and time.time() - other.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def _remove_if_empty(self) -> None:
+        for directory in (self._directory, self._directory.parent):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+
+
+def link_files(product: Path, directory: Path) -> None:
+    """Put the files of ``product`` into ``directory`` without copying them, where the file system can."""
+    for file in product.iterdir():
+        try:
+            os.link(file, directory / file.name)
+        except OSError:
+            shutil.copy2(file, directory / file.name)

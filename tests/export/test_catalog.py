@@ -1,0 +1,62 @@
+"""``python -m export list`` and ``show``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engines.bundle import open_bundle
+from export.catalog import print_list
+from tests.live_server import run_module
+
+
+def test_list_has_a_row_for_each_bundle(odd_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(odd_bundle, tmp_path / "one")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "engine.json").write_text("{")
+    print_list(tmp_path)
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "openvino fp32" in rows["one"]
+    assert "1..4" in rows["one"]
+    assert "unreadable" in rows["broken"]
+
+
+def test_list_shows_the_demo() -> None:
+    listed = run_module("export", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "demo" in listed.stdout
+
+
+def test_show_tells_all_that_the_manifest_says(odd_bundle: Path) -> None:
+    shown = run_module("export", "show", str(odd_bundle))
+    assert shown.returncode == 0, shown.stderr
+    manifest = open_bundle(odd_bundle).manifest
+    words = (manifest.source.sha256, "12 frames", "crop 96", "LABEL_0", "probabilities within", "model.onnx", "torch")
+    for word in words:
+        assert word in shown.stdout
+
+
+@pytest.mark.parametrize("arguments", [("show",), ("verify",), ("show", "a", "b"), ("list", "more")])
+def test_wrong_arguments_show_the_usage(arguments: tuple[str, ...]) -> None:
+    refused = run_module("export", *arguments)
+    assert refused.returncode == 2
+    assert "usage:" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_a_bundle_that_is_not_there_is_named_with_those_that_are(command: str) -> None:
+    refused = run_module("export", command, "nowhere")
+    assert refused.returncode == 2
+    assert "nowhere" in refused.stderr
+    assert "demo" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_show_refuses_an_altered_bundle(odd_bundle: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(odd_bundle, tmp_path / "bundle"))
+    (bundle / "model.onnx").write_bytes(b"altered")
+    refused = run_module("export", "show", str(bundle))
+    assert refused.returncode == 2
+    assert "model.onnx" in refused.stderr

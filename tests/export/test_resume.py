@@ -1,0 +1,121 @@
+"""An export that was stopped goes on; one that is done is not done again; what is damaged is."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engines.bundle import open_bundle
+from engines.errors import ExportError
+from export.failures import explained
+from tests.live_server import ROOT, run_module
+
+FLAGS = ("--target", "openvino", "--precision", "fp32")
+
+
+def _interrupted(checkpoint: Path, output: Path, after: str) -> list[str]:
+    """Ctrl-C as soon as the stage ``after`` has ended; the names of the stages that it went through."""
+    command = [sys.executable, "-m", "export", str(checkpoint), "--output", str(output), *FLAGS]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith(after):
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130, "".join(lines)
+    assert "Traceback" not in "".join(lines)
+    return lines
+
+
+def _stages(lines: list[str]) -> set[str]:
+    return {line[:16].strip() for line in lines}
+
+
+def test_it_goes_on_where_it_was_stopped(odd_checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bundles" / "bundle"
+    for after in ("find checkpoint", "load weights", "ask checkpoint", "hash bundle"):
+        _interrupted(odd_checkpoint, output, after)
+        assert not output.exists()
+        assert not list(tmp_path.rglob("*.partial"))
+        assert not list(tmp_path.rglob("*.lock"))
+    finished = run_module("export", str(odd_checkpoint), "--output", str(output), *FLAGS)
+    assert finished.returncode == 0, finished.stderr
+    assert not {"load weights", "ask checkpoint", "trace", "write ONNX"} & _stages(finished.stderr.splitlines())
+    assert open_bundle(output).manifest.verification is not None
+    assert [path.name for path in output.parent.iterdir()] == ["bundle"]
+
+
+def test_what_is_done_is_not_done_again(odd_bundle: Path, odd_checkpoint: Path, tmp_path: Path) -> None:
+    output = Path(shutil.copytree(odd_bundle, tmp_path / "bundle"))
+    flags = (*FLAGS, "--max-batch", "4", "--output", str(output))
+    built_at = open_bundle(output).manifest.built_at
+    again = run_module("export", str(odd_checkpoint), *flags)
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do" in again.stdout
+    assert "load weights" not in again.stderr
+    (output / "model.onnx").write_bytes(b"altered")
+    mended = run_module("export", str(odd_checkpoint), *flags)
+    assert "nothing to do" not in mended.stdout
+    assert open_bundle(output).manifest.built_at > built_at
+
+
+@pytest.mark.parametrize("flags", [("--force",), ("--max-batch", "2")])
+def test_force_and_other_options_build_anew(
+    odd_bundle: Path, odd_checkpoint: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    output = Path(shutil.copytree(odd_bundle, tmp_path / "bundle"))
+    built = run_module("export", str(odd_checkpoint), *FLAGS, "--max-batch", "4", "--output", str(output), *flags)
+    assert built.returncode == 0, built.stderr
+    assert "write ONNX" in _stages(built.stderr.splitlines())
+    assert "nothing to do" not in built.stdout
+
+
+def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    config = {"model_type": "vjepa2", "hidden_size": 65536, "num_attention_heads": 64, "num_hidden_layers": 80}
+    (model / "config.json").write_text(json.dumps(config))
+    refused = run_module("export", str(model), "--random-weights", "--output", str(tmp_path / "bundle"), *FLAGS)
+    assert refused.returncode == 1
+    assert "of memory" in refused.stderr
+    assert "help:" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_what_will_be_done_and_how_big_it_is_comes_first(odd_checkpoint: Path, tmp_path: Path) -> None:
+    shown = run_module("export", str(odd_checkpoint), "--output", str(tmp_path / "bundle"), *FLAGS, "--no-verify")
+    lines = shown.stderr.splitlines()
+    stages = [line[:16].strip() for line in lines]
+    assert stages.index("needs about") < stages.index("load weights")
+    assert next(line for line in lines if line.startswith("engine")).endswith(
+        "openvino fp32, batch 1 to 1, through ONNX"
+    )
+    assert "GB of memory" in lines[-1]
+
+
+def test_a_full_disk_is_one_line_with_a_cure() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(ExportError, match="disk is full") as raised, explained():
+        full.write_bytes(b"x")
+    assert raised.value.help
+    assert isinstance(raised.value.__cause__, OSError)
+    assert raised.value.__cause__.errno == errno.ENOSPC
+
+
+def test_exhausted_memory_is_one_line_with_a_cure() -> None:
+    import torch
+
+    with pytest.raises(ExportError, match="out of memory") as raised, explained():
+        torch.empty(2**60)
+    assert raised.value.help

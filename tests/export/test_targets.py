@@ -1,0 +1,130 @@
+"""Every target that can be built here, from the command line to the engine's answers."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from engines.bundle import open_bundle
+from engines.cuda_device import cuda_devices
+from engines.engine import Engine
+from engines.reference import FILE_NAME, Reference
+from engines.runtimes import load_engine
+from export.pipeline import export_bundle
+from export.preflight import settled
+from export.settings import parse_settings
+from tests.live_server import run_module
+
+needs_rtx = pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not installed")
+
+
+def _export(tmp_path: Path, model: str, *flags: str) -> Path:
+    """As the command does it, without the seconds that importing torch takes."""
+    settings = settled(parse_settings([model, "--output", str(tmp_path / "bundle"), *flags]))
+    return export_bundle(settings).bundle.path
+
+
+def _answers(path: Path) -> tuple[Engine, np.ndarray, np.ndarray]:
+    """A closed engine, its answers to the reference clips, and the checkpoint's."""
+    engine, reference = load_engine(open_bundle(path)), Reference.read(path / FILE_NAME)
+    answers = np.concatenate([engine.infer([clip]).probabilities for clip in reference.clips])
+    engine.close()
+    return engine, answers, reference.probabilities
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 2e-2), ("fp16", 5e-3)])
+def test_a_torch_program_answers_as_the_checkpoint(
+    odd_checkpoint: Path, tmp_path: Path, precision: str, tolerance: float
+) -> None:
+    bundle = _export(tmp_path, str(odd_checkpoint), "--target", "torch", "--precision", precision)
+    manifest = open_bundle(bundle).manifest
+    assert (manifest.target, manifest.precision) == ("torch", precision)
+    assert manifest.verification is not None
+    assert bool(manifest.stage_errors) == (precision != "fp32")
+    engine, answers, expected = _answers(bundle)
+    assert engine.precision == precision
+    assert np.abs(answers - expected).max() <= tolerance
+
+
+def test_the_demo_as_a_torch_program(tmp_path: Path) -> None:
+    _, answers, expected = _answers(_export(tmp_path, "demo", "--target", "torch", "--precision", "fp32"))
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+
+
+def test_a_torch_program_carries_nothing_of_the_machine_that_built_it(odd_torch_bundle: Path) -> None:
+    assert b"site-packages" not in (odd_torch_bundle / "model.pt2").read_bytes()
+
+
+@needs_rtx
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+def test_an_rtx_plan_is_built_without_a_gpu(odd_checkpoint: Path, tmp_path: Path, precision: str) -> None:
+    flags = ("--target", "tensorrt-rtx", "--precision", precision, "--max-batch", "3", "--compute-capability", "12.0")
+    bundle = open_bundle(_export(tmp_path, str(odd_checkpoint), *flags))
+    assert bundle.file(".plan").stat().st_size > 100_000
+    assert bundle.manifest.device.compute_capabilities == ("12.0",)
+    assert bundle.manifest.network_input.dtype == ("float32" if precision == "fp32" else "float16")
+    assert bundle.manifest.built_with["tensorrt-rtx"].startswith("1.")
+    assert (bundle.manifest.verification is None) == (not cuda_devices())
+    assert {"model.onnx", "model.plan", "reference.npz"} <= {file.name for file in bundle.manifest.files}
+
+
+@needs_rtx
+def test_the_demo_as_an_rtx_plan_for_several_gpus(tmp_path: Path) -> None:
+    flags = ("--target", "tensorrt-rtx", "--compute-capability", "8.9", "--compute-capability", "12.0", "--opset", "23")
+    bundle = open_bundle(_export(tmp_path, "demo", *flags, "--opt-batch", "4", "--optimization-level", "2"))
+    assert bundle.manifest.device.compute_capabilities == ("8.9", "12.0")
+    assert (bundle.manifest.options["opset"], bundle.manifest.options["opt_batch"]) == (23, 4)
+    operators = {node.op_type for node in onnx.load(bundle.file(".onnx")).graph.node}
+    assert "Attention" in operators
+
+
+@needs_rtx
+def test_a_gpu_that_rtx_does_not_know_is_named_with_those_it_knows(odd_checkpoint: Path, tmp_path: Path) -> None:
+    flags = ("--target", "tensorrt-rtx", "--compute-capability", "9.0", "--no-verify")
+    refused = run_module("export", str(odd_checkpoint), "--output", str(tmp_path / "bundle"), *flags)
+    assert refused.returncode == 1
+    assert "9.0" in refused.stderr
+    assert "8.9" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.skipif(bool(cuda_devices()), reason="this machine has a GPU")
+@pytest.mark.parametrize("flags", [("--target", "tensorrt"), ("--target", "tensorrt", "--via", "torch-tensorrt")])
+def test_what_cannot_be_built_here_is_refused_before_any_work(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    refused = run_module("export", "demo", "--output", str(tmp_path / "bundle"), *flags)
+    assert refused.returncode == 1
+    assert "help:" in refused.stderr
+    assert "import torch" not in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_onnx_file_tells_what_it_is(odd_bundle: Path) -> None:
+    model = onnx.load(odd_bundle / "model.onnx")
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert properties["model"] == "odd"
+    assert json.loads(properties["labels"]) == [f"LABEL_{index}" for index in range(5)]
+    assert json.loads(properties["preprocessing"])["crop"] == 96
+
+
+def test_node_names_lead_back_to_modules(odd_bundle: Path) -> None:
+    names = [node.name for node in onnx.load(odd_bundle / "model.onnx").graph.node]
+    assert len(set(names)) == len(names)
+    assert {"patches.projection/MatMul", "blocks.1.attention.qkv/MatMul", "classifier/Gemm"} <= set(names)
+    assert sum("/" not in name for name in names) <= 2, names
+
+
+@needs_rtx
+def test_the_command_builds_an_rtx_plan(odd_checkpoint: Path, tmp_path: Path) -> None:
+    flags = ("--target", "tensorrt-rtx", "--output", str(tmp_path / "bundle"), "--no-verify")
+    exported = run_module("export", str(odd_checkpoint), *flags)
+    assert exported.returncode == 0, exported.stderr
+    assert "compile" in exported.stderr
+    assert "never (--no-verify)" in exported.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
