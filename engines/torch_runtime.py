@@ -14,7 +14,7 @@ from engines.bundle import Bundle
 from engines.clip import Clip
 from engines.cores import cgroup_cores, usable_cores
 from engines.engine import Inference
-from engines.errors import BundleDamagedError, EngineError
+from engines.errors import BundleDamagedError, EngineError, EngineLostError
 from engines.manifest import Manifest, Precision
 from engines.preprocessing import CpuPreprocessor
 
@@ -67,6 +67,8 @@ class TorchEngine:
         try:
             with torch.inference_mode():
                 probabilities = self._network(network_input.to(self._device, self._dtype)).cpu().numpy()
+        except torch.AcceleratorError as error:  # CUDA's own, after which its context is of no more use
+            raise EngineLostError(f"the device is lost: {_first_line(error)}") from error
         except RuntimeError as error:
             raise EngineError(f"torch failed on a batch of {len(clips)}: {_first_line(error)}") from error
         finished = time.perf_counter()
