@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -33,11 +34,10 @@ class OpenVinoEngine:
         """
         self._manifest = bundle.manifest
         self._threads = threads or cgroup_cores() or 0
-        core = ov.Core()
-        self._precision = usable_precision(core, bundle.manifest.precision)
-        self._device_name = str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
+        self._precision = cpu_precision(bundle.manifest.precision)
+        self._device_name = cpu_name()
         try:
-            self._compiled = self._compile(core, bundle)
+            self._compiled = self._compile(_core(), bundle)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load {bundle.path}: {_first_line(error)}") from error
         self._request = self._compiled.create_infer_request()
@@ -89,9 +89,19 @@ class OpenVinoEngine:
         return core.compile_model(model, "CPU", options)
 
 
-def usable_precision(core: ov.Core, wanted: Precision) -> Precision:
+@functools.cache
+def _core() -> ov.Core:
+    return ov.Core()
+
+
+def cpu_name() -> str:
+    """The CPU as OpenVINO names it."""
+    return str(_core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
+
+
+def cpu_precision(wanted: Precision) -> Precision:
     """``bf16`` where it is wanted and the CPU computes in it (AMX or AVX512-BF16), else ``fp32``."""
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if wanted == "bf16" and "BF16" in capabilities else "fp32"
 
 

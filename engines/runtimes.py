@@ -9,22 +9,23 @@ import msgspec
 
 from engines import manifest as manifests
 from engines.bundle import BUNDLES, DEMO, Bundle, bundles_in
+from engines.cuda_device import cuda_devices
 from engines.engine import Engine
 from engines.errors import BundleUnsupportedError
 from engines.manifest import Manifest
+from engines.options import EngineOptions
 from engines.verification import verify_once
 
 
-def load_engine(bundle: Bundle, *, threads: int = 0) -> Engine:
-    """The engine for a checked bundle, verified if it never ran on its device; ``threads`` bounds what it takes of
-    the CPU, 0 is every core.
+def load_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008, it is frozen
+    """The engine for a checked bundle, verified if it never ran on its device.
 
     Raises:
         BundleUnsupportedError: no runtime here serves the bundle's target.
         VerificationError: its answers are wrong.
         BundleDamagedError, EngineError: see the runtime.
     """
-    engine = open_engine(bundle, threads=threads)
+    engine = open_engine(bundle, options)
     try:
         verify_once(bundle, engine)
     except BaseException:
@@ -33,28 +34,27 @@ def load_engine(bundle: Bundle, *, threads: int = 0) -> Engine:
     return engine
 
 
-def open_engine(bundle: Bundle, *, threads: int = 0) -> Engine:
+def open_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008, it is frozen
     """As ``load_engine``, for those who verify it themselves."""
-    _check_servable(bundle)
-    if bundle.manifest.target == "torch":
-        from engines.torch_runtime import TorchEngine
-
-        return TorchEngine(bundle, threads=threads)
-    from engines.openvino_runtime import OpenVinoEngine
-
-    return OpenVinoEngine(bundle, threads=threads)
-
-
-def _check_servable(bundle: Bundle) -> None:
     target = bundle.manifest.target
-    if target in ("tensorrt", "tensorrt-rtx"):
+    if target == "openvino":
+        from engines.openvino_runtime import OpenVinoEngine
+
+        return OpenVinoEngine(bundle, threads=options.threads)
+    _check_torch(bundle)
+    if target == "torch":
+        from engines.torch_runtime import open_torch_engine
+
+        return open_torch_engine(bundle, options)
+    from engines.tensorrt_runtime import open_tensorrt_engine
+
+    return open_tensorrt_engine(bundle, options)
+
+
+def _check_torch(bundle: Bundle) -> None:
+    if not importlib.util.find_spec("torch"):
         raise BundleUnsupportedError(
-            f"bundle {bundle.path} is for {target}, which this version cannot serve",
-            help="export the model again with --target torch or openvino",
-        )
-    if target == "torch" and not importlib.util.find_spec("torch"):
-        raise BundleUnsupportedError(
-            f"bundle {bundle.path} is a torch program, but torch is not installed",
+            f"bundle {bundle.path} is for {bundle.manifest.target}, which needs torch, and torch is not installed",
             help="pip install torch, or export the model again with --target openvino",
         )
 
@@ -68,11 +68,17 @@ def default_bundle(bundles: Path = BUNDLES) -> Path:
 def _is_servable(path: Path) -> bool:
     try:
         manifest = manifests.decode((path / manifests.FILE_NAME).read_bytes())
-        _check_servable(Bundle(path, manifest))
-    except (msgspec.DecodeError, BundleUnsupportedError):
+    except msgspec.DecodeError:
         return False
-    return _is_current(manifest) and not manifest.source.random_weights
+    current = manifest.format_version == manifests.FORMAT_VERSION
+    return current and not manifest.source.random_weights and _runs_here(manifest)
 
 
-def _is_current(manifest: Manifest) -> bool:
-    return manifest.format_version == manifests.FORMAT_VERSION
+def _runs_here(manifest: Manifest) -> bool:
+    """Whether this machine has what the bundle's target needs."""
+    if manifest.target == "openvino":
+        return True
+    if not importlib.util.find_spec("torch"):
+        return False
+    capabilities = {gpu.compute_capability for gpu in cuda_devices()}
+    return manifest.target == "torch" or not capabilities.isdisjoint(manifest.device.compute_capabilities)

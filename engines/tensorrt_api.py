@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ class TensorRt:
 
     target: TensorRtTarget
     module: ModuleType
+    _errors: list[str] = field(default_factory=list)
 
     @property
     def version(self) -> str:
@@ -50,6 +51,33 @@ class TensorRt:
         kinds = getattr(self.module, "ComputeCapability", None)
         members = kinds.__members__ if kinds is not None else {}
         return {f"{name[2:-1]}.{name[-1]}": member for name, member in members.items() if name.startswith("SM")}
+
+    def load_plan(self, serialized: bytes) -> Any:
+        """The plan on the current CUDA device, or None with the reason in ``last_error``."""
+        self._errors.clear()
+        # The plan needs its runtime for as long as it lives; the library does not see to that itself.
+        return self._runtime.deserialize_cuda_engine(serialized)
+
+    def execution_context(self, plan: Any) -> Any:
+        """A context to run ``plan`` in; None when there is no memory for it.
+
+        RTX compiles a plan's kernels when they are first needed; it is told to wait for those made for the very shapes.
+        """
+        if self.target == "tensorrt":
+            return plan.create_execution_context()
+        contexts = plan.create_runtime_config()
+        strategies = self.module.DynamicShapesKernelSpecializationStrategy
+        contexts.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        return plan.create_execution_context(contexts)
+
+    @property
+    def last_error(self) -> str:
+        """What the library complained of last."""
+        return self._errors[-1] if self._errors else "it gave no reason"
+
+    @functools.cached_property
+    def _runtime(self) -> Any:
+        return self.module.Runtime(_error_collector(self.module, self._errors))
 
     def set_compute_capabilities(self, config: Any, capabilities: tuple[str, ...]) -> None:
         """Make the builder's plan one for these GPUs."""
@@ -73,3 +101,15 @@ def load_tensorrt(target: TensorRtTarget) -> TensorRt:
             f"{name} {module.__version__} is not supported", help=f"install {least[0]}.{least[1]} to {most}.x"
         )
     return TensorRt(target, module)
+
+
+def _error_collector(trt: Any, errors: list[str]) -> Any:
+    class Collector(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.ERROR:
+                errors.append(message.strip())
+
+    return Collector()

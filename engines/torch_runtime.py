@@ -1,82 +1,60 @@
-"""The reference engine: the lean network as a torch program (.pt2), on a CUDA device or the CPU; no transformers."""
+"""The lean network as a torch program (.pt2), on a CUDA device or the CPU; no transformers is needed."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.export.passes import move_to_device_pass
 
 from engines.bundle import Bundle
-from engines.clip import Clip
-from engines.cores import cgroup_cores, usable_cores
-from engines.engine import Inference
-from engines.errors import BundleDamagedError, EngineError, EngineLostError
-from engines.manifest import Manifest, Precision
-from engines.preprocessing import CpuPreprocessor
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+from engines.cores import cgroup_cores
+from engines.device_engine import DeviceEngine
+from engines.errors import BundleDamagedError, ConfigurationError, EngineError
+from engines.options import EngineOptions
 
 
-class TorchEngine:
-    """Runs a ``torch`` bundle in the precision that it was exported in."""
+class TorchNetwork:
+    """A program loaded onto a device; its lanes share the weights."""
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
-        """``threads`` 0 leaves the CPU's number to torch.
+    def __init__(self, program: torch.nn.Module) -> None:
+        self._program = program
 
-        Raises:
-            EngineError: torch cannot load the program.
-            BundleDamagedError: it is not the one that the manifest describes.
-        """
-        self._manifest = bundle.manifest
-        threads = threads or cgroup_cores() or 0
-        if threads:
-            torch.set_num_threads(threads)
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._dtype = _DTYPES[bundle.manifest.network_input.dtype]
-        try:
-            program = torch.export.load(bundle.file(".pt2"))
-            self._network = move_to_device_pass(program, self._device).module()
-        except (RuntimeError, OSError) as error:
-            raise EngineError(f"torch cannot load {bundle.path}: {_first_line(error)}") from error
-        _check_network(program, bundle)
-        self._preprocess = CpuPreprocessor(self._manifest.preprocessing, threads or usable_cores())
+    def run(self, pixels: torch.Tensor, probabilities: torch.Tensor) -> None:
+        probabilities.copy_(self._program(pixels))
 
-    @property
-    def manifest(self) -> Manifest:
-        return self._manifest
 
-    @property
-    def device_name(self) -> str:
-        return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "CPU"
+def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
+    """Run a ``torch`` bundle in the precision that it was exported in, on the first CUDA device if there is one.
 
-    @property
-    def precision(self) -> Precision:
-        return self._manifest.precision
+    Raises:
+        ConfigurationError: there is no such device.
+        EngineError: torch cannot load the program.
+        BundleDamagedError: it is not the one that the manifest describes.
+    """
+    threads = options.threads or cgroup_cores() or 0
+    if threads:
+        torch.set_num_threads(threads)
+    device = torch_device(options.device)
+    try:
+        program = torch.export.load(bundle.file(".pt2"))
+    except (RuntimeError, OSError) as error:
+        raise EngineError(f"torch cannot load {bundle.path}: {str(error).splitlines()[0]}") from error
+    _check_network(program, bundle)
+    network = TorchNetwork(move_to_device_pass(program, device).module())
+    return DeviceEngine(bundle.manifest, device, lambda: network, options)
 
-    def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
-        return np.empty((self._manifest.frames, height, width, 3), np.uint8)
 
-    def infer(self, clips: Sequence[Clip]) -> Inference:
-        started = time.perf_counter()
-        network_input = torch.from_numpy(self._preprocess.batch(clips))
-        prepared = time.perf_counter()
-        try:
-            with torch.inference_mode():
-                probabilities = self._network(network_input.to(self._device, self._dtype)).cpu().numpy()
-        except torch.AcceleratorError as error:  # CUDA's own, after which its context is of no more use
-            raise EngineLostError(f"the device is lost: {_first_line(error)}") from error
-        except RuntimeError as error:
-            raise EngineError(f"torch failed on a batch of {len(clips)}: {_first_line(error)}") from error
-        finished = time.perf_counter()
-        return Inference(probabilities, (prepared - started) * 1e3, (finished - prepared) * 1e3)
-
-    def close(self) -> None:
-        self._preprocess.close()
-        del self._network
+def torch_device(name: str | None) -> torch.device:
+    """``name``, ``cuda:1`` for instance; by default the first CUDA device, or the CPU where there is none."""
+    if name is None:
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigurationError(f"{name!r} is no device", help="cuda:0, cuda:1, ... or cpu") from None
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ConfigurationError(f"there is no {name}: torch sees {count} CUDA devices", help="leave out --device")
+    return device
 
 
 def _check_network(program: torch.export.ExportedProgram, bundle: Bundle) -> None:
@@ -87,8 +65,3 @@ def _check_network(program: torch.export.ExportedProgram, bundle: Bundle) -> Non
             f"bundle {bundle.path} names {wanted} labels, but its network has {outputs} outputs",
             help="export the model again",
         )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import openvino as ov
 import torch
 
 from engines.cuda_device import CudaDevice, cuda_devices
@@ -37,7 +36,9 @@ def compile_network(settings: ExportSettings, network_input: Tensor, directory: 
         ExportError: the compiler refuses the network.
     """
     if settings.target == "openvino":
-        return Compiled(Device(name=str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip()))
+        from engines.openvino_runtime import cpu_name
+
+        return Compiled(Device(name=cpu_name()))
     gpu = next(iter(cuda_devices()), None)
     if settings.target == "torch":
         return Compiled(_device(gpu) if gpu else Device(name="CPU"))

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
-import openvino as ov
-
 from engines.cuda_device import cuda_devices
 from engines.manifest import Precision, Target
-from engines.openvino_runtime import usable_precision
 
 # The precisions of each target; the first is its default.
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
@@ -32,7 +29,9 @@ def best_target() -> Target:
 def best_precision(target: Target) -> Precision:
     """The fastest that keeps the answers; on CPUs only what they compute in."""
     if target == "openvino":
-        return usable_precision(ov.Core(), "bf16")
+        from engines.openvino_runtime import cpu_precision
+
+        return cpu_precision("bf16")
     if target == "torch" and not cuda_devices():
         return "fp32"
     return PRECISIONS[target][0]

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from filelock import FileLock
@@ -22,8 +22,12 @@ _KEPT_S = 7 * 24 * 3600
 
 
 def versions() -> dict[str, str]:
-    """Of everything that builds a bundle."""
-    return {name: version(name) for name in BUILDERS}
+    """Of everything installed that builds a bundle."""
+    installed = {}
+    for name in BUILDERS:
+        with contextlib.suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return installed
 
 
 def digest_of(*parts: object) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from engines.bundle import open_bundle
 from engines.engine import Engine
 from engines.errors import EngineLostError
+from engines.options import EngineOptions
 from engines.runtimes import load_engine
 from server.batcher import Batcher
 from server.metrics import Metrics
@@ -23,12 +24,12 @@ from server.warm_up import warm_up
 _log = logging.getLogger(__name__)
 
 # Makes an engine of a bundle directory; raises BundleError or EngineError.
-LoadEngine = Callable[[Path, int], Engine]
+LoadEngine = Callable[[Path, EngineOptions], Engine]
 
 
-def load_bundle(path: Path, threads: int) -> Engine:
+def load_bundle(path: Path, options: EngineOptions) -> Engine:
     """The engine of the bundle in ``path`` once it is checked; see ``open_bundle`` and ``load_engine``."""
-    return load_engine(open_bundle(path), threads=threads)
+    return load_engine(open_bundle(path), options)
 
 
 class Deployment:
@@ -103,7 +104,7 @@ async def _loaded(settings: Settings, load: LoadEngine) -> Engine:
 
 
 def _load_and_warm_up(settings: Settings, load: LoadEngine) -> Engine:
-    engine = load(settings.bundle, settings.threads)
+    engine = load(settings.bundle, settings.engine)
     try:
         warm_up(engine)
     except BaseException:

@@ -106,6 +106,11 @@ def _add_access(parser: configargparse.ArgParser) -> None:
 
 def _add_engine(parser: configargparse.ArgParser) -> None:
     parser.add(
+        "--device",
+        metavar="cuda:N",
+        help="GPU that the engine runs on, when the machine has several; left out: the first",
+    )
+    parser.add(
         "--threads",
         type=_between(0, 1024),
         default=Settings.threads,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from engines.options import EngineOptions
+
 LogFormat = Literal["auto", "json", "text"]
 MIB = 2**20
 
@@ -24,6 +26,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     api_key_file: Path | None = None
     rate_limit: str | None = None
+    device: str | None = None
     threads: int = 0
     decode_threads: int = 2
     batch_wait_ms: int = 0
@@ -39,3 +42,13 @@ class Settings:
     log_format: LogFormat = "auto"
     log_level: str = "info"
     tracing: bool = False
+
+    @property
+    def engine(self) -> EngineOptions:
+        """What of it concerns the engine; its page-locked memory has room for all clips that may be in flight."""
+        return EngineOptions(
+            threads=self.threads,
+            device=self.device,
+            max_clip_bytes=self.max_clip_bytes,
+            page_locked_bytes=self.max_inflight_bytes,
+        )

@@ -44,3 +44,14 @@ def odd_torch_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFact
     exported = run_module("export", str(odd_checkpoint), *flags)
     assert exported.returncode == 0, exported.stderr
     return output
+
+
+@pytest.fixture(scope="session")
+def odd_rtx_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``odd_checkpoint`` as an FP16 plan for RTX cards, for batches up to 4."""
+    pytest.importorskip("tensorrt_rtx")
+    output = tmp_path_factory.mktemp("bundles") / "odd-rtx"
+    flags = ["--target", "tensorrt-rtx", "--compute-capability", "8.9", "--max-batch", "4", "--output", str(output)]
+    exported = run_module("export", str(odd_checkpoint), *flags)
+    assert exported.returncode == 0, exported.stderr
+    return output

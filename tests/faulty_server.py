@@ -21,6 +21,7 @@ from engines.clip import Clip
 from engines.engine import Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from engines.manifest import Manifest, Precision
+from engines.options import EngineOptions
 from server.__main__ import run
 from server.deployment import load_bundle
 from server.lifecycle import serve
@@ -109,8 +110,8 @@ class FaultyEngine:
             _log.info("told", extra={"word": word.strip()})
 
 
-def load_faulty(path: Path, threads: int) -> Engine:
-    return FaultyEngine(load_bundle(path, threads))
+def load_faulty(path: Path, options: EngineOptions) -> Engine:
+    return FaultyEngine(load_bundle(path, options))
 
 
 async def serve_faulty(settings: Settings) -> None:

@@ -12,6 +12,7 @@ import pytest
 from engines.bundle import open_bundle
 from engines.clip import Clip
 from engines.engine import Engine
+from engines.options import EngineOptions
 from engines.runtimes import load_engine
 
 SIZES = ((96, 96), (64, 200), (240, 320), (301, 133), (108, 108))
@@ -85,7 +86,7 @@ def test_clips_can_be_allocated_while_the_engine_runs(engine: Engine) -> None:
 
 
 def test_a_closed_engine_can_be_opened_again(bundle: Path, engine: Engine) -> None:
-    other = load_engine(open_bundle(bundle), threads=1)
+    other = load_engine(open_bundle(bundle), EngineOptions(threads=1))
     clip = _clip(other, 1)
     answer = _alone(other, clip)
     other.close()

@@ -1,0 +1,64 @@
+"""Host memory that a CUDA device copies from without the CPU's help, reserved once and handed out in pieces."""
+
+from __future__ import annotations
+
+import bisect
+import ctypes
+import threading
+import weakref
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+_ALIGNMENT_BYTES = 4096
+
+
+class PageLockedMemory:
+    """First fit from one block; a piece comes back when the last array that looks at it is gone."""
+
+    def __init__(self, size_bytes: int, *, locked: bool) -> None:
+        """``locked`` False is ordinary memory, for a device that is the CPU."""
+        self.size_bytes = size_bytes
+        self._block = torch.empty(size_bytes, dtype=torch.uint8, pin_memory=locked)
+        self._lock = threading.Lock()
+        self._free: list[tuple[int, int]] = [(0, size_bytes)]  # offset and size, by offset, never touching
+
+    @property
+    def free_bytes(self) -> int:
+        with self._lock:
+            return sum(size for _, size in self._free)
+
+    def allocate(self, count_bytes: int) -> npt.NDArray[np.uint8] | None:
+        """Uninitialised uint8 [count_bytes]; None when no free piece is large enough now."""
+        size = -(-count_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+        offset = self._take(size)
+        if offset is None:
+            return None
+        # Views of an array may outlive it, but not what it looks at.
+        piece = (ctypes.c_uint8 * count_bytes).from_address(self._block.data_ptr() + offset)
+        weakref.finalize(piece, self._give_back, offset, size)
+        return np.frombuffer(memoryview(piece), np.uint8)
+
+    def _take(self, size: int) -> int | None:
+        with self._lock:
+            for index, (offset, free) in enumerate(self._free):
+                if free >= size:
+                    self._free[index : index + 1] = [(offset + size, free - size)] if free > size else []
+                    return offset
+        return None
+
+    def _give_back(self, offset: int, size: int) -> None:
+        with self._lock:
+            index = bisect.bisect(self._free, (offset, size))
+            self._free.insert(index, (offset, size))
+            for left in (index, index - 1):
+                self._join(left)
+
+    def _join(self, left: int) -> None:
+        """Make one of the free pieces ``left`` and ``left + 1`` if they touch."""
+        if left < 0 or left + 1 >= len(self._free):
+            return
+        (offset, size), (after, more) = self._free[left : left + 2]
+        if offset + size == after:
+            self._free[left : left + 2] = [(offset, size + more)]

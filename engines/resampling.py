@@ -1,0 +1,29 @@
+"""Pillow's antialiased bilinear resize and the centre crop of one axis, as one banded matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def resample_weights(source: int, target: int, offset: int, count: int) -> npt.NDArray[np.float32]:
+    """Weights float32 [count, source] that give pixels ``offset`` to ``offset + count`` of ``source`` resized to
+    ``target`` pixels.
+
+    As ``precompute_coeffs`` of Pillow's ``Resample.c`` has it: a triangle as wide as the reduction, at least 2 pixels,
+    cut off at the picture's borders and normalised.
+    """
+    scale = source / target
+    support = max(scale, 1.0)
+    centres = (np.arange(offset, offset + count) + 0.5)[:, None] * scale
+    pixels = np.arange(source)[None]
+    first, last = np.trunc(centres - support + 0.5).clip(0), np.trunc(centres + support + 0.5).clip(max=source)
+    weights = (1 - np.abs(pixels + 0.5 - centres) / support).clip(0)
+    weights[(pixels < first) | (pixels >= last)] = 0
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+
+
+def used_span(weights: npt.NDArray[np.float32]) -> slice:
+    """The source pixels that have any weight."""
+    used = np.flatnonzero(weights.any(axis=0))
+    return slice(int(used[0]), int(used[-1]) + 1)

@@ -1,0 +1,66 @@
+"""Pieces of one block: never two at one place, and none lost."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from engines.page_locked import PageLockedMemory
+
+SIZE = 64 * 4096
+
+
+class Pieces(RuleBasedStateMachine):
+    """Allocate, look at parts, let go, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = PageLockedMemory(SIZE, locked=False)
+        self.held: list[tuple[int, np.ndarray]] = []
+        self.number = 0
+
+    @rule(count=st.integers(1, SIZE // 3))
+    def allocate(self, count: int) -> None:
+        piece = self.memory.allocate(count)
+        if piece is None:
+            return
+        assert piece.shape == (count,)
+        self.number = (self.number + 1) % 251
+        piece[:] = self.number
+        self.held.append((self.number, piece))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def keep_only_a_view(self, data: st.DataObject) -> None:
+        index = data.draw(st.integers(0, len(self.held) - 1))
+        number, piece = self.held[index]
+        self.held[index] = (number, piece.reshape(1, -1)[:, len(piece) // 2 :].reshape(-1))
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def let_go(self, data: st.DataObject) -> None:
+        del self.held[data.draw(st.integers(0, len(self.held) - 1))]
+
+    @invariant()
+    def nobody_writes_into_anothers_piece(self) -> None:
+        for number, piece in self.held:
+            assert (piece == number).all()
+
+    def teardown(self) -> None:
+        self.held.clear()
+        gc.collect()
+        assert self.memory.free_bytes == SIZE
+        whole = self.memory.allocate(SIZE)
+        assert whole is not None
+
+
+Pieces.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPieces = Pieces.TestCase
+
+
+def test_what_does_not_fit_is_none() -> None:
+    assert PageLockedMemory(SIZE, locked=False).allocate(SIZE + 1) is None
