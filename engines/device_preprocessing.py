@@ -1,7 +1,8 @@
 """From packed 8-bit frames of any size to what the network reads, on the device that runs it.
 
-The same steps as ``preprocessing``, within 1/255 of it: two products with banded matrices, rows then columns, which
-tensor cores eat. The second also takes the interleaved channels apart and puts them into RGB order.
+The same steps as ``preprocessing`` and, but for some tall frames, level for level the same result: Pillow sums 8-bit
+pixels times 22-bit weights in integers. Here the weights are split into two halves of 11 bits, so every product and
+every sum of a matrix product in FP32 is exact, and put together again in integers.
 """
 
 from __future__ import annotations
@@ -15,32 +16,31 @@ import torch
 
 from engines.clip import PixelFormat
 from engines.preprocessing import Preprocessing, resized_shape
-from engines.resampling import resample_weights, used_span
+from engines.resampling import PRECISION_BITS, resample_weights, used_span
 
-# Frame sizes whose tables are kept; those of 1080p take 10 MB.
+# Frame sizes whose tables are kept; those of 1080p take 6 MB.
 _MOST_TABLES = 64
+_HALF_BITS = PRECISION_BITS // 2
 
 
 @dataclass(frozen=True)
 class Tables:
-    """For one frame size and channel order: what of a frame is used, and the matrices for its rows and columns.
+    """For one frame size: what of a frame is used, and the weights of its columns and rows.
 
-    ``down`` [crop, rows] and ``across`` [columns * 3, 3 * crop].
+    ``across`` [columns, 2 * crop] and ``down`` [2 * crop, rows], float32: upper halves, then lower halves.
     """
 
     rows: slice
     columns: slice
-    down: torch.Tensor
     across: torch.Tensor
+    down: torch.Tensor
 
 
 class DevicePreprocessor:
-    """Turns clips on ``device`` into the network's input; a handful of launches, nothing is allocated on the host."""
+    """Turns clips on ``device`` into the network's input; a handful of launches, and nothing waits for the host."""
 
-    def __init__(self, preprocessing: Preprocessing, device: torch.device, dtype: torch.dtype) -> None:
-        """``dtype`` is the network input's. Resizing computes in FP16 on CUDA and in FP32 on a CPU."""
-        self._preprocessing, self._device, self._dtype = preprocessing, device, dtype
-        self._compute = torch.float16 if device.type == "cuda" else torch.float32
+    def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
+        self._preprocessing, self._device = preprocessing, device
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         self._scale = (1 / (255 * std)).to(device)
         self._shift = (-mean / std).to(device)
@@ -48,24 +48,29 @@ class DevicePreprocessor:
 
     def __call__(self, frames: torch.Tensor, pixel_format: PixelFormat, out: torch.Tensor) -> None:
         """Fill ``out`` [T, 3, crop, crop], channels in RGB order, from uint8 frames [T, H, W, 3] on the device."""
-        count, height, width = frames.shape[:3]
-        tables, crop = self._cached_tables(height, width, pixel_format), self._preprocessing.crop
-        used = frames[:, tables.rows, tables.columns].to(self._compute)
-        resized = tables.down @ used.flatten(2) @ tables.across
-        # Rounded to 8 bits as Pillow does.
-        pixels = resized.float().round_().clamp_(0, 255).view(count, crop, 3, crop).transpose(1, 2)
+        tables = self._cached_tables(*frames.shape[1:3])
+        planes = frames[:, tables.rows, tables.columns].permute(0, 3, 1, 2).float()
+        pixels = _levels(tables.down @ _levels(planes @ tables.across, -1), -2)
+        if pixel_format == "BGR":
+            pixels = pixels.flip(1)
         out.copy_(torch.addcmul(self._shift, pixels, self._scale))
 
-    def _tables(self, height: int, width: int, pixel_format: PixelFormat) -> Tables:
+    def _tables(self, height: int, width: int) -> Tables:
         tall, wide = resized_shape(height, width, self._preprocessing.resize)
         crop = self._preprocessing.crop
         down = resample_weights(height, tall, (tall - crop) // 2, crop)
         across = resample_weights(width, wide, (wide - crop) // 2, crop)
         rows, columns = used_span(down), used_span(across)
-        # Channel c of a used pixel goes to plane c, or to plane 2 - c when blue comes first.
-        planes = np.eye(3, dtype=np.float32)[:: 1 if pixel_format == "RGB" else -1]
-        apart = np.einsum("xw,cp->wcpx", across[:, columns], planes).reshape(-1, 3 * crop)
-        return Tables(rows, columns, self._matrix(down[:, rows]), self._matrix(apart))
+        return Tables(rows, columns, self._halves(across[:, columns]).T, self._halves(down[:, rows]))
 
-    def _matrix(self, weights: npt.NDArray[np.float32]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(weights)).to(self._device, self._compute)
+    def _halves(self, weights: npt.NDArray[np.int32]) -> torch.Tensor:
+        """Upper and lower halves of int32 weights [crop, N], one after the other: float32 [2 * crop, N]."""
+        halves = np.concatenate([weights >> _HALF_BITS, weights & (2**_HALF_BITS - 1)])
+        return torch.from_numpy(halves.astype(np.float32)).to(self._device)
+
+
+def _levels(sums: torch.Tensor, dim: int) -> torch.Tensor:
+    """8-bit levels from the sums with the weights' upper and lower halves, rounded as Pillow does."""
+    upper, lower = sums.int().chunk(2, dim)
+    scaled: torch.Tensor = (upper << _HALF_BITS) + lower + 2 ** (PRECISION_BITS - 1)
+    return (scaled >> PRECISION_BITS).clamp_(0, 255).float()

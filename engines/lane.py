@@ -35,7 +35,7 @@ class Lane:
     ) -> None:
         self._network, self._device = network, device
         dtype, most = _DTYPES[manifest.network_input.dtype], manifest.max_batch
-        self._preprocess = DevicePreprocessor(manifest.preprocessing, device, dtype)
+        self._preprocess = DevicePreprocessor(manifest.preprocessing, device)
         self._staging = torch.empty(max_clip_bytes if device.type == "cuda" else 0, dtype=torch.uint8, device=device)
         self._pixels = torch.zeros((most, *manifest.network_input.clip_shape), dtype=dtype, device=device)
         self._probabilities = torch.zeros((most, len(manifest.labels)), device=device)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+# Of Pillow's fixed point.
+PRECISION_BITS = 22
 
-def resample_weights(source: int, target: int, offset: int, count: int) -> npt.NDArray[np.float32]:
-    """Weights float32 [count, source] that give pixels ``offset`` to ``offset + count`` of ``source`` resized to
-    ``target`` pixels.
+
+def resample_weights(source: int, target: int, offset: int, count: int) -> npt.NDArray[np.int32]:
+    """What gives pixels ``offset`` to ``offset + count`` of ``source`` pixels resized to ``target``.
+
+    Weights int32 [count, source], in units of 2**-22.
 
     As ``precompute_coeffs`` of Pillow's ``Resample.c`` has it: a triangle as wide as the reduction, at least 2 pixels,
     cut off at the picture's borders and normalised.
@@ -20,10 +24,11 @@ def resample_weights(source: int, target: int, offset: int, count: int) -> npt.N
     first, last = np.trunc(centres - support + 0.5).clip(0), np.trunc(centres + support + 0.5).clip(max=source)
     weights = (1 - np.abs(pixels + 0.5 - centres) / support).clip(0)
     weights[(pixels < first) | (pixels >= last)] = 0
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+    normalised = weights / weights.sum(axis=1, keepdims=True)
+    return np.asarray(np.floor(normalised * 2**PRECISION_BITS + 0.5), np.int32)
 
 
-def used_span(weights: npt.NDArray[np.float32]) -> slice:
+def used_span(weights: npt.NDArray[np.int32]) -> slice:
     """The source pixels that have any weight."""
     used = np.flatnonzero(weights.any(axis=0))
     return slice(int(used[0]), int(used[-1]) + 1)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engines.clip import PixelFormat
 from engines.device_preprocessing import DevicePreprocessor
-from engines.preprocessing import Preprocessing, crop_clip
+from engines.preprocessing import MOST_RESIZED_ASPECT, Preprocessing, crop_clip
 from engines.resampling import resample_weights
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
@@ -24,7 +24,7 @@ def _levels(frames: np.ndarray, preprocessing: Preprocessing, pixel_format: Pixe
     """The network's input without its normalisation, in 8-bit levels [T, crop, crop, 3]."""
     plain = Preprocessing(preprocessing.resize, preprocessing.crop, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     out = torch.empty(len(frames), 3, preprocessing.crop, preprocessing.crop, device=device)
-    preprocess = DevicePreprocessor(plain, torch.device(device), torch.float32)
+    preprocess = DevicePreprocessor(plain, torch.device(device))
     preprocess(torch.from_numpy(np.ascontiguousarray(frames)).to(device), pixel_format, out)
     return (out.cpu().numpy() * 255).transpose(0, 2, 3, 1)
 
@@ -38,15 +38,19 @@ def test_crop_is_within_a_level_of_the_reference(path: Path, device: str) -> Non
     for pixel_format, frames in (("RGB", golden["frames"]), ("BGR", golden["frames"][..., ::-1])):
         difference = np.abs(_levels(frames, preprocessing, pixel_format, device) - golden["crop"])
         assert difference.max() <= 1 + 1e-3
+        assert (difference < 0.5).mean() >= 0.998
 
 
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 400), width=st.integers(1, 400), crop=st.sampled_from([32, 64, 96]), seed=st.integers(0))
-def test_any_frame_size_is_within_a_level_of_pillow(height: int, width: int, crop: int, seed: int) -> None:
+def test_frames_of_any_size_are_as_pillow_resizes_them(height: int, width: int, crop: int, seed: int) -> None:
     frames = np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), np.uint8)
     preprocessing = Preprocessing(crop * 256 // 224, crop)
+    # Beyond that aspect ratio the other one is not exact.
+    assume(max(height, width) <= MOST_RESIZED_ASPECT * min(height, width))
     difference = np.abs(_levels(frames, preprocessing, "RGB", "cpu") - crop_clip(frames, preprocessing))
-    assert difference.max() <= 1 + 1e-3
+    # Pillow takes the rows of some tall pictures first, and rounds in between in that order.
+    assert difference.max() <= (1e-3 if width >= height else 2 + 1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -55,7 +59,7 @@ def test_the_input_is_normalised(dtype: torch.dtype) -> None:
     frames[..., 0], frames[..., 1], frames[..., 2] = 10, 120, 250
     preprocessing = Preprocessing(36, 32)
     out = torch.empty(2, 3, 32, 32, dtype=dtype)
-    DevicePreprocessor(preprocessing, torch.device("cpu"), dtype)(frames, "BGR", out)
+    DevicePreprocessor(preprocessing, torch.device("cpu"))(frames, "BGR", out)
     levels = torch.tensor([250.0, 120.0, 10.0]) / 255
     expected = (levels - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
     torch.testing.assert_close(out.float(), expected.view(1, 3, 1, 1).expand(2, 3, 32, 32), atol=2e-3, rtol=0)
@@ -64,7 +68,7 @@ def test_the_input_is_normalised(dtype: torch.dtype) -> None:
 @given(source=st.integers(1, 500), target=st.integers(1, 500))
 def test_weights_of_a_pixel_sum_to_one_and_lie_side_by_side(source: int, target: int) -> None:
     weights = resample_weights(source, target, 0, target)
-    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    assert np.abs(weights.sum(axis=1) - 2**22).max() <= source
     assert (weights >= 0).all()
     used = np.diff((weights > 0).astype(int), axis=1, prepend=0)
     assert ((used == 1).sum(axis=1) <= 1).all()
