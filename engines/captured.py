@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import torch
 
+from engines.errors import first_line
+
 _log = logging.getLogger(__name__)
 
 # A graph may choose other kernels than a plain run, and FP16 rounds differently then.
@@ -42,7 +44,7 @@ class CapturedRuns:
             graph.replay()
             torch.cuda.current_stream().synchronize()
         except RuntimeError as error:
-            self._give_up(batch, str(error).splitlines()[0])
+            self._give_up(batch, first_line(error))
             return
         if torch.allclose(self._answers[:batch], expected, atol=_TOLERANCE, rtol=0):
             self._graphs[batch] = graph

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from engines.errors import EngineError, EngineLostError
+from engines.errors import EngineError, EngineLostError, first_line
 
 # Errors after which every further call in the process fails, as the CUDA runtime numbers them: uncorrectable ECC,
 # illegal address, launch time-out, assertion, hardware stack, illegal instruction, misaligned or invalid address,
@@ -23,20 +23,15 @@ def explained(device: torch.device) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise EngineError(
-            f"{device} is out of memory: {_first_line(error)}",
-            help="stop what else runs there, or lower --lanes, --max-clip-mb or the bundle's --max-batch",
+            f"{device} is out of memory: {first_line(error)}",
+            help="stop what else runs there, or lower --max-clip-mb, or export with a smaller --max-batch",
         ) from error
     except RuntimeError as error:
         if _is_sticky(error):
-            raise EngineLostError(f"{device} has failed: {_first_line(error)}") from error
-        raise EngineError(f"the network failed on {device}: {_first_line(error)}") from error
+            raise EngineLostError(f"{device} has failed: {first_line(error)}") from error
+        raise EngineError(f"the network failed on {device}: {first_line(error)}") from error
 
 
 def _is_sticky(error: RuntimeError) -> bool:
     code = getattr(error, "error_code", None)
     return code in _STICKY_CODES or any(words in str(error) for words in _STICKY_WORDS)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

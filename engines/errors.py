@@ -134,3 +134,9 @@ class OverloadedError(RetryLaterError):
 
 class NotReadyError(RetryLaterError):
     pass
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, without what follows; its type's name where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -24,7 +24,7 @@ class TensorRtNetwork:
         self._context = tensorrt.execution_context(plan)
         if self._context is None:
             raise EngineError(
-                f"{tensorrt.target} has no memory for an execution context", help="lower --lanes or --max-batch"
+                f"{tensorrt.target} has no memory for an execution context", help="export with a smaller --max-batch"
             )
         self._input, self._output = manifest.network_input.name, manifest.network_output.name
 

@@ -8,7 +8,7 @@ from torch.export.passes import move_to_device_pass
 from engines.bundle import Bundle
 from engines.cores import cgroup_cores
 from engines.device_engine import DeviceEngine
-from engines.errors import BundleDamagedError, ConfigurationError, EngineError
+from engines.errors import BundleDamagedError, ConfigurationError, EngineError, first_line
 from engines.options import EngineOptions
 
 
@@ -37,7 +37,7 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
     try:
         program = torch.export.load(bundle.file(".pt2"))
     except (RuntimeError, OSError) as error:
-        raise EngineError(f"torch cannot load {bundle.path}: {str(error).splitlines()[0]}") from error
+        raise EngineError(f"torch cannot load {bundle.path}: {first_line(error)}") from error
     _check_network(program, bundle)
     network = TorchNetwork(move_to_device_pass(program, device).module())
     return DeviceEngine(bundle.manifest, device, lambda: network, options)

@@ -9,7 +9,7 @@ import numpy as np
 from engines.bundle import Bundle, replace_manifest
 from engines.engine import Engine
 from engines.errors import VerificationError
-from engines.manifest import Precision, Verification
+from engines.manifest import Manifest, Precision, Verification
 from engines.reference import FILE_NAME, Floats, Reference
 
 # How far a probability may be from the checkpoint's in FP32.
@@ -18,9 +18,12 @@ TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3}
 
 def reference_of(bundle: Bundle) -> Reference | None:
     """The clips and answers that ``bundle`` carries; None when it was exported without them (``--no-verify``)."""
-    if FILE_NAME not in (file.name for file in bundle.manifest.files):
-        return None
-    return Reference.read(bundle.path / FILE_NAME)
+    return Reference.read(bundle.path / FILE_NAME) if carries_reference(bundle.manifest) else None
+
+
+def carries_reference(manifest: Manifest) -> bool:
+    """Whether the bundle can be verified without its checkpoint."""
+    return any(file.name == FILE_NAME for file in manifest.files)
 
 
 def verify(engine: Engine, reference: Reference) -> Verification:

@@ -15,7 +15,7 @@ from engines.bundle import BUNDLES, Bundle, open_bundle, replace_manifest
 from engines.errors import BundleError, CheckpointError, ServiceError, VerificationError
 from engines.runtimes import open_engine
 from engines.verification import reference_of, verify
-from export.catalog import described_verification, locate, print_bundle, print_list
+from export.catalog import described_model, described_size, described_verification, locate, print_bundle, print_list
 from export.failures import explained
 from export.preflight import settled
 from export.progress import peak_memory_bytes, say, stage
@@ -99,10 +99,9 @@ _COMMANDS: dict[str, Callable[[list[str]], None]] = {"list": _list, "show": _sho
 
 def _summary(bundle: Bundle) -> str:
     manifest = bundle.manifest
-    megabytes = sum(file.size_bytes for file in manifest.files) / 1e6
     lines = [
-        f"bundle           {bundle.path}, {megabytes:.1f} MB",
-        f"model            {manifest.source.model}{' (random weights)' if manifest.source.random_weights else ''}",
+        f"bundle           {bundle.path}, {described_size(manifest)}",
+        f"model            {described_model(manifest)}",
         f"input            {manifest.frames} frames, {manifest.preprocessing.crop} x {manifest.preprocessing.crop}",
         f"labels           {len(manifest.labels)}",
         f"verification     {described_verification(manifest)}",

@@ -13,6 +13,7 @@ from engines import manifest as manifests
 from engines.bundle import BUNDLES, bundles_in, open_bundle
 from engines.errors import BundleNotFoundError
 from engines.manifest import Manifest
+from engines.verification import carries_reference
 
 _WORST_STAGES = 3
 
@@ -49,8 +50,8 @@ def described_verification(manifest: Manifest) -> str:
     """In a few words, for tables and the export's last lines."""
     found = manifest.verification
     if found is None:
-        carried = any(file.name == "reference.npz" for file in manifest.files)
-        return "not yet: on its first start on the device it is for" if carried else "never (--no-verify)"
+        later = "not yet: on its first start on the device it is for"
+        return later if carries_reference(manifest) else "never (--no-verify)"
     return (
         f"{found.clips} clips in {found.precision} on {found.device}: probabilities within"
         f" {found.max_abs_probability_error:.1e} (accepted: {found.tolerance:.0e}),"
@@ -66,11 +67,11 @@ def _row(path: Path) -> tuple[str, ...]:
     found = manifest.verification
     return (
         path.name,
-        _model(manifest),
+        described_model(manifest),
         f"{manifest.target} {manifest.precision}",
         f"1..{manifest.max_batch}",
         _device(manifest),
-        _size(manifest),
+        described_size(manifest),
         "no" if found is None else f"{found.max_abs_probability_error:.0e}",
         manifest.built_at[:10],
     )
@@ -79,7 +80,7 @@ def _row(path: Path) -> tuple[str, ...]:
 def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     preprocessing = manifest.preprocessing
     yield "bundle", manifest.name
-    yield "model", f"{_model(manifest)}, revision {manifest.source.revision or '-'}"
+    yield "model", f"{described_model(manifest)}, revision {manifest.source.revision or '-'}"
     yield "source", f"sha256 {manifest.source.sha256}"
     yield "engine", f"{manifest.target} {manifest.precision}, batch 1 to {manifest.max_batch}"
     yield "device", _device(manifest)
@@ -106,7 +107,8 @@ def _worst_stages(manifest: Manifest) -> str:
     return ", ".join(f"{stage.stage} ({stage.relative_error:.1e})" for _, stage in worst)
 
 
-def _model(manifest: Manifest) -> str:
+def described_model(manifest: Manifest) -> str:
+    """Its name, and whether its weights are random."""
     return f"{manifest.source.model}{' (random weights)' if manifest.source.random_weights else ''}"
 
 
@@ -115,7 +117,8 @@ def _device(manifest: Manifest) -> str:
     return f"{manifest.device.name} ({capabilities})" if capabilities else manifest.device.name
 
 
-def _size(manifest: Manifest) -> str:
+def described_size(manifest: Manifest) -> str:
+    """Of all the bundle's files together."""
     return f"{sum(file.size_bytes for file in manifest.files) / 1e6:,.1f} MB"
 
 

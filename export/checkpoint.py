@@ -15,7 +15,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
-from engines.errors import CheckpointError
+from engines.errors import CheckpointError, first_line
 from engines.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 DEMO_CHECKPOINT = Path(__file__).parent / "demo" / "checkpoint"
@@ -70,7 +70,7 @@ class Checkpoint:
             )
         except Exception as error:  # transformers and safetensors raise many kinds; all mean the same here
             raise CheckpointError(
-                f"cannot load the weights in {self.path}: {_first_line(error)}", help="download the checkpoint again"
+                f"cannot load the weights in {self.path}: {first_line(error)}", help="download the checkpoint again"
             ) from error
         _check_complete(self.model, loading)
         return model.eval()
@@ -122,7 +122,7 @@ def _download(model: str, random_weights: bool) -> Path:
         raise CheckpointError(f"the hub has no model {model}", help="check its name, or `hf auth login`") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
-            f"cannot download {model}: {_first_line(error)}",
+            f"cannot download {model}: {first_line(error)}",
             help="check the network, or give a local checkpoint directory",
         ) from None
 
@@ -139,7 +139,7 @@ def _read_config(path: Path) -> VJEPA2Config:
         return VJEPA2Config.from_dict(content)
     except Exception as error:  # a config of the right type whose values transformers refuses
         raise CheckpointError(
-            f"cannot use {path / 'config.json'}: {_first_line(error)}", help="supported: VJEPA2ForVideoClassification"
+            f"cannot use {path / 'config.json'}: {first_line(error)}", help="supported: VJEPA2ForVideoClassification"
         ) from error
 
 
@@ -180,8 +180,3 @@ def _check_complete(model: str, loading: Mapping[str, Any]) -> None:
             f"{model} lacks {len(missing)} of the classifier's weights, {missing[0]} for one",
             help="give a checkpoint of a VJEPA2ForVideoClassification (a pretrained encoder alone has no labels)",
         )
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from transformers import VJEPA2ForVideoClassification
 
-from engines.bundle import Bundle, open_bundle
+from engines.bundle import Bundle, open_bundle, replace_manifest
 from engines.errors import BundleError, BundleUnsupportedError
 from engines.manifest import FILE_NAME, FORMAT_VERSION, Manifest, Source, StageError
 from engines.reference import FILE_NAME as REFERENCE_FILE_NAME
@@ -94,9 +94,9 @@ class _Export:
             link_files(self._graph(), directory)
             compiled = compile_network(self._settings, self._tensors[0], directory, self._output.parent)
             with stage("hash bundle"):
-                manifest = write_manifest(directory, self._manifest(compiled, errors))
+                write_manifest(directory, self._manifest(compiled, errors))
             if self._settings.verify:
-                _verify(directory, manifest)
+                _verify(open_bundle(directory))
             self._work.forget()
         return open_bundle(self._output)
 
@@ -181,9 +181,8 @@ class _Export:
         )
 
 
-def _verify(directory: Path, manifest: Manifest) -> None:
+def _verify(bundle: Bundle) -> None:
     """Ask the bundle's own engine for the reference answers, where there is one on this machine."""
-    bundle = open_bundle(directory)
     try:
         engine = open_engine(bundle)
     except BundleUnsupportedError:
@@ -191,10 +190,10 @@ def _verify(directory: Path, manifest: Manifest) -> None:
         return
     try:
         with stage("verify"):
-            found = verify(engine, Reference.read(directory / REFERENCE_FILE_NAME))
+            found = verify(engine, Reference.read(bundle.path / REFERENCE_FILE_NAME))
     finally:
         engine.close()
-    write_manifest(directory, msgspec.structs.replace(manifest, verification=found))
+    replace_manifest(bundle, verification=found)
 
 
 def _source(checkpoint: Checkpoint) -> Source:

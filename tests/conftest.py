@@ -26,32 +26,29 @@ def odd_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "odd", ODD)
 
 
-@pytest.fixture(scope="session")
-def odd_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``odd_checkpoint`` exported by the command, in fp32, for batches up to 4."""
-    output = tmp_path_factory.mktemp("bundles") / "odd"
-    flags = ["--target", "openvino", "--precision", "fp32", "--max-batch", "4", "--output", str(output)]
-    exported = run_module("export", str(odd_checkpoint), *flags)
+def _exported(checkpoint: Path, factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:
+    """``checkpoint`` exported by the command, for batches up to 4."""
+    output = factory.mktemp("bundles") / name
+    exported = run_module("export", str(checkpoint), "--max-batch", "4", "--output", str(output), *flags)
     assert exported.returncode == 0, exported.stderr
     return output
+
+
+@pytest.fixture(scope="session")
+def odd_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``odd_checkpoint`` for OpenVINO, in fp32."""
+    return _exported(odd_checkpoint, tmp_path_factory, "odd", "--target", "openvino", "--precision", "fp32")
 
 
 @pytest.fixture(scope="session")
 def odd_torch_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``odd_checkpoint`` as a torch program, in fp32, for batches up to 4."""
-    output = tmp_path_factory.mktemp("bundles") / "odd-torch"
-    flags = ["--target", "torch", "--precision", "fp32", "--max-batch", "4", "--output", str(output)]
-    exported = run_module("export", str(odd_checkpoint), *flags)
-    assert exported.returncode == 0, exported.stderr
-    return output
+    """``odd_checkpoint`` as a torch program, in fp32."""
+    return _exported(odd_checkpoint, tmp_path_factory, "odd-torch", "--target", "torch", "--precision", "fp32")
 
 
 @pytest.fixture(scope="session")
 def odd_rtx_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``odd_checkpoint`` as an FP16 plan for RTX cards, for batches up to 4."""
+    """``odd_checkpoint`` as an FP16 plan for RTX cards."""
     pytest.importorskip("tensorrt_rtx")
-    output = tmp_path_factory.mktemp("bundles") / "odd-rtx"
-    flags = ["--target", "tensorrt-rtx", "--compute-capability", "8.9", "--max-batch", "4", "--output", str(output)]
-    exported = run_module("export", str(odd_checkpoint), *flags)
-    assert exported.returncode == 0, exported.stderr
-    return output
+    flags = ("--target", "tensorrt-rtx", "--compute-capability", "8.9")
+    return _exported(odd_checkpoint, tmp_path_factory, "odd-rtx", *flags)
