@@ -80,9 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="render clips and train the checkpoint", formatter_class=formatter)
     train.add_argument("--output", type=Path, default=_CHECKPOINT, help="checkpoint directory to write")
     train.add_argument("--clips", type=_positive, default=30_000, help="clips to render")
-    train.add_argument(
-        "--steps", type=_positive, default=training.Recipe.steps, help="optimiser steps, before the refinement"
-    )
+    train.add_argument("--steps", type=_positive, default=training.Recipe.steps, help="optimiser steps")
     train.add_argument("--batch", type=_positive, default=training.Recipe.batch, help="clips per step")
     train.add_argument("--seed", type=int, default=training.Recipe.seed, help="seed of clips, weights and batches")
     train.add_argument("--threads", type=_positive, default=2, help="threads of the network")

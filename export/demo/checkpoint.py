@@ -30,9 +30,9 @@ def configuration() -> VJEPA2Config:
     """The architecture: 1.1 million parameters, a predictor kept as small as the model class allows."""
     return VJEPA2Config(
         crop_size=CROP,
-        patch_size=16,
+        patch_size=8,
         frames_per_clip=FRAMES,
-        tubelet_size=2,
+        tubelet_size=4,
         hidden_size=112,
         num_attention_heads=4,
         num_hidden_layers=4,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import json
+import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -18,6 +21,9 @@ from export.failures import explained
 from tests.live_server import ROOT, run_module
 
 FLAGS = ("--target", "openvino", "--precision", "fp32")
+BUILDERS_BAR = "━"
+
+needs_rtx = pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not installed")
 
 
 def _interrupted(checkpoint: Path, output: Path, after: str) -> list[str]:
@@ -51,6 +57,37 @@ def test_it_goes_on_where_it_was_stopped(odd_checkpoint: Path, tmp_path: Path) -
     assert not {"load weights", "ask checkpoint", "trace", "write ONNX"} & _stages(finished.stderr.splitlines())
     assert open_bundle(output).manifest.verification is not None
     assert [path.name for path in output.parent.iterdir()] == ["bundle"]
+
+
+@needs_rtx
+def test_ctrl_c_stops_the_builder(odd_checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bundle"
+    command = [sys.executable, "-m", "export", str(odd_checkpoint), "--output", str(output), "--no-verify"]
+    command += ["--target", "tensorrt-rtx", "--precision", "fp16", "--compute-capability", "12.0"]
+    terminal, end = pty.openpty()
+    with subprocess.Popen(command, stdin=end, stdout=end, stderr=end, cwd=ROOT) as process:
+        os.close(end)
+        shown = _read_until(terminal, BUILDERS_BAR)
+        process.send_signal(signal.SIGINT)
+        shown += _read_until(terminal, None)
+    os.close(terminal)
+    assert process.returncode == 130, shown
+    assert "write ONNX" in shown
+    assert "hash bundle" not in shown
+    assert "Traceback" not in shown
+    assert not output.exists()
+    assert not list(tmp_path.rglob("*.plan"))
+
+
+def _read_until(terminal: int, text: str | None) -> str:
+    """What is shown on ``terminal`` until ``text`` is, or until the program has ended."""
+    shown = ""
+    while text is None or text not in shown:
+        try:
+            shown += os.read(terminal, 65536).decode(errors="replace")
+        except OSError:  # Linux's way of telling that nobody writes any more
+            break
+    return shown
 
 
 def test_what_is_done_is_not_done_again(odd_bundle: Path, odd_checkpoint: Path, tmp_path: Path) -> None:
