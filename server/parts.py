@@ -30,6 +30,7 @@ def parse_parts(body: bytearray, content_type: str, *, frames: int, labels: int)
     try:
         parts = list(_parts(body, _parser(content_type), frames))
     except MultipartError as error:
+        error.with_traceback(None)  # The parser holds its error, whose traceback would hold the parser and the body.
         raise UnreadableError(f"the body is not multipart/form-data: {_said(error)}") from None
     sent = InferParts(
         frames=[content for name, content in parts if name == _FRAMES],
