@@ -18,6 +18,8 @@ from server.settings import Settings
 # How long the rest of a refused body is read, so that its sender gets to read why, before the connection is closed.
 _LINGERING_S = 2
 _MOST_SAID_CHARACTERS = 200
+# At once, of what the HTTP parser sees: headers, and what comes of a body until its reader takes over.
+_READ_BYTES = 64 * 2**10
 
 
 class Connections:
@@ -56,6 +58,8 @@ class Connection(web.RequestHandler):
             self._refuse(cast(asyncio.Transport, transport))
             return
         self._count(1)
+        if hasattr(transport, "max_size"):  # of asyncio's own loop: 256 KiB, of which each is copied three times
+            transport.max_size = _READ_BYTES
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -118,9 +118,10 @@ def _add_engine(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--decode-threads",
-        type=_between(1, 1024),
+        type=_between(0, 1024),
         default=Settings.decode_threads,
-        help="requests decoded at once; raise it when clients send large images and cores are idle",
+        help="threads that decode clips, or the images of one clip, 0 for one a core up to 8; fewer leave cores to an"
+        " engine on the CPU, more help when many clients send images",
     )
     parser.add(
         "--batch-wait-ms",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
+from engines.cores import usable_cores
 from engines.engine import Engine
 from engines.errors import EngineLostError, NotReadyError
 from server.admission import Admission
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 # that is still in the engine after the drain.
 _FAREWELL_S = 5
 _RETRY_S = 1
+# A clip has 16 frames or so, and more threads than this rather wait for each other.
+_MOST_DECODERS = 8
 
 
 class State(enum.Enum):
@@ -44,7 +47,7 @@ class Service:
         self.metrics = Metrics(state.value for state in State)
         self.rate = ServiceRate()
         self.admission = Admission(settings.queue_size, settings.max_inflight_bytes, self.rate)
-        self.decoders = Workers(settings.decode_threads, "decode")
+        self.decoders = Workers(settings.decode_threads or min(usable_cores(), _MOST_DECODERS), "decode")
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self._load = load
         self._deployment: Deployment | None = None

@@ -28,7 +28,7 @@ class Settings:
     rate_limit: str | None = None
     device: str | None = None
     threads: int = 0
-    decode_threads: int = 2
+    decode_threads: int = 0
     batch_wait_ms: int = 0
     engine_timeout_ms: int = 60_000
     bundle_poll_s: int = 2

@@ -41,6 +41,7 @@ async def test_index_names_the_model_and_every_endpoint(session: aiohttp.ClientS
     assert index["service"] == "vjepa2-serve"
     assert index["version"]
     assert (index["model"]["frames"], index["model"]["crop"]) == (16, 64)
+    assert index["encodings"] == ["application/json", "application/octet-stream", "multipart/form-data"]
     for endpoint in index["endpoints"]:
         method, path = endpoint.split()
         async with session.request(method, path, json={}) as response:
