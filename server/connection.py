@@ -113,10 +113,13 @@ class Connection(web.RequestHandler):
         """
         if self.transport is None:
             raise ConnectionResetError("the connection was lost")
-        await DirectBody(self, self.transport, rest, arrived).received()
-        # The one that read the header still waits for these bytes.
-        self._parser = self._new_parser()
-        request.content.feed_eof()
+
+        def completed() -> None:
+            # The parser that read the header still waits for these bytes.
+            self._parser = self._new_parser()
+            request.content.feed_eof()
+
+        await DirectBody(self, self.transport, rest, arrived, completed).received()
 
     def ignore_rest(self) -> None:
         """Take what still comes of a body without looking at it, which would cost as much as reading it, and close."""

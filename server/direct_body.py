@@ -14,13 +14,22 @@ class DirectBody(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, protocol: asyncio.Protocol, transport: asyncio.Transport, rest: memoryview, arrived: Callable[[int], None]
+        self,
+        protocol: asyncio.Protocol,
+        transport: asyncio.Transport,
+        rest: memoryview,
+        arrived: Callable[[int], None],
+        completed: Callable[[], None],
     ) -> None:
-        """``rest``: where the bytes go; ``arrived`` is told of each piece's length, and may refuse it by raising."""
+        """``rest``: where the bytes go; ``arrived`` is told of each piece's length, and may refuse it by raising.
+
+        ``completed`` is called before ``protocol`` sees what follows the body.
+        """
         self._protocol = protocol
         self._transport = transport
         self._rest: memoryview | None = rest
         self._arrived = arrived
+        self._completed = completed
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def received(self) -> None:
@@ -47,6 +56,7 @@ class DirectBody(asyncio.BufferedProtocol):
             self._end(error)
             return
         if not self._rest:
+            self._completed()
             self._end(None)
 
     def eof_received(self) -> bool | None:
