@@ -11,7 +11,7 @@ from engines.errors import OverloadedError
 from server.service_rate import ServiceRate
 
 # A body of which so much has come, and at least so fast, will be a clip in a moment: it counts as one already.
-_SOON_BYTES = 64 * 2**10
+SOON_BYTES = 64 * 2**10
 _SOON_BYTES_PER_S = 2**20
 
 
@@ -112,7 +112,7 @@ class Holding:
         """So much more of the body has come; raises OverloadedError."""
         before = self._bytes
         self.add(count_bytes)
-        if before < _SOON_BYTES <= self._bytes:
+        if before < SOON_BYTES <= self._bytes:
             self._admission.expect(self)
 
     def comes_soon(self, now_s: float) -> bool:

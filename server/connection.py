@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
 
 from aiohttp import web
+from aiohttp.http import HttpRequestParser
 
+from server.direct_body import DirectBody
 from server.metrics import Metrics
 from server.problem import problem_answer, raw_problem
 from server.settings import Settings
@@ -91,9 +94,35 @@ class Connection(web.RequestHandler):
         """``request`` is answered; what follows the end of its body begins the next."""
         request.content.on_eof(self._await_next)
 
+    async def receive(self, request: web.BaseRequest, rest: memoryview, arrived: Callable[[int], None]) -> None:
+        """Fill ``rest`` with the end of ``request``'s body, of which nothing is left in ``request.content``.
+
+        ``arrived`` is told the length of each piece; what it raises ends it. A body that is not received to its end
+        leaves a connection that is of no more use.
+        """
+        if self.transport is None:
+            raise ConnectionResetError("the connection was lost")
+        await DirectBody(self, self.transport, rest, arrived).received()
+        # The one that read the header still waits for these bytes.
+        self._parser = self._new_parser()
+        request.content.feed_eof()
+
     def ignore_rest(self) -> None:
         """Take what still comes of a body without looking at it, which would cost as much as reading it, and close."""
         self._deaf = True
+
+    def _new_parser(self) -> HttpRequestParser:
+        """As aiohttp makes its own."""
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
 
     def _await_next(self) -> None:
         self._first_byte_s = None
