@@ -61,9 +61,7 @@ def intake_of(source: Source) -> Intake:
     """As the content type says; raises UnsupportedMediaError."""
     kind = source.body.request.content_type
     if kind not in ENCODINGS:
-        raise UnsupportedMediaError(
-            f"Content-Type is {kind}; accepted: {', '.join(ENCODINGS)}", field=hdrs.CONTENT_TYPE
-        )
+        raise UnsupportedMediaError(f"Content-Type is {kind}; accepted: {', '.join(ENCODINGS)}", field="Content-Type")
     return ENCODINGS[kind](source)
 
 

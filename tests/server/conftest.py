@@ -11,12 +11,14 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from yarl import URL
 
 from engines import manifest as manifests
 from engines.bundle import DEMO
 from export.demo.clips import Clip, render_clip
 from export.staging import write_manifest
 from tests.live_server import LiveServer
+from tests.server.requests import Sent
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,13 @@ async def session(live_server: LiveServer) -> AsyncIterator[aiohttp.ClientSessio
 
 @pytest.fixture
 def post(session: aiohttp.ClientSession) -> Post:
-    """POST to /api/v1/infer: ``json=`` or ``data=`` and whatever else aiohttp takes."""
+    """POST to /api/v1/infer: a ``Sent``, or ``json=``, ``data=`` and whatever else aiohttp takes."""
 
-    async def send(**request: Any) -> Answer:
-        async with session.post("/api/v1/infer", **request) as response:
+    async def send(sent: Sent | None = None, **request: Any) -> Answer:
+        if sent is not None:
+            request = {"data": sent.body, "headers": {"Content-Type": sent.content_type}} | request
+        path = f"/api/v1/infer{sent.query if sent else ''}"
+        async with session.post(URL(path, encoded=True), **request) as response:
             return Answer(response.status, response.headers, await response.json(content_type=None))
 
     return send

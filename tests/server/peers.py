@@ -15,15 +15,15 @@ import aiohttp
 import numpy as np
 import numpy.typing as npt
 from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
 
 from export.demo.clips import render_clip
 from tests.live_server import LiveServer, serving
 from tests.server.conftest import Answer
-from tests.server.requests import raw_body
+from tests.server.requests import Sent, raw_body
 
 Frames = npt.NDArray[np.uint8]
 SMALL = (24, 32)
-JSON_TYPE = {"Content-Type": "application/json"}
 
 
 def small_clips(count: int, seed: int = 34_000_000) -> list[Frames]:
@@ -62,9 +62,13 @@ async def clients(server: LiveServer) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def send(session: aiohttp.ClientSession, body: bytes, headers: dict[str, str] | None = None) -> Answer:
-    """POST a JSON body to /api/v1/infer."""
-    async with session.post("/api/v1/infer", data=body, headers=JSON_TYPE | (headers or {})) as response:
+async def send(session: aiohttp.ClientSession, sent: bytes | Sent, headers: dict[str, str] | None = None) -> Answer:
+    """POST to /api/v1/infer: bytes are a JSON body."""
+    if isinstance(sent, bytes):
+        sent = Sent("application/json", sent)
+    url = URL(f"/api/v1/infer{sent.query}", encoded=True)
+    all_headers = {"Content-Type": sent.content_type} | (headers or {})
+    async with session.post(url, data=sent.body, headers=all_headers) as response:
         return Answer(response.status, response.headers, await response.json(content_type=None))
 
 

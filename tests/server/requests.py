@@ -1,16 +1,36 @@
-"""Bodies as clients write them."""
+"""Requests as clients write them, in every encoding."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 Frames = npt.NDArray[np.uint8]
+BOUNDARY = "a-boundary-that-no-frame-has"
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What is POSTed: the query begins with ``?`` where there is one."""
+
+    content_type: str
+    body: bytes
+    query: str = ""
+
+    def head(self, *lines: str, length: int | None = -1) -> bytes:
+        """Request line and header; ``length`` None is chunked, left out the body's own."""
+        known = f"Content-Length: {len(self.body) if length == -1 else length}"
+        framing = "Transfer-Encoding: chunked" if length is None else known
+        first = f"POST /api/v1/infer{self.query} HTTP/1.1"
+        return "\r\n".join([first, "Host: x", f"Content-Type: {self.content_type}", framing, *lines, "", ""]).encode()
 
 
 def text(content: bytes) -> str:
@@ -32,3 +52,37 @@ def encode(frames: Frames, extension: str, *options: int) -> list[bytes]:
 
 def image_body(images: Iterable[bytes], **fields: Any) -> dict[str, Any]:
     return {"frames": [text(image) for image in images], **fields}
+
+
+def json_request(frames: Frames, **fields: Any) -> Sent:
+    return Sent("application/json", json.dumps(raw_body(frames, **fields)).encode())
+
+
+def octet_request(frames: Frames, pixel_format: str = "RGB", **fields: Any) -> Sent:
+    ordered = frames if pixel_format == "RGB" else frames[..., ::-1]
+    query = {"width": frames.shape[2], "height": frames.shape[1], "format": pixel_format} | fields
+    return Sent("application/octet-stream", ordered.tobytes(), f"?{urlencode(query)}")
+
+
+def multipart_request(frames: Frames, **fields: Any) -> Sent:
+    """Each frame a PNG, which loses nothing."""
+    return parts_request([("frames", image) for image in encode(frames, ".png")], **fields)
+
+
+def parts_request(parts: Iterable[tuple[str, bytes]], **fields: Any) -> Sent:
+    """Name and content of each part, and ``fields`` as texts."""
+    texts = [(name, str(value).encode()) for name, value in fields.items()]
+    return Sent(f"multipart/form-data; boundary={BOUNDARY}", multipart_body([*parts, *texts]))
+
+
+def multipart_body(parts: Iterable[tuple[str, bytes]], boundary: str = BOUNDARY) -> bytes:
+    head = '--{}\r\nContent-Disposition: form-data; name="{}"; filename="x"\r\nContent-Type: image/png\r\n\r\n'
+    sent = (head.format(boundary, name).encode() + content + b"\r\n" for name, content in parts)
+    return b"".join([*sent, f"--{boundary}--\r\n".encode()])
+
+
+ENCODINGS: dict[str, Callable[..., Sent]] = {
+    "json": json_request,
+    "octet-stream": octet_request,
+    "multipart": multipart_request,
+}

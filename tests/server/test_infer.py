@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
+import random
 import uuid
-from typing import Any
+import zlib
+from collections.abc import AsyncIterator
 
+import aiohttp
 import numpy as np
 import pytest
 
 from engines.bundle import DEMO, open_bundle
 from export.demo.clips import Clip, render_clip
 from export.demo.labels import LABELS
+from tests.live_server import LiveServer
 from tests.server.conftest import Answer, Post
-from tests.server.requests import encode, image_body, raw_body, text
+from tests.server.peers import Peer
+from tests.server.requests import (
+    ENCODINGS,
+    Sent,
+    encode,
+    image_body,
+    octet_request,
+    parts_request,
+    raw_body,
+    text,
+)
 
 
 def _confidences(answer: Answer) -> dict[str, float]:
@@ -26,8 +41,9 @@ def _top(answer: Answer) -> str:
     return str(answer.body["predictions"][0]["label"])
 
 
-async def test_answer_has_the_contract_s_fields(post: Post, clip: Clip) -> None:
-    answer = await post(json=raw_body(clip.frames))
+@pytest.mark.parametrize("encoding", ENCODINGS)
+async def test_answer_has_the_contract_s_fields(post: Post, clip: Clip, encoding: str) -> None:
+    answer = await post(ENCODINGS[encoding](clip.frames))
     assert answer.status == 200
     assert answer.body.keys() == {"predictions", "clip_id", "model", "timings_ms"}
     confidences = [prediction["confidence"] for prediction in answer.body["predictions"]]
@@ -57,6 +73,67 @@ async def test_raw_bgr_raw_rgb_and_lossless_images_give_the_same_answer(post: Po
         assert _confidences(await post(json=body)) == pytest.approx(rgb, abs=1e-6)
 
 
+@pytest.mark.parametrize("encoding", ENCODINGS)
+async def test_every_encoding_gives_the_same_answer(post: Post, clip: Clip, encoding: str) -> None:
+    expected = _confidences(await post(json=raw_body(clip.frames)))
+    for _ in range(2):
+        assert _confidences(await post(ENCODINGS[encoding](clip.frames))) == pytest.approx(expected, abs=1e-6)
+
+
+async def test_octet_streams_are_bgr_unless_said(post: Post, clip: Clip) -> None:
+    expected = _confidences(await post(json=raw_body(clip.frames)))
+    sent = octet_request(clip.frames, "BGR")
+    unsaid = dataclasses.replace(sent, query=sent.query.replace("&format=BGR", ""))
+    assert unsaid.query != sent.query
+    for request in (sent, unsaid):
+        assert _confidences(await post(request)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [(24, 32), (120, 160), (720, 1280)])
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_octet_streams_may_come_in_chunks_or_compressed(
+    post: Post, size: tuple[int, int], compressed: bool
+) -> None:
+    sent = octet_request(render_clip(35_000_000, size=size).frames)
+    expected = _confidences(await post(sent))
+    body = zlib.compress(sent.body, 1) if compressed else sent.body
+    headers = {"Content-Type": sent.content_type} | ({"Content-Encoding": "deflate"} if compressed else {})
+    chunked = await post(sent, data=_pieces(body, 50_001), headers=headers)
+    assert _confidences(chunked) == pytest.approx(expected, abs=1e-6)
+
+
+async def _pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), size):
+        yield body[at : at + size]
+
+
+async def test_parts_may_be_of_any_image_kind_or_raw(post: Post, clip: Clip) -> None:
+    expected = _confidences(await post(json=raw_body(clip.frames)))
+    height, width = clip.frames.shape[1:3]
+    raw = parts_request(
+        [("frames", frame.tobytes()) for frame in clip.frames], width=width, height=height, format="RGB"
+    )
+    webp = parts_request([("frames", image) for image in encode(clip.frames, ".webp", 64, 101)])
+    for request in (raw, webp):
+        assert _confidences(await post(request)) == pytest.approx(expected, abs=1e-6)
+    jpeg = await post(parts_request([("frames", image) for image in encode(clip.frames, ".jpg")]))
+    assert _top(jpeg) == max(expected, key=lambda label: expected[label])
+
+
+async def test_multipart_as_another_library_writes_it(post: Post, clip: Clip) -> None:
+    images = encode(clip.frames, ".png")
+    form = aiohttp.FormData()
+    form.add_field("top_k", "3")
+    for image in images:
+        form.add_field("frames", image, filename='a "frame".png', content_type="image/png")
+    form.add_field("clip_id", "Kamera 7 ü")
+    answer = await post(data=form)
+    assert answer.body["clip_id"] == "Kamera 7 ü"
+    other = await post(parts_request([("frames", image) for image in images], top_k=3))
+    assert _confidences(answer) == _confidences(other)
+    assert len(_confidences(answer)) == 3
+
+
 async def test_jpeg_gives_the_same_top_label(post: Post, clip: Clip) -> None:
     raw = await post(json=raw_body(clip.frames))
     height, width = clip.frames.shape[1:3]
@@ -77,13 +154,14 @@ async def test_frames_of_any_size_are_answered(post: Post, size: tuple[int, int]
     assert (await post(json=raw_body(frames))).status == 200
 
 
-async def test_clip_id_and_top_k_are_honoured(post: Post, clip: Clip) -> None:
-    answer = await post(json=raw_body(clip.frames, clip_id="camera 7/12:00 ü", top_k=len(LABELS)))
+@pytest.mark.parametrize("encoding", ENCODINGS)
+async def test_clip_id_and_top_k_are_honoured(post: Post, clip: Clip, encoding: str) -> None:
+    answer = await post(ENCODINGS[encoding](clip.frames, clip_id="camera 7/12:00 ü", top_k=len(LABELS)))
     assert answer.body["clip_id"] == "camera 7/12:00 ü"
     confidences = _confidences(answer)
     assert confidences.keys() == set(LABELS)
     assert sum(confidences.values()) == pytest.approx(1, abs=1e-4)
-    assert len(_confidences(await post(json=raw_body(clip.frames, top_k=1)))) == 1
+    assert len(_confidences(await post(ENCODINGS[encoding](clip.frames, top_k=1)))) == 1
 
 
 async def test_slashes_may_be_escaped_as_some_json_encoders_do(post: Post, clip: Clip) -> None:
@@ -98,6 +176,7 @@ async def test_raw_pixels_that_begin_like_a_jpeg_are_pixels(post: Post, clip: Cl
     frames = clip.frames.copy()
     frames[:, 0, 0] = (0xFF, 0xD8, 0xFF)
     assert (await post(json=raw_body(frames, "RGB"))).status == 200
+    assert (await post(octet_request(frames))).status == 200
 
 
 async def test_gray_deep_and_transparent_images_are_taken(post: Post) -> None:
@@ -110,13 +189,40 @@ async def test_gray_deep_and_transparent_images_are_taken(post: Post) -> None:
 
 
 async def test_every_answer_belongs_to_its_own_clip(post: Post) -> None:
-    bodies: list[dict[str, Any]] = []
+    sent: list[Sent] = []
     for seed in range(12):
         frames = render_clip(33_000_000 + seed, size=(60 + 10 * seed, 90)).frames
-        bodies.append(raw_body(frames, clip_id=str(seed), top_k=len(LABELS)))
-    alone = [await post(json=body) for body in bodies]
+        encoding = list(ENCODINGS.values())[seed % len(ENCODINGS)]
+        sent.append(encoding(frames, clip_id=str(seed), top_k=len(LABELS)))
+    alone = [await post(request) for request in sent]
     order = np.random.default_rng(0).permutation(np.repeat(np.arange(12), 5))
-    together = await asyncio.gather(*(post(json=bodies[index]) for index in order))
+    together = await asyncio.gather(*(post(sent[index]) for index in order))
     for index, answer in zip(order, together, strict=True):
         assert answer.body["clip_id"] == str(index)
         assert _confidences(answer) == pytest.approx(_confidences(alone[index]), abs=1e-5)
+
+
+async def test_one_connection_carries_all_encodings_one_after_the_other(live_server: LiveServer) -> None:
+    """Also with the next request already sent, and the body in pieces."""
+    rng = random.Random(0)
+    clips = [render_clip(36_000_000 + seed, size=(96, 128)).frames for seed in range(3)]
+    sent = [make(frames, clip_id=f"{index}") for index, frames in enumerate(clips) for make in ENCODINGS.values()]
+    order = [rng.choice(sent) for _ in range(30)]
+    stream = b"".join(request.head() + request.body for request in order)
+    peer = await Peer.connect(live_server)
+    writing = asyncio.create_task(_dribble(peer, stream, rng))
+    for request in order:
+        answer = await peer.answer()
+        assert answer.status == 200, answer.body
+        assert answer.body["clip_id"] == str(sent.index(request) // len(ENCODINGS))
+    await writing
+    peer.close()
+
+
+async def _dribble(peer: Peer, stream: bytes, rng: random.Random) -> None:
+    at = 0
+    while at < len(stream):
+        size = rng.choice((1, 100, 70_000, 300_000))
+        await peer.write(stream[at : at + size])
+        await asyncio.sleep(0)
+        at += size
