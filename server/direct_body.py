@@ -30,6 +30,8 @@ class DirectBody(asyncio.BufferedProtocol):
             await self._done
         finally:
             self._detach()
+            # It holds the error, whose traceback holds this.
+            del self._done
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # Never empty: the protocol is another's as soon as nothing more is wanted.
@@ -61,6 +63,8 @@ class DirectBody(asyncio.BufferedProtocol):
         self._protocol.resume_writing()
 
     def _end(self, error: Exception | None) -> None:
+        if self._rest is None:
+            return
         self._detach()
         if self._done.done():
             return

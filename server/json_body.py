@@ -82,7 +82,8 @@ def _plain(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]] |
 def _without_long_strings(body: bytearray, most: int) -> tuple[bytearray, list[memoryview]] | None:
     """``body`` with a placeholder for each long string, and these with their quotes; of ``most`` strings at most."""
     view = memoryview(body)
-    kept, long, at = bytearray(), [], 0
+    kept, at = bytearray(), 0
+    long: list[memoryview] = []
     for _ in range(most):
         begin = body.find(b'"', at)
         if max(begin, len(body) if begin < 0 else 0) - at > _LONG_BYTES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engines.errors import InvalidError, UnreadableError
+from engines.errors import InvalidError
 from server.fields import read_texts
 from server.wire import InferQuery
 
@@ -13,12 +13,7 @@ _REQUIRED = ("width", "height")
 
 def parse_query(query: Iterable[tuple[str, str]]) -> InferQuery:
     """Names and texts of a URL's query; raises InvalidError."""
-    sent = list(query)
-    try:
-        str(sent).encode()
-    except UnicodeEncodeError:
-        raise UnreadableError("the query is not UTF-8") from None
-    fields = read_texts(sent, InferQuery.__struct_fields__)
+    fields = read_texts(query, InferQuery.__struct_fields__)
     for name in _REQUIRED:
         if name not in fields:
             raise InvalidError(f"{name} is missing in the query, as in ?width=640&height=480", field=name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
@@ -33,7 +33,7 @@ def parse_parts(body: bytearray, content_type: str, *, frames: int, labels: int)
         raise UnreadableError(f"the body is not multipart/form-data: {_said(error)}") from None
     sent = InferParts(
         frames=[content for name, content in parts if name == _FRAMES],
-        **read_texts(((name, _text(name, content)) for name, content in parts if name != _FRAMES), _TEXTS),
+        **read_texts(_texts(parts), InferParts.__struct_fields__),
     )
     asked = checked(sent, labels)
     if len(sent.frames) != frames:
@@ -76,13 +76,20 @@ def _events(body: bytearray, parser: PushMultipartParser) -> Iterator[MultipartS
             yield from parser.parse(bytes(view[at : at + _PIECE_BYTES]))
 
 
+def _texts(parts: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:
+    """What is no frame; of a name that nobody knows, the name will do."""
+    for name, content in parts:
+        if name != _FRAMES:
+            yield name, _text(name, content) if name in _TEXTS else ""
+
+
 def _text(name: str, content: bytes) -> str:
     if len(content) > MAX_TEXT_BYTES:
-        raise InvalidError(f"{name[:64]} has {len(content)} bytes; accepted: at most {MAX_TEXT_BYTES}", field=name[:64])
+        raise InvalidError(f"{name} has {len(content)} bytes; accepted: at most {MAX_TEXT_BYTES}", field=name)
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"{name[:64]} is not UTF-8: {error.reason}", field=name[:64]) from None
+        raise UnreadableError(f"{name} is not UTF-8: {error.reason}", field=name) from None
 
 
 def _said(error: MultipartError) -> str:

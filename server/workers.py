@@ -49,15 +49,14 @@ class Workers:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _work(self, answer: asyncio.Future[T], work: Callable[..., T], arguments: tuple[Any, ...]) -> None:
-        result: Any = None
-        error: BaseException | None = None
+        outcome: tuple[Any, BaseException | None]
         try:
-            result = work(*arguments)
-        except BaseException as raised:  # the caller's, whatever it is
-            error = raised
+            outcome = work(*arguments), None
+        except BaseException as error:  # whatever it is, it is the caller's
+            outcome = None, error
         with contextlib.suppress(RuntimeError):  # the loop has ended before the work
-            answer.get_loop().call_soon_threadsafe(self._done, answer, result, error)
-        del error
+            answer.get_loop().call_soon_threadsafe(self._done, answer, *outcome)
+        del answer, outcome  # as above
 
     def _done(self, answer: asyncio.Future[T], result: T, error: BaseException | None) -> None:
         self._free.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import json
 import random
 from collections.abc import Callable
@@ -12,20 +13,39 @@ import numpy as np
 
 from engines.bundle import DEMO
 from tests.live_server import LiveServer, serving
-from tests.server.peers import Peer, clients, encoded, post_head, send, small_clips
-from tests.server.requests import encode, image_body, raw_body
+from tests.server.peers import Peer, clients, encoded, send, small_clips
+from tests.server.requests import (
+    BOUNDARY,
+    Sent,
+    encode,
+    image_body,
+    multipart_request,
+    octet_request,
+    parts_request,
+    raw_body,
+)
 
 REQUESTS = 10_000
 CONNECTIONS = 8
 DOCUMENTED = {200, 400, 404, 405, 408, 413, 415, 422, 503, 504}
 
 _FRAMES = np.random.default_rng(0).integers(0, 256, (16, 6, 8, 3), np.uint8)
-_BODIES = [
-    json.dumps(body).encode()
-    for body in (
-        raw_body(_FRAMES, top_k=3, clip_id="fuzz"),
-        *(image_body(encode(_FRAMES, extension), width=8, height=6) for extension in (".png", ".jpg", ".webp")),
-    )
+# Long enough for the way that only long frames go, and for memory that is filled straight from the socket.
+_LARGER = np.random.default_rng(0).integers(0, 256, (16, 30, 48, 3), np.uint8)
+_SENT = [
+    *(
+        Sent("application/json", json.dumps(body).encode())
+        for body in (
+            raw_body(_FRAMES, top_k=3, clip_id="fuzz"),
+            raw_body(_LARGER, top_k=3, clip_id="fuzz"),
+            *(image_body(encode(_FRAMES, extension), width=8, height=6) for extension in (".png", ".jpg", ".webp")),
+        )
+    ),
+    octet_request(_FRAMES, top_k=3, clip_id="fuzz"),
+    octet_request(_LARGER),
+    multipart_request(_FRAMES, top_k=3, clip_id="fuzz"),
+    parts_request([("frames", image) for image in encode(_FRAMES, ".jpg")], width=8, height=6),
+    parts_request([("frames", frame.tobytes()) for frame in _LARGER], width=48, height=30, format="RGB"),
 ]
 _TOKENS = (
     b"null",
@@ -55,6 +75,8 @@ _HEADERS = (
     "Authorization: Bearer x",
     "traceparent: 00-zz-zz-00",
     "Connection: close",
+    "Content-Type: application/octet-stream",
+    "Content-Type: multipart/form-data; boundary=x",
     "Cookie: " + "a" * 4000,
     "X-Request-Id: " + "b" * 300,
 )
@@ -80,6 +102,12 @@ def _insert(rng: random.Random, body: bytearray) -> None:
     body[at:at] = rng.choice(_TOKENS)
 
 
+def _break_boundary(rng: random.Random, body: bytearray) -> None:
+    body[:] = body.replace(
+        BOUNDARY.encode(), rng.choice((b"", b"x", BOUNDARY.encode() * 2, b"\r\n")), rng.randint(1, 9)
+    )
+
+
 def _rename(rng: random.Random, body: bytearray) -> None:
     body[:] = body.replace(rng.choice(_FIELDS), rng.choice(_FIELDS))
 
@@ -93,20 +121,33 @@ _MUTATIONS: tuple[Callable[[random.Random, bytearray], None], ...] = (
     _cut,
     _repeat,
     _insert,
+    _break_boundary,
     _rename,
     _replace_number,
 )
 
 
 def _request(rng: random.Random) -> bytes:
-    body = bytearray(rng.choice(_BODIES))
+    sent = rng.choice(_SENT)
+    body = bytearray(sent.body)
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         if body:
             rng.choice(_MUTATIONS)(rng, body)
-    head = bytearray(post_head(len(body), *rng.sample(_HEADERS, rng.choice((0, 0, 0, 1, 2)))))
+    if sent.query and rng.random() < 0.5:
+        sent = dataclasses.replace(sent, query=_query(rng, sent.query))
+    head = bytearray(sent.head(*rng.sample(_HEADERS, rng.choice((0, 0, 0, 1, 2))), length=len(body)))
     if rng.random() < 0.02:
         _flip(rng, head)
     return bytes(head + body)
+
+
+def _query(rng: random.Random, query: str) -> str:
+    """With one of its values another, or a field too many."""
+    value = rng.choice(("", "-1", "8", "0", "9" * 400, "%ff", "%00", "\u00fc", "a&width=3", "#", "BGR"))
+    fields = query.split("&")
+    at = rng.randrange(len(fields))
+    fields[at] = rng.choice((fields[at].split("=")[0], "topk", "?")) + "=" + value
+    return "&".join(fields)
 
 
 async def _fuzz(server: LiveServer, seed: int, requests: int, statuses: collections.Counter[int | None]) -> None:

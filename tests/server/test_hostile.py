@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import statistics
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
+import numpy as np
 import pytest
 
 from engines.bundle import DEMO
@@ -24,9 +26,12 @@ from tests.server.peers import (
     small_clips,
     until_metric,
 )
+from tests.server.requests import ENCODINGS, Sent, encode, multipart_request, octet_request, parts_request
 
 MIB = 2**20
 BODY = encoded(small_clips(1)[0])
+# 0.8 MiB of pixels.
+LARGE = np.random.default_rng(0).integers(0, 256, (16, 120, 140, 3), np.uint8)
 CHUNK_OF_ONE = b"1\r\n \r\n"
 
 
@@ -43,10 +48,13 @@ async def _p99_s(session: aiohttp.ClientSession, requests: int = 200) -> float:
 
 @contextlib.asynccontextmanager
 async def _slow_clients(server: LiveServer, count: int) -> AsyncIterator[list[Peer]]:
-    """Half-sent headers, stalled bodies, and bodies of a byte a second, a third of ``count`` each."""
+    """Half-sent headers, stalled bodies, and bodies of a byte a second, a third of ``count`` each; all encodings."""
     peers = [await Peer.connect(server) for _ in range(count)]
+    sent = [make(LARGE) for make in ENCODINGS.values()]
     for index, peer in enumerate(peers):
-        await peer.write((b"POST /api/v1/infer HTTP/1.1\r\nHost:", post_head(9999), post_head(None))[index % 3])
+        slow = sent[index // 3 % len(sent)]
+        stalled = slow.head() + slow.body[: (0, 100, 200_000)[index // 9 % 3]]
+        await peer.write((b"POST /api/v1/infer HTTP/1.1\r\nHost:", stalled, slow.head(length=None))[index % 3])
     drip = asyncio.create_task(_drip([peer for index, peer in enumerate(peers) if index % 3 == 2]))
     yield peers
     drip.cancel()
@@ -141,6 +149,56 @@ async def _empty_frames(server: LiveServer) -> int | None:
     return await _ended(peer)
 
 
+async def _last_frame_unreadable(server: LiveServer) -> int | None:
+    """Of a clip whose other frames are decoded by then."""
+    body = encoded(LARGE).replace(b'"], "width"', b'!"], "width"')
+    return await _sent(server, Sent("application/json", body))
+
+
+async def _last_part_unreadable(server: LiveServer) -> int | None:
+    images = encode(LARGE, ".png")
+    images[-1] = images[-1][:-500]
+    return await _sent(server, parts_request([("frames", image) for image in images]))
+
+
+async def _too_many_chunks_of_pixels(server: LiveServer) -> int | None:
+    sent = octet_request(LARGE)
+    peer = await Peer.connect(server)
+    body = sent.body + b"x"
+    with contextlib.suppress(ConnectionError):
+        await peer.write(sent.head(length=None), b"%x\r\n" % len(body), body, b"\r\n0\r\n\r\n")
+    return await _ended(peer)
+
+
+async def _half_the_pixels(server: LiveServer) -> int | None:
+    """And no more, while the rest of them goes straight into memory."""
+    sent = octet_request(LARGE)
+    peer = await Peer.connect(server)
+    await peer.write(sent.head(), sent.body[: len(sent.body) // 2])
+    peer.writer.write_eof()
+    return await _ended(peer)
+
+
+async def _half_the_parts(server: LiveServer) -> int | None:
+    sent = multipart_request(LARGE)
+    return await _sent(server, dataclasses.replace(sent, body=sent.body[: len(sent.body) // 2]))
+
+
+async def _thousands_of_parts(server: LiveServer) -> int | None:
+    return await _sent(server, parts_request([("frames", b"")] * 20_000))
+
+
+async def _endless_part_header(server: LiveServer) -> int | None:
+    sent = multipart_request(LARGE)
+    return await _sent(server, dataclasses.replace(sent, body=sent.body[:60] + b"x" * (3 * MIB)))
+
+
+async def _sent(server: LiveServer, sent: Sent) -> int | None:
+    peer = await Peer.connect(server)
+    await peer.write(sent.head(), sent.body)
+    return await _ended(peer)
+
+
 async def _ended(peer: Peer) -> int | None:
     status = await peer.status_or_end()
     peer.close()
@@ -155,6 +213,13 @@ ATTACKS: dict[str, tuple[Callable[[LiveServer], Awaitable[int | None]], set[int 
     "compressed bomb": (_bomb, {413}, 200),
     "one-byte chunks": (_one_byte_chunks, {400, None}, 200),
     "empty frames": (_empty_frames, {422}, 300),
+    "last frame unreadable": (_last_frame_unreadable, {400}, 200),
+    "last part unreadable": (_last_part_unreadable, {400}, 200),
+    "too many chunks of pixels": (_too_many_chunks_of_pixels, {422}, 200),
+    "half the pixels": (_half_the_pixels, {None}, 300),
+    "half the parts": (_half_the_parts, {400}, 200),
+    "thousands of parts": (_thousands_of_parts, {422}, 200),
+    "endless part header": (_endless_part_header, {400}, 200),
 }
 
 
