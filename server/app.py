@@ -8,10 +8,12 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from engines.errors import ConfigurationError
+from server import routes
+from server.api_docs import pages
 from server.api_keys import ApiKeys
 from server.cors import allow_origins
+from server.endpoint import ENDPOINTS
 from server.guard import guarded
-from server.handlers import routes
 from server.middleware import account
 from server.rate_limit import RateLimit
 from server.service import SERVICE, Service
@@ -27,7 +29,10 @@ def make_app(service: Service) -> web.Application:
     settings = service.settings
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[SERVICE] = service
-    app.add_routes(routes)
+    app[ENDPOINTS] = routes.ALL
+    for endpoint in routes.ALL:
+        endpoint.added_to(app)
+    app.router.add_get(pages.ASSET_PATH, pages.asset)
     app.middlewares.extend(_middlewares(settings, app))
     return app
 

@@ -6,18 +6,17 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from server.api_keys import ApiKeys
+from server.endpoint import is_open
 from server.middleware import LOG_FIELDS
 from server.rate_limit import RateLimit
 
-_OPEN = "/health"
-
 
 def guarded(keys: ApiKeys | None, limit: RateLimit | None) -> Middleware:
-    """Everything but health needs a key, where there are keys; rates are each key's, else each address's."""
+    """Where there are keys, all but health and documents needs one; rates are each key's, else each address's."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path == _OPEN or request.path.startswith(f"{_OPEN}/"):
+        if is_open(request.path):
             return await handler(request)
         client = request.remote or ""
         if keys is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -11,6 +13,7 @@ from engines import errors
 from server.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
+OUR_FAULT = "the service failed on this request; its log has the cause under this request_id"
 
 # The most specific class that an error is an instance of decides.
 STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
@@ -24,6 +27,12 @@ STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
     errors.OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineError: HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+# What an error's answer, and that of every kind of it, carries besides the problem.
+HEADERS_BY_ERROR: dict[type[Exception], tuple[str, Callable[[Any], str]]] = {
+    errors.RetryLaterError: ("Retry-After", lambda error: str(error.retry_after_s)),
+    errors.UnauthorizedError: ("WWW-Authenticate", lambda error: "Bearer"),
 }
 
 
@@ -42,16 +51,30 @@ def problem_for(error: Exception) -> web.Response:
     """The answer for any exception that left a handler; what is not in the tree is our fault: 500."""
     if isinstance(error, web.HTTPException):
         return _http_problem(error)
-    status = next((STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in STATUS_BY_ERROR), None)
-    if status is None or not isinstance(error, errors.RequestError):
-        detail = "the service failed on this request; its log has the cause under this request_id"
-        return problem_answer(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
-    answer = problem_answer(status, error.message, error.field)
-    if isinstance(error, errors.RetryLaterError):
-        answer.headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, errors.UnauthorizedError):
-        answer.headers["WWW-Authenticate"] = "Bearer"
+    problem = problem_of(error)
+    answer = web.Response(status=problem.status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)
+    for name, text_of in headers_of(type(error)).items():
+        answer.headers[name] = text_of(error)
     return answer
+
+
+def problem_of(error: Exception) -> Problem:
+    """What is told of an exception of ours, or of one that nobody expected."""
+    status = status_of(type(error))
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(error, errors.RequestError):
+        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, OUR_FAULT)
+    return _problem(status, error.message, error.field)
+
+
+def status_of(kind: type[Exception]) -> HTTPStatus:
+    """500 for what is not in the mapping."""
+    known = (STATUS_BY_ERROR[base] for base in kind.__mro__ if base in STATUS_BY_ERROR)
+    return next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def headers_of(kind: type[Exception]) -> dict[str, Callable[[Any], str]]:
+    """The headers of ``kind``'s answer, each with what makes its text of the error."""
+    return dict(HEADERS_BY_ERROR[base] for base in kind.__mro__ if base in HEADERS_BY_ERROR)
 
 
 def raw_problem(status: HTTPStatus, detail: str) -> bytes:

@@ -63,6 +63,12 @@ class Service:
         """The engine in service, None until one is."""
         return self._deployment.engine if self._deployment else None
 
+    def loaded(self) -> Engine:
+        """The engine in service, to ask what it is; raises NotReadyError until one is."""
+        if self._deployment is None:
+            raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
+        return self._deployment.engine
+
     def check_ready(self) -> None:
         """Raises NotReadyError unless load balancers should send work here."""
         if self._state is not State.READY:

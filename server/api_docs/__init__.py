@@ -1,0 +1,1 @@
+"""The API's documents: OpenAPI, and pages that show it."""

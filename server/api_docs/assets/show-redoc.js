@@ -1,0 +1,1 @@
+Redoc.init("openapi.json", { expandResponses: "200", hideDownloadButton: false }, document.getElementById("document"));

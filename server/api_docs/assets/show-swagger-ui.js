@@ -1,0 +1,9 @@
+SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#document",
+  deepLinking: true,
+  displayRequestDuration: true,
+  tryItOutEnabled: true,
+  // It would have swagger.io look at the document.
+  validatorUrl: null,
+});
