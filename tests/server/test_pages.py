@@ -1,0 +1,143 @@
+"""The API's pages in a real browser: they render, requests made there are answered, nothing is asked of elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+from playwright.async_api import Locator, Page, async_playwright
+
+from server.api_docs.pages import POLICY
+from tests.live_server import LiveServer
+
+BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+# What a browser asks of its maker by itself is not the page's doing. Not all of it can be turned off.
+BROWSERS_OWN = ("accounts.google.com:443", "content-autofill.googleapis.com:443", "update.googleapis.com:443")
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium; apt-get install chromium")
+
+
+@dataclass
+class Visit:
+    """A page, all that it asked for, all that it complained of, and how often somebody elsewhere was called."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    calls_elsewhere: list[str] = field(default_factory=list)
+
+    def assert_at_home(self, server: LiveServer) -> None:
+        assert self.asked
+        assert [url for url in self.asked if not url.startswith((f"{server.url}/", "data:", "blob:"))] == []
+        assert self.calls_elsewhere == []
+        assert self.complaints == []
+
+
+@pytest.fixture
+async def visit() -> AsyncIterator[Visit]:
+    """A new Chromium for which everything but this machine is behind a proxy that takes note and refuses."""
+    elsewhere: list[str] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = (await reader.readline()).decode(errors="replace")
+        if not call.startswith(tuple(f"CONNECT {host} " for host in BROWSERS_OWN)):
+            elsewhere.append(call)
+        writer.close()
+
+    proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    flags = [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else QUIET
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=BROWSER, args=flags, proxy={"server": address, "bypass": "127.0.0.1"}
+        )
+        visit = Visit(await browser.new_page(viewport={"width": 1280, "height": 1600}), calls_elsewhere=elsewhere)
+        visit.page.on("request", lambda request: visit.asked.append(request.url))
+        visit.page.on("console", lambda said: visit.complaints.append(said.text) if said.type == "error" else None)
+        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        yield visit
+        await browser.close()
+    proxy.close()
+    await proxy.wait_closed()
+
+
+async def _try_out(page: Page, operation: str) -> tuple[int, str]:
+    """Open the operation, execute it as it is filled in; status and body that the page shows."""
+    block: Locator = page.locator(f"#operations-{operation}")
+    await block.locator(".opblock-summary-control").first.click()
+    await block.get_by_role("button", name="Execute").click()
+    answer = block.locator(".live-responses-table .response").first
+    status = await answer.locator(".response-col_status").inner_text()
+    body = await answer.locator(".response-col_description .highlight-code pre").first.inner_text()
+    return int(status.split()[0]), body
+
+
+@needs_browser
+async def test_swagger_ui_shows_the_document_and_tries_it_out(visit: Visit, live_server: LiveServer) -> None:
+    await visit.page.goto(f"{live_server.url}/docs")
+    await visit.page.get_by_role("heading", name="vjepa2-serve").wait_for()
+    status, body = await _try_out(visit.page, "health-health")
+    assert (status, json.loads(body)) == (200, {"status": "healthy", "model_loaded": True})
+    status, body = await _try_out(visit.page, "inference-classify")
+    assert status == 200
+    assert json.loads(body).keys() == {"predictions", "clip_id", "model", "timings_ms"}
+    assert len(json.loads(body)["predictions"]) == 3
+    visit.assert_at_home(live_server)
+
+
+@needs_browser
+async def test_redoc_shows_the_document_and_searches_it(visit: Visit, live_server: LiveServer) -> None:
+    await visit.page.goto(f"{live_server.url}/redoc")
+    await visit.page.get_by_role("heading", name=re.compile("vjepa2-serve")).wait_for()
+    await visit.page.get_by_role("heading", name="Classify a clip").wait_for()
+    await visit.page.get_by_placeholder("Search...").fill("softmax")
+    await visit.page.locator("[data-role='search:results'] li").first.wait_for()
+    visit.assert_at_home(live_server)
+
+
+@needs_browser
+async def test_the_policy_lets_nothing_in_from_elsewhere(visit: Visit, live_server: LiveServer) -> None:
+    """That the two tests above can fail: the browser asks elsewhere when a page does, and the policy forbids it."""
+    await visit.page.goto(f"{live_server.url}/docs")
+    ask = "fetch('http://elsewhere.test/').then(() => 'there', () => 'refused')"
+    assert await visit.page.evaluate(ask) == "refused"
+    assert visit.calls_elsewhere == []
+    assert any("Content Security Policy" in complaint for complaint in visit.complaints)
+    await visit.page.goto(f"{live_server.url}/health")
+    assert await visit.page.evaluate(ask) == "refused"
+    assert any("elsewhere.test" in call for call in visit.calls_elsewhere)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_pages_name_no_other_address(session: aiohttp.ClientSession, path: str) -> None:
+    async with session.get(path) as response:
+        assert response.headers["Content-Security-Policy"] == POLICY
+        page = await response.text()
+    assert "//" not in page
+    assets = re.findall(r'(?:src|href)="(docs/[^"]+)"', page)
+    assert len(assets) >= 2
+    for asset in assets:
+        async with session.get(f"/{asset}") as response:
+            assert response.status == 200
+            assert response.content_type in ("text/javascript", "application/javascript", "text/css")
+            text = await response.text()
+        assert not re.search(r"@import|url\(\s*['\"]?(?:https?:)?//", text)
+        assert not re.search(r"\bsrc:\s*['\"](?:https?:)?//", text)
+
+
+async def test_assets_are_kept_by_browsers_and_are_all_there_is(session: aiohttp.ClientSession) -> None:
+    async with session.get("/docs/swagger-ui.css") as response:
+        tag = response.headers["ETag"]
+    async with session.get("/docs/swagger-ui.css", headers={"If-None-Match": tag}) as response:
+        assert response.status == 304
+    for name in ("README.md", "..%2Fpages.py", "%2e%2e%2fdocument.py", "nothing.js"):
+        async with session.get(f"/docs/{name}") as response:
+            assert (response.status, response.content_type) == (404, "application/problem+json")
