@@ -18,7 +18,7 @@ from engines.errors import (
 )
 from server import handlers
 from server.api_docs import examples, pages
-from server.api_docs.inference import inference
+from server.api_docs.inference import ENCODINGS, inference
 from server.body import no_expectations
 from server.endpoint import Body, Endpoint
 from server.infer import infer
@@ -35,7 +35,7 @@ INFERENCE = (
         name="classify",
         tag="inference",
         summary="Classify a clip",
-        description="The most probable actions, in falling order of the softmax probability over all labels.",
+        description=ENCODINGS,
         request=inference,
         answers={_OK: Body("What the model sees.", examples.INFER_ANSWER, headers=("Server-Timing",))},
         errors=(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engines import errors
 from server.answers import Alive, Document, Health, Index, Model, Models, ModelSummary, Ready
-from server.wire import InferAnswer, Prediction, TimingsMs
+from server.wire import JSON, MULTIPART, OCTET_STREAM, InferAnswer, Prediction, TimingsMs
 
 READY = Ready("ready")
 ALIVE = Alive("alive")
@@ -102,7 +102,7 @@ ERRORS: dict[type[errors.RequestError], ErrorExample] = {
         (
             "An unknown content type.",
             errors.UnsupportedMediaError(
-                "Content-Type is text/plain; accepted: application/json", field="Content-Type"
+                f"Content-Type is text/plain; accepted: {JSON}, {OCTET_STREAM}, {MULTIPART}", field="Content-Type"
             ),
         ),
         (
