@@ -54,6 +54,8 @@ def _json(manifest: Manifest) -> Said:
     frame = {
         "type": "string",
         "contentEncoding": "base64",
+        # A pixel.
+        "minLength": 4,
         "description": "Packed 8-bit pixels, `height * width * 3` bytes, or a JPEG, PNG or WebP image, told by its"
         " signature.",
     }

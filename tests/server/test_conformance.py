@@ -1,0 +1,34 @@
+"""Schemathesis: requests made from the OpenAPI document, right and wrong ones, are answered as it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from engines.bundle import DEMO
+from tests.live_server import serving
+
+CONFIG = Path(__file__).parent / "schemathesis.toml"
+# Of each operation; there are some hundreds of requests from the limits of its parameters besides.
+EXAMPLES = 25
+
+
+def test_requests_made_from_the_document_are_answered_as_it_says(tmp_path: Path) -> None:
+    """With keys, so that everything that says it needs one is asked without one too."""
+    (tmp_path / "keys").write_text("key\n")
+    with serving(DEMO, "--api-key-file", str(tmp_path / "keys")) as server:
+        command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"]
+        flags = ["--header", "Authorization: Bearer key", "--max-examples", str(EXAMPLES), "--no-color"]
+        asked = subprocess.run(
+            [*command, f"{server.url}/openapi.json", *flags],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert asked.returncode == 0, asked.stdout + asked.stderr
+        assert "Tested: 10" in asked.stdout
+        assert server.stop() == 0
+    assert not [entry for entry in server.log if entry["level"] in ("ERROR", "CRITICAL")]
