@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from typing import Literal
+
+# libpng's complaints about bad images are the client's to read. Of OpenCV's functions for it, no release has all.
+os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
 
 import cv2
 import numpy as np
@@ -16,9 +20,8 @@ ImageKind = Literal["JPEG", "PNG", "WebP"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-# The service bounds sizes itself, before it decodes; libpng's complaints about bad images are the client's to read.
+# The service bounds sizes itself, before it decodes.
 Image.MAX_IMAGE_PIXELS = None
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class ImageError(ValueError):
