@@ -1,10 +1,231 @@
-"""What the documents name exists."""
+"""What README and docs say is so: their commands, endpoints, flags, figures, links and pictures."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
-from tests.live_server import ROOT
+import imageio_ffmpeg
+import pytest
+import yaml
+
+from engines.bundle import DEMO
+from export.demo.show import write_motion
+from tests.live_server import ROOT, LiveServer, run_module
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOOLS = Path(sys.executable).parent
+_WITH_COMMANDS = ("export.demo",)
+# Of docker-compose, and of the commands of the demo's own recipe.
+_OTHERS_FLAGS = {"--profile", "--help", "--compile", "--cache", "--plot", "--photos"}
+
+
+def _blocks(document: Path) -> list[str]:
+    return re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def _lines() -> Iterator[str]:
+    """Every command that starts something of ours, without its comment."""
+    for block in (block for document in DOCUMENTS for block in _blocks(document)):
+        if not _is_run_here(block):
+            yield from (" ".join(shlex.split(line, comments=True)) for line in block.splitlines())
+
+
+def _is_run_here(block: str) -> bool:
+    return block.startswith(("curl", "ffmpeg", "python3 -c"))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with my-video.mp4, in which something moves up, and an ffmpeg to work on it."""
+    directory = tmp_path_factory.mktemp("session")
+    write_motion(directory / "my-video.mp4", "Moving something up", seed=35_000_000)
+    (directory / "bin").mkdir()
+    (directory / "bin/ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    return directory
+
+
+# --- commands
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_readme_s_requests_work_when_pasted(live_server: LiveServer, video: Path) -> None:
+    """Word for word, in their order, but for the port."""
+    blocks = [block for block in _blocks(ROOT / "README.md") if _is_run_here(block)]
+    assert len(blocks) == 4
+    path = f"{video / 'bin'}:{os.environ['PATH']}"
+    answers = []
+    for block in blocks:
+        script = block.replace("localhost:8000", live_server.url.removeprefix("http://"))
+        pasted = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script], cwd=video, env=os.environ | {"PATH": path}, capture_output=True
+        )
+        assert pasted.returncode == 0, pasted.stderr
+        answers += [json.loads(pasted.stdout)] if pasted.stdout else []
+    assert len(answers) == 3
+    for answer in answers:
+        assert answer["predictions"][0]["label"] == "Moving something up"
+        assert answer.keys() == _answer_in_readme().keys()
+
+
+def _answer_in_readme() -> dict[str, Any]:
+    (text,) = re.findall(r"^```json\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return dict(json.loads(text))
+
+
+def test_readme_s_consumer_finds_the_service(
+    live_server: LiveServer, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ".venv/bin/just consume my-video.mp4" in list(_lines())
+    monkeypatch.setenv("VJEPA_SERVICE_URL", live_server.url)
+    consumed = run_module("consumer", str(video / "my-video.mp4"), "--json")
+    assert consumed.returncode == 0, consumed.stderr
+    assert json.loads(consumed.stdout.splitlines()[0])["predictions"][0]["label"] == "Moving something up"
+
+
+@pytest.mark.parametrize(("command", "told"), [("list", "demo"), ("show", "labels"), ("verify", "verified")])
+def test_docs_look_at_bundles(command: str, told: str, tmp_path: Path) -> None:
+    """At a copy of the demo: what a verification finds is written into the bundle."""
+    assert any(line.startswith(f".venv/bin/just export {command}") for line in _lines())
+    bundle = shutil.copytree(DEMO, tmp_path / "demo")
+    looked = run_module("export", command, *([] if command == "list" else [str(bundle)]))
+    assert looked.returncode == 0, looked.stderr
+    assert told in looked.stdout
+
+
+def test_every_command_is_tried_or_has_flags_that_there_are() -> None:
+    """Recipes, modules and their flags exist, subcommands and services too.
+
+    What takes long (the export of a ViT-L), needs a GPU, a camera or a Docker engine is not started.
+    """
+    lines = list(_lines())
+    assert len(lines) > 15
+    for line in lines:
+        words = shlex.split(line)
+        if line.startswith("python3 -m venv .venv && "):
+            assert _recipe(words[-1]), line  # .ci/run runs the one of the tests, tests/export/test_show.py the demo
+        elif words[0] == ".venv/bin/just":
+            _check_flags(_module_of(words[1:]), words[2:])
+        elif words[:2] == [".venv/bin/python", "-m"]:
+            _check_flags(words[2], words[3:])
+        elif words[0] == "docker-compose":
+            _check_compose(words[1:])
+        else:
+            assert words[0] == "docker", f"no test tries: {line}"
+            _check_docker(words[1:])
+
+
+@cache
+def _recipe(name: str) -> str:
+    shown = subprocess.run([TOOLS / "just", "--show", name], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
+def _module_of(words: list[str]) -> str:
+    """The module that ``just words`` starts."""
+    (module, *_) = re.findall(r"-m ([\w.]+?)\.?(?:\{\{|\s|\$|\")", _recipe(words[0]))
+    return f"{module}.{words[1]}" if words[0] == "bench" and len(words) > 1 and words[1].isalpha() else module
+
+
+@cache
+def _help_of(module: str, *command: str) -> str:
+    shown = run_module(module, *command, "--help")
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
+def _check_flags(module: str, words: list[str]) -> None:
+    command = words[:1] if module in _WITH_COMMANDS else []
+    for flag in (word.strip("[]") for word in words if word.strip("[]").startswith("--")):
+        assert re.search(rf"(?<!\w){re.escape(flag)}\b", _help_of(module, *command)), (
+            f"python -m {module} has no {flag}"
+        )
+
+
+def _check_compose(words: list[str]) -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    profiles = {profile for service in compose.values() for profile in service.get("profiles", ())}
+    while words[0] == "--profile":
+        assert words[1] in profiles
+        words = words[2:]
+    command, *rest = words
+    assert command in ("build", "up", "run")
+    named = [word for word in rest if not word.startswith("-")]
+    assert not named or named[0] in compose
+    if command == "run":
+        _check_flags(compose[named[0]]["entrypoint"][2], named[1:])
+
+
+def _check_docker(words: list[str]) -> None:
+    images = {
+        service["image"] for service in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
+    }
+    assert words[0] in ("build", "run")
+    assert images & set(words)
+    if words[0] == "build":
+        assert f" AS {words[words.index('--target') + 1]}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_ci_runs_readme_s_own_test_command() -> None:
+    run = (ROOT / ".ci/run").read_text()
+    (pattern,) = re.findall(r"grep -m 1 -E '([^']+)' README.md", run)
+    assert len(re.findall(pattern, (ROOT / "README.md").read_text(), re.MULTILINE)) == 1
+
+
+# --- what is named
+
+
+def test_every_endpoint_is_in_readme(live_server: LiveServer) -> None:
+    with urlopen(live_server.url) as answer:
+        listed = json.load(answer)["endpoints"]
+    told = re.findall(
+        r"`((?:GET|POST) /[^`]*)`", "\n".join(re.findall(r"^\|.*", (ROOT / "README.md").read_text(), re.MULTILINE))
+    )
+    assert sorted(told) == listed
+
+
+def test_every_status_is_in_readme(live_server: LiveServer) -> None:
+    with urlopen(f"{live_server.url}/openapi.json") as answer:
+        paths = json.load(answer)["paths"]
+    statuses = {status for path in paths.values() for operation in path.values() for status in operation["responses"]}
+    (told,) = re.findall(r"^Errors are .*?\n\n", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"\b[45]\d\d\b", told)) == statuses - {"200"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_flag_and_figure_and_link_there_is(document: Path, live_server: LiveServer) -> None:
+    text = document.read_text()
+    known = "".join(_help_of(module) for module in ("server", "export", "consumer", "export.demo"))
+    code = " ".join(re.findall(r"`([^`\n]+)`", text))
+    for flag in set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code)) - _OTHERS_FLAGS:
+        assert re.search(rf"(?<!\w){flag}\b", known), f"there is no {flag}"
+    with urlopen(f"{live_server.url}/metrics") as answer:
+        metrics = answer.read().decode()
+    for name in set(re.findall(r"\bvjepa_[a-z_]+\b", text)):
+        assert f"# TYPE {re.sub('_bucket$', '', name)} " in metrics, f"there is no {name}"
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (document.parent / link).exists(), link
+
+
+def test_the_picture_asks_nobody_for_anything(tmp_path: Path) -> None:
+    """It is drawn anew as it was drawn, from what the demo prints now."""
+    drawn = tmp_path / "demo.svg"
+    subprocess.run([sys.executable, ROOT / "docs/picture.py", drawn], check=True)
+    for picture in (drawn, ROOT / "docs/images/demo.svg"):
+        text = picture.read_text()
+        assert "Right:" in text.replace("&#160;", " ")
+        assert not re.search(r"(?:url\(|href=|src=)[\"']?https?:", text)
 
 
 def test_every_promise_s_test_exists() -> None:

@@ -17,7 +17,8 @@ from playwright.async_api import Locator, Page, async_playwright
 from server.api_docs.pages import POLICY
 from tests.live_server import LiveServer
 
-BROWSER = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
+BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 # What a browser asks of its maker by itself is not the page's doing. Not all of it can be turned off.
 BROWSERS_OWN = ("accounts.google.com:443", "content-autofill.googleapis.com:443", "update.googleapis.com:443")
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
