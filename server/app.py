@@ -30,6 +30,7 @@ def make_app(service: Service) -> web.Application:
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[SERVICE] = service
     app[ENDPOINTS] = routes.ALL
+    app[pages.MADE] = {}
     for endpoint in routes.ALL:
         endpoint.added_to(app)
     app.router.add_get(pages.ASSET_PATH, pages.asset)

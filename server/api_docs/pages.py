@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 from aiohttp import hdrs, web
 
+from engines.manifest import Manifest
 from server.api_docs.document import openapi
 from server.endpoint import ENDPOINTS, JSON_TYPE
 from server.service import SERVICE
@@ -18,6 +20,9 @@ ASSET_PATH = "/docs/{asset}"
 _ASSETS = Path(__file__).parent / "assets"
 _SERVED = frozenset(path.name for path in _ASSETS.iterdir() if path.suffix in (".js", ".css"))
 _HOUR = "max-age=3600"
+
+# The document of the model in service, by its bundle's digest: it takes tens of milliseconds to make.
+MADE: web.AppKey[dict[str, bytes]] = web.AppKey("made", dict)
 
 # Both pages style themselves as they go, and ReDoc searches in a worker that it makes.
 POLICY = "; ".join(
@@ -62,10 +67,15 @@ REDOC_PAGE = _PAGE.format(
 
 async def document(request: web.Request) -> web.Response:
     """OpenAPI for the model in service; 503 with Retry-After while there is none."""
-    service = request.app[SERVICE]
-    keyed = service.settings.api_key_file is not None
-    told = openapi(request.app[ENDPOINTS], service.loaded().manifest, VERSION, keyed=keyed)
-    return web.Response(body=msgspec.json.encode(told), content_type=JSON_TYPE)
+    manifest = request.app[SERVICE].loaded().manifest
+    made = request.app[MADE]
+    if manifest.digest not in made:
+        encoded = await asyncio.to_thread(_encoded, request.app, manifest)
+        made.clear()
+        made[manifest.digest] = encoded
+    else:
+        encoded = made[manifest.digest]
+    return web.Response(body=encoded, content_type=JSON_TYPE)
 
 
 async def swagger_ui(request: web.Request) -> web.Response:
@@ -84,6 +94,11 @@ async def asset(request: web.Request) -> web.FileResponse:
     if name not in _SERVED:
         raise web.HTTPNotFound
     return web.FileResponse(_ASSETS / name, headers={hdrs.CACHE_CONTROL: _HOUR, "X-Content-Type-Options": "nosniff"})
+
+
+def _encoded(app: web.Application, manifest: Manifest) -> bytes:
+    keyed = app[SERVICE].settings.api_key_file is not None
+    return msgspec.json.encode(openapi(app[ENDPOINTS], manifest, VERSION, keyed=keyed))
 
 
 def _page(html: str) -> web.Response:
