@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -25,6 +26,8 @@ from tests.live_server import ROOT, LiveServer, run_module
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TOOLS = Path(sys.executable).parent
+_PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", "tests.latency.load"]
+_PROGRAMS += ["tests.latency"] if (ROOT / "tests/latency/__main__.py").exists() else []
 _WITH_COMMANDS = ("export.demo",)
 # Of docker-compose, and of the commands of the demo's own recipe.
 _OTHERS_FLAGS = {"--profile", "--help", "--compile", "--cache", "--plot", "--photos"}
@@ -111,7 +114,7 @@ def test_every_command_is_tried_or_has_flags_that_there_are() -> None:
     lines = list(_lines())
     assert len(lines) > 15
     for line in lines:
-        words = shlex.split(line)
+        words = list(dropwhile(re.compile(r"[A-Z_]+=").match, shlex.split(line)))
         if line.startswith("python3 -m venv .venv && "):
             assert _recipe(words[-1]), line  # .ci/run runs the one of the tests, tests/export/test_show.py the demo
         elif words[0] == ".venv/bin/just":
@@ -154,7 +157,10 @@ def _check_flags(module: str, words: list[str]) -> None:
 
 
 def _check_compose(words: list[str]) -> None:
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    file = "docker-compose.yml"
+    if words[0] == "-f":
+        file, words = words[1], words[2:]
+    compose = yaml.safe_load((ROOT / file).read_text())["services"]
     profiles = {profile for service in compose.values() for profile in service.get("profiles", ())}
     while words[0] == "--profile":
         assert words[1] in profiles
@@ -206,14 +212,16 @@ def test_every_status_is_in_readme(live_server: LiveServer) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_flag_and_figure_and_link_there_is(document: Path, live_server: LiveServer) -> None:
     text = document.read_text()
-    known = "".join(_help_of(module) for module in ("server", "export", "consumer", "export.demo"))
+    known = "".join(map(_help_of, _PROGRAMS))
     code = " ".join(re.findall(r"`([^`\n]+)`", text))
     for flag in set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code)) - _OTHERS_FLAGS:
         assert re.search(rf"(?<!\w){flag}\b", known), f"there is no {flag}"
     with urlopen(f"{live_server.url}/metrics") as answer:
         metrics = answer.read().decode()
+    consumer = "".join(path.read_text() for path in (ROOT / "consumer").glob("*.py"))
     for name in set(re.findall(r"\bvjepa_[a-z_]+\b", text)):
-        assert f"# TYPE {re.sub('_bucket$', '', name)} " in metrics, f"there is no {name}"
+        known_here = f"# TYPE {name.removesuffix('_bucket')} " in metrics
+        assert known_here or f'"{re.sub("_(total|bucket)$", "", name)}"' in consumer, f"there is no {name}"
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert (document.parent / link).exists(), link
 
