@@ -51,10 +51,11 @@ async def test_a_loading_server_says_so_and_a_failed_load_ends_it(tmp_path: Path
     network = _bundle_with_stuck_network(tmp_path)
     with serving(tmp_path, "--log-level", "debug", until="listening") as server:
         async with aiohttp.ClientSession(server.url) as session:
-            for path in ("/health", "/health/ready"):
+            for path in ("/health", "/health/ready", "/api/v1/models", "/openapi.json"):
                 async with session.get(path) as response:
                     assert response.status == 503
                     assert "loading" in await response.text()
+                    assert path == "/health" or int(response.headers["Retry-After"]) > 0
             async with session.get("/health/live") as response:
                 assert response.status == 200
             async with session.post("/api/v1/infer", json={}) as response:
