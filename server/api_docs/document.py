@@ -18,8 +18,8 @@ A clip of a camera goes in, the actions that a V-JEPA 2 model sees in it come ou
 
 Every error is a problem (RFC 9457): `detail` says what was wrong and what is accepted, `field` which field of the \
 request was at fault, and `type` is there for programs. A path that does not exist is answered with 404, a method that \
-it does not have with 405 and `Allow`, a header that does not come in time with 408, an `Expect` for anything but `100-continue` with 417, and a connection \
-too many with 503.
+it does not have with 405 and `Allow`, a header that does not come in time with 408, an `Expect` for anything but \
+`100-continue` with 417, and a connection too many with 503.
 """
 
 _TAGS = {
