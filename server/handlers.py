@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from engines.engine import Engine
 from server.body import no_expectations
 from server.infer import infer
+from server.intake import ENCODINGS
 from server.middleware import INFER_PATH
 from server.service import SERVICE, State
 
@@ -60,6 +61,7 @@ async def index(request: web.Request) -> web.Response:
             "version": VERSION,
             "model": None if engine is None else _model(engine),
             "endpoints": sorted(f"{route.method} {route.path}" for route in routes if isinstance(route, web.RouteDef)),
+            "encodings": list(ENCODINGS),
         }
     )
 
