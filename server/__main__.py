@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from engines.errors import BundleError, ConfigurationError, ServiceError
+from server.allocator import keep_freed_memory
 from server.flags import parse_settings
 from server.lifecycle import serve
 from server.logs import configure_logs
@@ -26,6 +27,7 @@ def run(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> NoReturn:
 
 def _exit_code(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
     settings = parse_settings()
+    keep_freed_memory()
     configure_logs(settings.log_format, settings.log_level)
     try:
         asyncio.run(serve(settings))

@@ -62,6 +62,7 @@ class Index(msgspec.Struct):
     version: str
     model: ModelSummary | None
     endpoints: Annotated[list[str], Meta(description="Method and path of each.")]
+    encodings: Annotated[list[str], Meta(description="Content types that inference takes.")]
 
 
 class Model(msgspec.Struct):

@@ -12,7 +12,7 @@ from aiohttp.http import HttpRequestParser
 
 from server.direct_body import DirectBody
 from server.metrics import Metrics
-from server.problem import problem_answer, raw_problem
+from server.problem import problem_answer, problem_for, raw_problem
 from server.settings import Settings
 
 # How long the rest of a refused body is read, so that its sender gets to read why, before the connection is closed.
@@ -82,6 +82,13 @@ class Connection(web.RequestHandler):
         answer = problem_answer(HTTPStatus(plain.status), f"the request cannot be read: {said}")
         answer.force_close()
         return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """aiohttp refuses expectations that it does not know before any middleware hears of them."""
+        answer = problem_for(resp) if isinstance(resp, web.HTTPException) else resp
+        return await super().finish_response(request, answer, start_time)
 
     def request_began(self, request: web.BaseRequest) -> float:
         """The header of ``request`` is there; when its first byte was, by the event loop's clock."""

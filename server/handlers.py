@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from server.answers import Alive, Health, Index, Models, Ready, Status, model_of, summary_of
 from server.endpoint import ENDPOINTS, JSON_TYPE
+from server.intake import ENCODINGS
 from server.service import SERVICE, State
 from server.version import VERSION
 
@@ -47,7 +48,8 @@ async def index(request: web.Request) -> web.Response:
     """Who answers here, with which model, and where."""
     engine = request.app[SERVICE].engine
     endpoints = sorted(f"{endpoint.method} {endpoint.path}" for endpoint in request.app[ENDPOINTS])
-    return _json(Index("vjepa2-serve", VERSION, None if engine is None else summary_of(engine), endpoints))
+    model = None if engine is None else summary_of(engine)
+    return _json(Index("vjepa2-serve", VERSION, model, endpoints, list(ENCODINGS)))
 
 
 def _json(answer: msgspec.Struct, status: HTTPStatus = HTTPStatus.OK) -> web.Response:

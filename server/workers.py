@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -23,13 +24,17 @@ class Workers:
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """``work(*arguments)`` in a thread of its own."""
         await self._free.acquire()
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._executor.submit(self._work, answer, work, arguments)
+        loop = asyncio.get_running_loop()
+        done = self._executor.submit(work, *arguments)
         try:
-            return await answer
+            return await asyncio.wrap_future(done)
         finally:
+            if done.done():
+                self._free.release()
+            else:  # cancelled, but the work goes on
+                done.add_done_callback(functools.partial(self._release, loop))
             # An error's traceback holds this frame, which would hold the error: arguments for the collector to find.
-            del answer
+            del done
 
     def for_each(self, work: Callable[[int], None], count: int) -> None:
         """``work`` of each number below ``count``, on this thread, which is one of these, and on those that are free.
@@ -48,24 +53,9 @@ class Workers:
         """Take no more work; what runs is not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _work(self, answer: asyncio.Future[T], work: Callable[..., T], arguments: tuple[Any, ...]) -> None:
-        outcome: tuple[Any, BaseException | None]
-        try:
-            outcome = work(*arguments), None
-        except BaseException as error:  # whatever it is, it is the caller's
-            outcome = None, error
+    def _release(self, loop: asyncio.AbstractEventLoop, _: Future[Any]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended before the work
-            answer.get_loop().call_soon_threadsafe(self._done, answer, *outcome)
-        del answer, outcome  # as above
-
-    def _done(self, answer: asyncio.Future[T], result: T, error: BaseException | None) -> None:
-        self._free.release()
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(result)
-        else:
-            answer.set_exception(error)
+            loop.call_soon_threadsafe(self._free.release)
 
 
 class _Shared:

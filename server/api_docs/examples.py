@@ -59,6 +59,7 @@ INDEX = Index(
         random_weights=False,
     ),
     endpoints=["GET /health", "POST /api/v1/infer"],
+    encodings=[JSON, OCTET_STREAM, MULTIPART],
 )
 
 METRICS = """# HELP vjepa_queue_clips Clips that wait for the engine

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import statistics
-from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -31,8 +31,11 @@ from tests.server.peers import (
     tell,
     until_metric,
 )
+from tests.server.requests import ENCODINGS, Sent
 
 BOUND = 8
+# Nearly.
+EIGHT_MIB = np.zeros((16, 418, 416, 3), np.uint8)
 PROMPT_MS = 100
 
 
@@ -41,16 +44,19 @@ def body() -> bytes:
     return encoded(small_clips(1)[0])
 
 
-@pytest.mark.parametrize(("size", "most_growth_mib"), [((24, 32), 20), ((96, 96), 30)])
-async def test_a_burst_of_ten_times_the_bound(size: tuple[int, int], most_growth_mib: int) -> None:
-    body = encoded(np.random.default_rng(0).integers(0, 256, (16, *size, 3), np.uint8))
+@pytest.mark.parametrize(
+    ("encoding", "size", "most_growth_mib"),
+    [("json", (24, 32), 20), ("json", (96, 96), 30), ("octet-stream", (96, 96), 30), ("multipart", (96, 96), 30)],
+)
+async def test_a_burst_of_ten_times_the_bound(encoding: str, size: tuple[int, int], most_growth_mib: int) -> None:
+    sent = ENCODINGS[encoding](np.random.default_rng(0).integers(0, 256, (16, *size, 3), np.uint8))
     with faulty(DEMO, "--queue-size", str(BOUND)) as server:
         peers = [await Peer.connect(server) for _ in range(10 * BOUND)]
         async with clients(server) as session:
-            await asyncio.gather(*(send(session, body) for _ in range(BOUND)))
+            await asyncio.gather(*(send(session, sent) for _ in range(BOUND)))
             await tell(server, "hold")
             before_bytes = resident_bytes(server)
-            answers = [asyncio.create_task(_timed(peer, body)) for peer in peers]
+            answers = [asyncio.create_task(_timed(peer, sent)) for peer in peers]
             refused, live_ms = await _answered_while_held(server, session, answers, 9 * BOUND)
             assert resident_bytes(server) - before_bytes < most_growth_mib * 2**20
             assert (await metrics(session))["vjepa_admitted_clips"] == BOUND
@@ -65,11 +71,11 @@ async def test_a_burst_of_ten_times_the_bound(size: tuple[int, int], most_growth
     assert statistics.median(live_ms) < PROMPT_MS
 
 
-async def _timed(peer: Peer, body: bytes) -> tuple[Answer, float]:
+async def _timed(peer: Peer, sent: Sent) -> tuple[Answer, float]:
     """The answer and its milliseconds."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    await peer.write(post_head(len(body)), body)
+    await peer.write(sent.head(), sent.body)
     return await peer.answer(), (loop.time() - began_s) * 1e3
 
 
@@ -142,11 +148,19 @@ async def test_a_deadline_passes_while_the_engine_is_busy() -> None:
     assert counted['vjepa_requests_total{outcome="deadline"}'] == 6
 
 
-async def test_a_deadline_covers_the_reading_of_the_body(body: bytes, live_server: LiveServer) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("size", [(24, 32), (120, 160)])
+async def test_a_deadline_covers_the_reading_of_the_body(
+    live_server: LiveServer, encoding: str, size: tuple[int, int]
+) -> None:
+    sent = ENCODINGS[encoding](np.random.default_rng(0).integers(0, 256, (16, *size, 3), np.uint8))
     peer = await Peer.connect(live_server)
-    await peer.write(post_head(len(body), "X-Deadline-Ms: 50"), body[:-1])
+    await peer.write(sent.head("X-Deadline-Ms: 150"), sent.body[:-1])
     answer = await peer.answer()
-    assert (answer.status, answer.body["detail"]) == (504, "not answered within the 50 ms that the request had")
+    assert (answer.status, answer.body["detail"]) == (504, "not answered within the 150 ms that the request had")
+    # What still comes of it is not taken for another request.
+    await peer.write(sent.body[-1:], sent.head(), sent.body)
+    assert await peer.status_or_end() is None
     peer.close()
 
 
@@ -176,14 +190,17 @@ async def test_high_priority_goes_first(body: bytes) -> None:
     assert [number for entry in server.entries("in engine") for number in entry["numbers"]] == [0, 3, 1, 2]
 
 
-async def test_bytes_in_flight_are_bounded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+async def test_bytes_in_flight_are_bounded(encoding: str) -> None:
+    sent = dataclasses.replace(ENCODINGS[encoding](EIGHT_MIB), body=b" " * (7 * 2**20))
+    length = EIGHT_MIB.nbytes
     flags = ("--max-body-mb", "8", "--max-clip-mb", "8", "--max-inflight-mb", "16")
     with faulty(DEMO, *flags) as server:
         async with clients(server) as session:
             peers = [await Peer.connect(server) for _ in range(10)]
             for peer in peers:
                 # Seven of eight MiB, and then no more.
-                await peer.write(post_head(8 * 2**20), b" " * (7 * 2**20))
+                await peer.write(sent.head(length=length), sent.body)
             statuses = await asyncio.gather(*(peer.status_or_end() for peer in peers[2:]))
             assert set(statuses) == {503}
             assert (await metrics(session))["vjepa_inflight_bytes"] <= 16 * 2**20

@@ -1,0 +1,108 @@
+"""The JSON body is read past its frames; what comes out is what any JSON parser would have said."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines.errors import RequestError
+from server.json_body import parse_json
+
+FRAMES = 3
+LABELS = 11
+# Longer and shorter than what is taken out before the parser sees it.
+_LENGTHS = (0, 3, 700, 768, 900, 3000)
+_TOKENS = (
+    b'"',
+    b"\\",
+    b'\\"',
+    b"\\/",
+    b"-1",
+    b",",
+    b"]",
+    b"}",
+    b"[",
+    b'"frames":',
+    b'"clip_id":"',
+    b" ",
+    b"\x00",
+    b"\xff",
+)
+
+
+def _read(body: bytes) -> tuple[Any, list[bytes]] | None:
+    """What is asked and the frames, or None where it is refused."""
+    try:
+        asked, frames = parse_json(bytearray(body), frames=FRAMES, labels=LABELS)
+        return (asked.size, asked.pixel_format, asked.top_k, asked.clip_id), [frames[i] for i in range(len(frames))]
+    except RequestError:
+        return None
+
+
+def _expected(body: bytes) -> list[bytes] | None:
+    """The frames as the standard library reads them, or None where it cannot."""
+    try:
+        return [base64.b64decode(frame, validate=True) for frame in json.loads(body)["frames"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    frames = [base64.b64encode(rng.randbytes(draw(st.sampled_from(_LENGTHS)))).decode() for _ in range(FRAMES)]
+    fields: dict[str, Any] = {
+        "frames": frames,
+        "clip_id": draw(st.sampled_from(("a", "x" * 200, "y" * 2000, '"', "-1"))),
+    }
+    if draw(st.booleans()):
+        fields = dict(reversed(fields.items()))
+    body = json.dumps(fields, indent=draw(st.sampled_from((None, 1)))).encode()
+    if draw(st.booleans()):
+        body = body.replace(b"/", b"\\/")
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(body)))
+        gone = draw(st.sampled_from((0, 0, 1, 500)))
+        body = body[:at] + draw(st.sampled_from(_TOKENS)) + body[at + gone :]
+    return body
+
+
+@settings(max_examples=1000, deadline=None)
+@given(bodies())
+def test_what_is_taken_is_what_a_json_parser_reads(body: bytes) -> None:
+    read, expected = _read(body), _expected(body)
+    if read is not None:
+        assert read[1] == expected
+        assert read[0][3] == json.loads(body).get("clip_id", read[0][3])
+    elif expected is not None and len(expected) == FRAMES:
+        # Refused for something else: a field too many or too long, or what only the standard library lets pass.
+        assert _read(json.dumps(json.loads(body)).encode()) is None
+
+
+def _long(value: str = "A" * 4000) -> str:
+    return f'"{value}"'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"frames": [{_long()}, {_long()}, -1], "clip_id": {_long()}}}',
+        f'{{"frames": [{_long()}, {_long()}, {_long()}], "width": {_long()}, "height": 4}}',
+        f'{{"frames": [{_long()}, {_long()}, {_long()}], "top_k": {_long()}}}',
+        f'{{"frames": [{_long()}, {_long()}, -1], "top_k": {_long()}}}',
+        f'{{"frames": [{_long()}, {_long()}], {_long()}: 1}}',
+        f'{{"frames": [{_long()}, {_long()}, {_long()}]',
+        f'{{"frames": [{_long()} {_long()} {_long()}]}}',
+        f'{{"frames": [{_long("A" * 3999 + chr(92))}, {_long()}, {_long()}]}}',
+        '"' * 100_000,
+        " " * 100_000 + "{",
+    ],
+)
+def test_what_only_looks_like_frames_is_refused(body: str) -> None:
+    assert _read(body.encode()) is None
