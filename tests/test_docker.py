@@ -20,41 +20,15 @@ from typing import Any
 
 import pytest
 import yaml
-from dockerfile_parse import DockerfileParser
 from packaging.requirements import Requirement
 
 from engines.bundle import DEMO
 from server.settings import Settings
+from tests.docker_replay import Replay, environment, run_command, stages, values
 from tests.live_server import ROOT, serving
 
 TOOLS = Path(sys.executable).parent
 NVIDIA = "nvcr.io/nvidia/pytorch:25.10-py3"
-Step = tuple[str, str]
-
-
-def _stages() -> dict[str, tuple[str, list[Step]]]:
-    """Each stage's base and steps, in their order."""
-    stages: dict[str, tuple[str, list[Step]]] = {}
-    for part in DockerfileParser(str(ROOT / "Dockerfile")).structure:
-        if part["instruction"] == "FROM":
-            base, _, name = part["value"].partition(" AS ")
-            steps: list[Step] = []
-            stages[name] = (base, steps)
-        elif part["instruction"] != "COMMENT":
-            steps.append((part["instruction"], part["value"]))
-    return stages
-
-
-def _values(stage: str, instruction: str) -> list[str]:
-    return [value for name, value in _stages()[stage][1] if name == instruction]
-
-
-def _environment(stage: str) -> dict[str, str]:
-    return dict(pair.split("=", 1) for value in _values(stage, "ENV") for pair in value.split())
-
-
-def _run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 def _compose() -> dict[str, Any]:
@@ -63,27 +37,27 @@ def _compose() -> dict[str, Any]:
 
 @pytest.mark.skipif(not (TOOLS / "hadolint").exists(), reason="hadolint has no build for this platform")
 def test_the_linter_finds_nothing() -> None:
-    linted = _run(str(TOOLS / "hadolint"), str(ROOT / "Dockerfile"))
+    linted = run_command(str(TOOLS / "hadolint"), str(ROOT / "Dockerfile"))
     assert (linted.returncode, linted.stdout) == (0, "")
 
 
 def test_what_is_run_is_no_root_is_watched_and_is_on_8000() -> None:
-    stages = _stages()
-    assert list(stages)[-1] == "gpu"
-    assert (stages["gpu"][0], stages["gpu-build"][0]) == (NVIDIA, NVIDIA)
-    assert re.fullmatch(r"python:3\.\d+-slim", stages["cpu"][0])
+    images = stages()
+    assert list(images)[-1] == "gpu"
+    assert (images["gpu"][0], images["gpu-build"][0]) == (NVIDIA, NVIDIA)
+    assert re.fullmatch(r"python:3\.\d+-slim", images["cpu"][0])
     for stage in ("cpu", "gpu"):
-        (user,) = _values(stage, "USER")
+        (user,) = values(stage, "USER")
         assert int(user) > 0
-        assert _values(stage, "EXPOSE") == ["8000"]
-        assert _environment(stage)["VJEPA_PORT"] == "8000"
-        assert len(_values(stage, "HEALTHCHECK")) == 1
+        assert values(stage, "EXPOSE") == ["8000"]
+        assert environment(stage)["VJEPA_PORT"] == "8000"
+        assert len(values(stage, "HEALTHCHECK")) == 1
 
 
 def test_the_context_has_what_is_copied() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for stage in ("cpu-build", "gpu-build"):
-        sources = {source for value in _values(stage, "COPY") for source in value.split()[:-1]}
+        sources = {source for value in values(stage, "COPY") for source in value.split()[:-1]}
         assert sources <= let_in
         assert all((ROOT / source).exists() for source in sources)
 
@@ -92,9 +66,9 @@ def test_a_container_is_healthy_as_long_as_its_service_is() -> None:
     with serving(DEMO) as server:
         environment = os.environ | {"VJEPA_PORT": server.url.rsplit(":", 1)[1]}
         check = (sys.executable, "-m", "server.healthcheck")
-        assert _run(*check, cwd=ROOT, env=environment).returncode == 0
+        assert run_command(*check, cwd=ROOT, env=environment).returncode == 0
         assert server.stop() == 0
-        dead = _run(*check, cwd=ROOT, env=environment)
+        dead = run_command(*check, cwd=ROOT, env=environment)
     assert dead.returncode == 1
     assert "no answer" in dead.stdout
 
@@ -155,12 +129,12 @@ def test_a_replaced_torch_fails_the_build() -> None:
 
 
 def test_the_compose_file_is_one() -> None:
-    checked = _run(
+    checked = run_command(
         str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "docker-compose.yml", cwd=ROOT
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     if compose := shutil.which("docker-compose"):
-        read = _run(compose, "--file", "docker-compose.yml", "config", "--services", cwd=ROOT)
+        read = run_command(compose, "--file", "docker-compose.yml", "config", "--services", cwd=ROOT)
         assert read.returncode == 0, read.stderr
         assert {"service", "export", "service-cpu", "prometheus", "grafana"} <= set(read.stdout.split())
 
@@ -191,67 +165,10 @@ def test_what_is_mounted_is_there_and_what_is_scraped_is_a_service() -> None:
 # --- the cpu image, for real
 
 
-class Replay:
-    """The Dockerfile's steps with ``root`` in place of ``/``. All stages share it: copies between them are none."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.directory = root
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("VJEPA_")}
-        self.skipped: list[str] = []
-
-    def inside(self, text: str) -> str:
-        """``text`` with the image's own paths under ``root``."""
-        return re.sub(r"(?<![\w.])/(?=(?:app|opt)\b)", f"{self.root}/", text)
-
-    def stage(self, name: str) -> None:
-        for instruction, value in _stages()[name][1]:
-            getattr(self, instruction.lower(), self._later)(value)
-
-    def workdir(self, value: str) -> None:
-        self.directory = Path(self.inside(value))
-        self.directory.mkdir(parents=True, exist_ok=True)
-
-    def env(self, value: str) -> None:
-        for name, text in (pair.split("=", 1) for pair in value.split()):
-            self.environment[name] = self.inside(text).replace("$PATH", self.environment["PATH"])
-
-    def copy(self, value: str) -> None:
-        *words, destination = value.split()
-        sources = [word for word in words if not word.startswith("--")]
-        if any(word.startswith("--from=") for word in words):
-            assert sources == [destination]
-            assert Path(self.inside(destination)).exists()
-            return
-        for source in sources:
-            into = self.directory / destination if len(sources) == 1 else self.directory / destination / source
-            _copy_tracked(source, into)
-
-    def run(self, value: str) -> None:
-        if value.startswith("useradd"):
-            self.skipped.append(value)  # it would change this machine
-            return
-        done = _run("sh", "-ec", self.inside(value), cwd=self.directory, env=self.environment, timeout=280)
-        assert done.returncode == 0, f"{value}: {done.stdout}{done.stderr}"
-
-    def _later(self, value: str) -> None:
-        """What says how the image is run."""
-
-
-def _copy_tracked(source: str, into: Path) -> None:
-    """What git knows below ``source``, so that nothing of this checkout but that is in the image."""
-    listed = _run("git", "ls-files", "--", source, cwd=ROOT).stdout.splitlines()
-    assert listed, source
-    for name in listed:
-        place = into / Path(name).relative_to(source) if Path(name) != Path(source) else into
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, place)
-
-
 @pytest.fixture
 def replay(tmp_path: Path) -> Replay:
     """The `cpu` image, its steps replayed; skipped where pip reaches no registry."""
-    reached = _run(
+    reached = run_command(
         sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path / "x"), "idna"
     )
     if reached.returncode:
@@ -266,8 +183,8 @@ def replay(tmp_path: Path) -> Replay:
 def test_the_cpu_image_serves(replay: Replay) -> None:
     assert len(replay.skipped) == 1
     assert "torch" not in {path.name for path in replay.root.glob("opt/venv/lib/python3*/site-packages/*")}
-    entrypoint = json.loads(_values("cpu", "ENTRYPOINT")[0])
-    health = json.loads(_values("cpu", "HEALTHCHECK")[0].split("CMD ")[1])
+    entrypoint = json.loads(values("cpu", "ENTRYPOINT")[0])
+    health = json.loads(values("cpu", "HEALTHCHECK")[0].split("CMD ")[1])
     environment = replay.environment | {"VJEPA_HOST": "127.0.0.1", "VJEPA_PORT": "0"}
     with subprocess.Popen(
         entrypoint, cwd=replay.directory, env=environment, stderr=subprocess.PIPE, text=True
@@ -276,7 +193,7 @@ def test_the_cpu_image_serves(replay: Replay) -> None:
             assert service.stderr
             ready = next(entry for entry in map(json.loads, service.stderr) if entry["event"] == "ready")
             environment["VJEPA_PORT"] = ready["url"].rsplit(":", 1)[1]
-            checked = _run(*health, cwd=replay.directory, env=environment)
+            checked = run_command(*health, cwd=replay.directory, env=environment)
             assert (checked.returncode, json.loads(checked.stdout)["model_loaded"]) == (0, True)
             service.terminate()
             assert service.wait(60) == 0
