@@ -1,0 +1,123 @@
+"""The evidence: a classified clip as an MP4 file with what was seen written into its frames."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from consumer.answer import ClassifiedClip
+from consumer.clip import Clip
+from consumer.errors import OutputError
+from consumer.picture import Picture
+
+LINES_IN_HEIGHT = 16
+SMALLEST_TEXT_PX = 9
+MOST_LINES = 3
+
+# A picture that is smaller than this has no room for words, and is enlarged by a whole factor.
+SMALLEST_EDGE_PX = 240
+BAND = (0, 0, 0)
+TEXT = (255, 255, 255)
+
+
+class Evidence:
+    """Saves clips in ``directory``, which is made where it is missing."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises OutputError when nothing can be written there."""
+        self._directory = directory
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(directory, error) from error
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise _unwritable(directory, PermissionError(13, "Permission denied"))
+
+    def save(self, clip: Clip, result: ClassifiedClip, live: bool) -> Path:
+        """Write the clip, at the rate at which it was sampled, whole or not at all; raises OutputError."""
+        path = self._directory / _file_name(result, live)
+        best = result.predictions[0]
+        fps = len(clip.pictures) / (clip.end_s - clip.start_s)
+        try:
+            with _written_aside(path) as aside:
+                _write(aside, clip.pictures, fps, f"{best.label}  {best.confidence:.0%}")
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return path
+
+
+def _file_name(result: ClassifiedClip, live: bool) -> str:
+    source = re.sub(r"[^A-Za-z0-9.]+", "-", result.source).strip("-.")[-60:]
+    start = f"{result.start_s:010.3f}s"
+    if live:
+        start = datetime.fromtimestamp(result.start_s, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+    return f"{source}_{start}_{re.sub(r'[^A-Za-z0-9-]', '-', result.clip_id)[:36]}.mp4"
+
+
+@contextmanager
+def _written_aside(path: Path) -> Iterator[Path]:
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write(path: Path, pictures: tuple[Picture, ...], fps: float, text: str) -> None:
+    factor = math.ceil(SMALLEST_EDGE_PX / min(pictures[0].shape[:2]))
+    height, width = (edge * factor // 2 * 2 for edge in pictures[0].shape[:2])
+    band = _band(text, width, height)
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        # What encodes here must not take the cores from what decodes.
+        stream.thread_count = 1
+        for picture in pictures:
+            large = picture.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
+            large[height - len(band) :] = band
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(large), "rgb24")))
+        container.mux(stream.encode())
+
+
+def _band(text: str, width: int, height: int) -> Picture:
+    """The lower edge of the picture, uint8 ``[up to height, width, 3]``, with the text in it."""
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    for size_px in range(max(SMALLEST_TEXT_PX, height // LINES_IN_HEIGHT), SMALLEST_TEXT_PX - 1, -1):
+        font = ImageFont.load_default(size_px)
+        lines = _wrapped(text, width, font)
+        if len(lines) <= MOST_LINES and all(font.getlength(line) <= width for line in lines):
+            break
+    shown = "\n".join(lines[:MOST_LINES])
+    left, top, right, bottom = draw.multiline_textbbox((0, 0), shown, font=font, align="center")
+    margin = size_px // 3
+    band = Image.new("RGB", (width, min(height, round(bottom - top) + 2 * margin)), BAND)
+    place = ((width - (right - left)) / 2 - left, margin - top)
+    ImageDraw.Draw(band).multiline_text(place, shown, font=font, fill=TEXT, align="center")
+    return np.asarray(band)
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    reason = (error.strerror or str(error)).lower()
+    return OutputError(f"cannot write {path}: {reason}", "give --save-clips a directory that can be written to")
