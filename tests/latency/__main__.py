@@ -25,11 +25,13 @@ from tests.latency.scenarios import QUICK, SCENARIOS
 from tests.latency.tables import Table, phase_table, ratio_table, scenario_table
 
 _PHASES_OF = "instant"
+# Of what is no terminal.
+_WIDTH = 140
 
 
 def main() -> int:
     flags = _parser().parse_args()
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     measured = Measurements()
     names = flags.scenario or (QUICK if flags.quick else tuple(SCENARIOS))
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-Figure = Literal["p50", "p90", "p99", "requests/s"]
+Figure = Literal["p50", "p90", "p99", "requests/s", "CPU ms"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Run:
     def figure(self, name: Figure) -> float:
         if name == "requests/s":
             return self.requests_per_s
+        if name == "CPU ms":
+            return self.server_cpu_ms
         return self.latencies_ms[min(len(self.latencies_ms) - 1, len(self.latencies_ms) * int(name[1:]) // 100)]
 
 

@@ -13,6 +13,7 @@ from export.demo.clips import render_clip
 from tests.latency.stand_in_device import FRAMES, LABELS, Frames, label_index, mark
 
 SIDE_PIXELS = 240
+CLIP_BYTES = FRAMES * SIDE_PIXELS * SIDE_PIXELS * 3
 ENCODINGS = ("json", "octet-stream", "multipart")
 # Of a camera: without it, rendered frames make JPEGs of a third of the usual size.
 _NOISE_LEVELS = 4

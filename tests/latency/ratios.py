@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.latency.measurements import Case, Figure, Measurements
+from tests.latency.payloads import CLIP_BYTES
 
 OURS = "vjepa2-serve"
 FASTAPI = "FastAPI"
@@ -29,8 +30,8 @@ class Comparison:
     @property
     def name(self) -> str:
         """As baselines know it."""
-        clients = "1 client" if self.clients == 1 else f"{self.clients} clients"
-        return f"{self.scenario}: {self.figure} of {self.payload}, {clients}, to {self.other}'s of {self.other_payload}"
+        other = self.other if self.other_payload == self.payload else f"{self.other}'s {self.other_payload}"
+        return f"{self.scenario}: {self.payload} / {other}, {self.figure}, {told_clients(self.clients)}"
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,19 @@ class Ratio:
         return self.value >= self.limit if self.more_is_better else self.value <= self.limit
 
 
+# So many JSON clips at once may take twice their pixels and what an idle server takes.
+MEMORY = Case("memory", OURS, "json", 32)
+MEMORY_RATIO = f"memory: peak / (2 x {MEMORY.clients} clips + 350 MB), json, {MEMORY.clients} clients"
+_MOST_BYTES = 2 * MEMORY.clients * CLIP_BYTES + 350_000_000
+
 _PAYLOADS = ("json", "octet-stream", "multipart")
 _INSTANT_LIMITS = {"json": 0.45, "octet-stream": 0.25, "multipart": 0.35}
 _GPU_LIMITS = {"json": 1.5, "octet-stream": 2.5, "multipart": None}
 
 COMPARISONS = (
     *(Comparison("instant", name, "p50", 1, FASTAPI, limit=_INSTANT_LIMITS[name]) for name in _PAYLOADS),
-    *(Comparison("instant", name, "p50", 1, FLOOR, other_payload=name) for name in _PAYLOADS),
+    *(Comparison("instant", name, "CPU ms", 1, FASTAPI) for name in _PAYLOADS),
+    *(Comparison("instant", name, "p50", 1, FLOOR, other_payload=name) for name in ("json", "octet-stream")),
     *(Comparison("instant", name, "requests/s", 16, FASTAPI) for name in _PAYLOADS),
     *(Comparison("gpu", name, "p50", 1, FASTAPI, limit=0.5) for name in _PAYLOADS),
     *(Comparison("gpu", name, "requests/s", 16, FASTAPI) for name in _PAYLOADS),
@@ -67,6 +74,10 @@ COMPARISONS = (
 )
 
 
+def told_clients(clients: int) -> str:
+    return "1 client" if clients == 1 else f"{clients} clients"
+
+
 def ratios(measured: Measurements) -> Iterator[Ratio]:
     """Every comparison of which both sides were measured."""
     for comparison in COMPARISONS:
@@ -75,6 +86,8 @@ def ratios(measured: Measurements) -> Iterator[Ratio]:
         if ours in measured and other in measured:
             value = measured.ratio(ours, other, comparison.figure)
             yield Ratio(comparison.name, value, comparison.figure == "requests/s", comparison.limit)
+    if MEMORY in measured:
+        yield Ratio(MEMORY_RATIO, measured.peak_bytes[MEMORY.scenario, MEMORY.server] / _MOST_BYTES, False, limit=1)
 
 
 def best_rival(measured: Measurements, scenario: str, clients: int) -> str | None:

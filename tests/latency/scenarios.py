@@ -9,6 +9,7 @@ from export.checkpoint import DEMO_CHECKPOINT
 from tests.latency import servers
 from tests.latency.contender import Contender
 from tests.latency.payloads import ENCODINGS, stand_in_label
+from tests.latency.ratios import MEMORY
 from tests.latency.vitl import vitl_bundle, vitl_checkpoint
 
 
@@ -39,7 +40,11 @@ class Scenario:
 def _instant(quick: bool) -> Scenario:
     """The way to the engine and back, and nothing else."""
     rivals = [servers.fastapi("instant", alone=True)] if quick else servers.rivals("instant")
-    entries = [Entry(servers.ours(pace="instant"), ENCODINGS), Entry(servers.floor(), ENCODINGS), *map(Entry, rivals)]
+    entries = [
+        Entry(servers.ours(pace="instant"), ENCODINGS),
+        Entry(servers.floor(), ("json", "octet-stream")),
+        *map(Entry, rivals),
+    ]
     return _stand_in("instant", "an engine that answers at once", entries, quick)
 
 
@@ -70,5 +75,18 @@ def _vitl(quick: bool) -> Scenario:
     return Scenario("vitl", title, entries, (1,), 0, 1 if quick else 3)
 
 
-SCENARIOS: dict[str, Callable[[bool], Scenario]] = {"instant": _instant, "gpu": _gpu, "demo": _demo, "vitl": _vitl}
-QUICK = ("instant", "gpu")
+def _memory(quick: bool) -> Scenario:
+    """Our server alone, with more clips at once than it is asked for elsewhere."""
+    entry = Entry(servers.ours(pace="gpu"), (MEMORY.payload,))
+    title = "peak memory, with the stand-in for a GPU"
+    return Scenario(MEMORY.scenario, title, [entry], (MEMORY.clients,), 1.5 if quick else 5.0, 1, stand_in_label())
+
+
+SCENARIOS: dict[str, Callable[[bool], Scenario]] = {
+    "instant": _instant,
+    "gpu": _gpu,
+    "memory": _memory,
+    "demo": _demo,
+    "vitl": _vitl,
+}
+QUICK = ("instant", "gpu", "memory")

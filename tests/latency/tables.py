@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import rich.table
 
-from tests.latency.measurements import Case, Measurements
+from tests.latency.measurements import Case, Figure, Measurements
 from tests.latency.phases import PHASES, TOTAL
 from tests.latency.ratios import OURS, Ratio
 from tests.latency.scenarios import Scenario
 
 _MIB = 2**20
+_FIGURES: tuple[Figure, ...] = ("p50", "p90", "p99", "requests/s", "CPU ms")
+_COLUMNS = ("p50 ms", "p90 ms", "p99 ms", "requests/s", "CPU ms")
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,7 @@ def scenario_table(scenario: Scenario, measured: Measurements) -> Table:
     """Every case of ``scenario``; latencies in milliseconds."""
     cases = sorted((case for case in measured if case.scenario == scenario.name), key=lambda case: case.clients)
     processes = {entry.contender.name: entry.contender.processes for entry in scenario.entries}
-    columns = (
-        "server",
-        "processes",
-        "payload",
-        "clients",
-        "p50 ms",
-        "p90 ms",
-        "p99 ms",
-        "requests/s",
-        "CPU ms",
-        "peak MiB",
-    )
+    columns = ("server", "processes", "payload", "clients", *_COLUMNS, "peak MiB")
     rows = [_case_row(case, processes[case.server], measured) for case in cases]
     return Table(scenario.title[0].upper() + scenario.title[1:], columns, rows)
 
@@ -89,12 +80,9 @@ def phase_shares_ms(case: Case, measured: Measurements) -> dict[str, float]:
 
 
 def _case_row(case: Case, processes: str, measured: Measurements) -> tuple[str, ...]:
-    percentiles = [f"{measured.median(case, figure):.1f}" for figure in ("p50", "p90", "p99")]
-    cpu_ms = sorted(run.server_cpu_ms for run in measured.runs(case))
-    peak = measured.peak_bytes[case.scenario, case.server] / _MIB
-    per_s = f"{measured.median(case, 'requests/s'):.1f}"
-    cpu = f"{cpu_ms[len(cpu_ms) // 2]:.1f}"
-    return (case.server, processes, case.payload, str(case.clients), *percentiles, per_s, cpu, f"{peak:.0f}")
+    figures = [f"{measured.median(case, figure):.1f}" for figure in _FIGURES]
+    peak = f"{measured.peak_bytes[case.scenario, case.server] / _MIB:.0f}"
+    return (case.server, processes, case.payload, str(case.clients), *figures, peak)
 
 
 def _limit(ratio: Ratio) -> str:
