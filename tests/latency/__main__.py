@@ -20,6 +20,7 @@ from tests.latency.generator import AnswerError
 from tests.latency.machine import machine
 from tests.latency.measure import measure
 from tests.latency.measurements import Measurements
+from tests.latency.pieces import piece_table
 from tests.latency.ratios import Ratio, ratios
 from tests.latency.scenarios import QUICK, SCENARIOS
 from tests.latency.tables import Table, phase_table, ratio_table, scenario_table
@@ -40,7 +41,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     if _PHASES_OF in names:
-        tables.append(phase_table(_PHASES_OF, measured))
+        tables += [phase_table(_PHASES_OF, measured), piece_table()]
     found = list(ratios(measured))
     tables.insert(0, ratio_table(found))
     for table in tables[1:] if flags.check else tables:

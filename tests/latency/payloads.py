@@ -76,9 +76,13 @@ def _octet_stream(frames: Frames) -> Payload:
     return Payload("octet-stream", query, "application/octet-stream", frames.tobytes())
 
 
+def jpegs(frames: Frames) -> list[bytes]:
+    """Each of BGR ``frames`` as a camera would compress it."""
+    return [simplejpeg.encode_jpeg(frame, _JPEG_QUALITY, "BGR", "420") for frame in frames]
+
+
 def _multipart(frames: Frames) -> Payload:
-    images = (simplejpeg.encode_jpeg(frame, _JPEG_QUALITY, "BGR", "420") for frame in frames)
-    parts = [_part(number, image) for number, image in enumerate(images)]
+    parts = [_part(number, image) for number, image in enumerate(jpegs(frames))]
     body = b"".join([*parts, f"--{_BOUNDARY}--\r\n".encode()])
     return Payload("multipart", "", f"multipart/form-data; boundary={_BOUNDARY}", body)
 

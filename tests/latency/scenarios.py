@@ -56,7 +56,7 @@ def _gpu(quick: bool) -> Scenario:
 
 
 def _stand_in(name: str, title: str, entries: Sequence[Entry], quick: bool) -> Scenario:
-    clients, seconds, repetitions = ((1, 16), 1.5, 3) if quick else ((1, 4, 16), 3.0, 5)
+    clients, seconds, repetitions = ((1, 16), 1.0, 5) if quick else ((1, 4, 16), 2.0, 7)
     return Scenario(name, title, entries, clients, seconds, repetitions, stand_in_label())
 
 

@@ -67,7 +67,11 @@ def phase_table(scenario: str, measured: Measurements) -> Table:
 
 
 def phase_shares_ms(case: Case, measured: Measurements) -> dict[str, float]:
-    """A request's mean milliseconds in parts that add up to what its client waits."""
+    """A request's mean milliseconds in parts that add up to what its client waits.
+
+    ``answer`` is what the server does between its phases and after them, ``outside`` the rest: the way through the
+    kernel and the client's own work.
+    """
     runs = measured.runs(case)
 
     def mean(phase: str) -> float:
