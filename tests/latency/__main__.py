@@ -7,8 +7,9 @@ falls on all of them alike; figures are medians over the repetitions.
 from __future__ import annotations
 
 import argparse
-import json
+import signal
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,7 +18,6 @@ from rich.status import Status
 from tests.latency import check, plots
 from tests.latency.document import update_document
 from tests.latency.generator import AnswerError
-from tests.latency.machine import machine
 from tests.latency.measure import measure
 from tests.latency.measurements import Measurements
 from tests.latency.pieces import piece_table
@@ -32,53 +32,68 @@ _WIDTH = 140
 
 def main() -> int:
     flags = _parser().parse_args()
+    # So that what was started is stopped, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     measured = Measurements()
-    names = flags.scenario or (QUICK if flags.quick else tuple(SCENARIOS))
-    try:
-        tables = [_measured(name, flags.quick, measured, console) for name in names]
-    except AnswerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if _PHASES_OF in names:
-        tables += [phase_table(_PHASES_OF, measured), piece_table()]
+    for path in flags.taken:
+        measured.load(path)
+    complete = [_measured(name, flags.quick, measured, console) for name in _chosen(flags)]
     found = list(ratios(measured))
-    tables.insert(0, ratio_table(found))
-    for table in tables[1:] if flags.check else tables:
-        _print(table, console)
+    tables = list(_tables(measured, found))
+    for table in tables:
+        console.print(table.for_terminal())
     _write(flags, measured, tables, found)
-    return _checked(found, console) if flags.check else 0
+    passed = _checked(found, console) if flags.check else True
+    return 0 if all(complete) and passed else 1
 
 
-def _measured(name: str, quick: bool, measured: Measurements, console: Console) -> Table:
+def _chosen(flags: argparse.Namespace) -> Sequence[str]:
+    if flags.scenario or flags.taken:
+        return flags.scenario or ()
+    return QUICK if flags.quick else tuple(SCENARIOS)
+
+
+def _measured(name: str, quick: bool, measured: Measurements, console: Console) -> bool:
+    """Whether it could be; what went wrong in one scenario does not lose the others."""
     scenario = SCENARIOS[name](quick)
     with Status(scenario.title, console=console) as status:
-        measure(scenario, measured, lambda progress: status.update(f"{scenario.name}: {progress}"))
-    return scenario_table(scenario, measured)
+        try:
+            measure(scenario, measured, lambda progress: status.update(f"{scenario.name}: {progress}"))
+        except AnswerError as error:
+            measured.drop(name)
+            print(f"{name} is left out: {error}", file=sys.stderr)
+            return False
+    return True
+
+
+def _tables(measured: Measurements, found: Sequence[Ratio]) -> Iterator[Table]:
+    yield ratio_table(found)
+    for scenario in measured.titles:
+        yield scenario_table(scenario, measured)
+    if _PHASES_OF in measured.titles:
+        yield phase_table(_PHASES_OF, measured)
+        yield piece_table()
 
 
 def _write(flags: argparse.Namespace, measured: Measurements, tables: list[Table], found: list[Ratio]) -> None:
     if flags.json:
-        flags.json.write_text(json.dumps({"machine": machine(), "runs": measured.records()}, indent=1) + "\n")
+        measured.save(flags.json)
     if flags.plots:
         plots.draw(measured, flags.plots)
     if flags.document:
-        update_document(flags.document, machine(), tables)
+        update_document(flags.document, measured.told_machines(), tables)
     if flags.record:
-        check.record_baseline(found, machine())
+        check.record_baseline(found, "; ".join(measured.told_machines()))
 
 
-def _checked(found: list[Ratio], console: Console) -> int:
+def _checked(found: list[Ratio], console: Console) -> bool:
     judged = list(check.verdicts(found, check.read_baseline()))
-    _print(check.verdict_table(judged), console)
+    console.print(check.verdict_table(judged).for_terminal())
     failed = [verdict for verdict in judged if verdict.fails]
     for verdict in failed:
         print(f"{verdict.ratio.name}: {verdict.worse_by:.0%} worse than recorded", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _print(table: Table, console: Console) -> None:
-    console.print(table.for_terminal())
+    return not failed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,9 +102,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--record", action="store_true", help="take this run's ratios for those that --check compares")
     parser.add_argument("--quick", action="store_true", help="two minutes: only FastAPI, fewer repetitions")
     parser.add_argument("--scenario", action="append", choices=tuple(SCENARIOS), help="only these; left out: all")
-    parser.add_argument("--json", type=Path, help="every run, with every latency")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run, with every latency")
+    parser.add_argument(
+        "--from",
+        dest="taken",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="what --json wrote, instead of measuring; with --scenario that one is measured anew",
+    )
     parser.add_argument("--plots", type=Path, metavar="DIR", help="latencies, throughput and phases as pictures")
-    parser.add_argument("--document", type=Path, help="put the tables into this file, between its two marks")
+    parser.add_argument(
+        "--document", type=Path, metavar="FILE", help="put the tables into this file, between its two marks"
+    )
     return parser
 
 

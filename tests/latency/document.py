@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.latency.tables import Table
@@ -11,12 +11,17 @@ _BEGIN = "<!-- measured by just bench -->"
 _END = "<!-- end of what was measured -->"
 
 
-def update_document(path: Path, machine: str, tables: Sequence[Table]) -> None:
+def update_document(path: Path, machines: Iterable[str], tables: Sequence[Table]) -> None:
     """Replace what is between the marks of ``path``; raises ValueError when it has none."""
     text = path.read_text()
     if _BEGIN not in text or _END not in text:
         raise ValueError(f"{path} has no {_BEGIN} and {_END}")
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    blocks = [_BEGIN, f"Machine: {machine}.", *(table.markdown() for table in tables), _END]
+    blocks = [
+        _BEGIN,
+        *(f"Measured on {machine}." for machine in machines),
+        *(table.markdown() for table in tables),
+        _END,
+    ]
     path.write_text(before + "\n\n".join(block.strip() for block in blocks) + after)

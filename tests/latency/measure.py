@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.latency.contender import Running, running
 from tests.latency.generator import AnswerError
-from tests.latency.measurements import Case, Measurements, Run
+from tests.latency.machine import machine
+from tests.latency.measurements import Case, Measurements, Run, Server
 from tests.latency.payloads import Payload, payloads
 from tests.latency.phases import means_ms, phase_sums
 from tests.latency.scenarios import Scenario
@@ -33,6 +34,7 @@ class _Turn:
 
 def measure(scenario: Scenario, measured: Measurements, report: Report) -> None:
     """Add the scenario's runs to ``measured``; raises AnswerError when a server does not answer as it should."""
+    measured.begin(scenario.name, scenario.title, machine())
     with contextlib.ExitStack() as stack:
         turns = list(_turns(scenario, stack, report))
         for repetition in range(scenario.repetitions):
@@ -43,8 +45,9 @@ def measure(scenario: Scenario, measured: Measurements, report: Report) -> None:
                     case = Case(scenario.name, name, turn.payload.name, clients)
                     with turn.server.awake():
                         measured.add(case, _run(turn, clients, scenario))
-        for turn in turns:
-            measured.peak_bytes[scenario.name, turn.server.contender.name] = turn.server.peak_bytes()
+        for server in {id(turn.server): turn.server for turn in turns}.values():
+            contender = server.contender
+            measured.add_server(Server(scenario.name, contender.name, contender.processes, server.peak_bytes()))
 
 
 def _turns(scenario: Scenario, stack: contextlib.ExitStack, report: Report) -> Iterator[_Turn]:

@@ -87,7 +87,7 @@ def ratios(measured: Measurements) -> Iterator[Ratio]:
             value = measured.ratio(ours, other, comparison.figure)
             yield Ratio(comparison.name, value, comparison.figure == "requests/s", comparison.limit)
     if MEMORY in measured:
-        yield Ratio(MEMORY_RATIO, measured.peak_bytes[MEMORY.scenario, MEMORY.server] / _MOST_BYTES, False, limit=1)
+        yield Ratio(MEMORY_RATIO, measured.server(MEMORY).peak_bytes / _MOST_BYTES, False, limit=1)
 
 
 def best_rival(measured: Measurements, scenario: str, clients: int) -> str | None:

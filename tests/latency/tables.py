@@ -10,7 +10,6 @@ import rich.table
 from tests.latency.measurements import Case, Figure, Measurements
 from tests.latency.phases import PHASES, TOTAL
 from tests.latency.ratios import OURS, Ratio
-from tests.latency.scenarios import Scenario
 
 _MIB = 2**20
 _FIGURES: tuple[Figure, ...] = ("p50", "p90", "p99", "requests/s", "CPU ms")
@@ -47,13 +46,12 @@ def ratio_table(ratios: Iterable[Ratio]) -> Table:
     return Table("Ratios: medians over the repetitions", ("", "measured", "must hold", ""), rows)
 
 
-def scenario_table(scenario: Scenario, measured: Measurements) -> Table:
+def scenario_table(scenario: str, measured: Measurements) -> Table:
     """Every case of ``scenario``; latencies in milliseconds."""
-    cases = sorted((case for case in measured if case.scenario == scenario.name), key=lambda case: case.clients)
-    processes = {entry.contender.name: entry.contender.processes for entry in scenario.entries}
+    cases = sorted((case for case in measured if case.scenario == scenario), key=lambda case: case.clients)
     columns = ("server", "processes", "payload", "clients", *_COLUMNS, "peak MiB")
-    rows = [_case_row(case, processes[case.server], measured) for case in cases]
-    return Table(scenario.title[0].upper() + scenario.title[1:], columns, rows)
+    rows = [_case_row(case, measured) for case in cases]
+    return Table(f"`{scenario}`: {measured.titles[scenario]}", columns, rows)
 
 
 def phase_table(scenario: str, measured: Measurements) -> Table:
@@ -83,10 +81,10 @@ def phase_shares_ms(case: Case, measured: Measurements) -> dict[str, float]:
     return phases | {"answer": answer, "outside": waited - mean(TOTAL)}
 
 
-def _case_row(case: Case, processes: str, measured: Measurements) -> tuple[str, ...]:
+def _case_row(case: Case, measured: Measurements) -> tuple[str, ...]:
     figures = [f"{measured.median(case, figure):.1f}" for figure in _FIGURES]
-    peak = f"{measured.peak_bytes[case.scenario, case.server] / _MIB:.0f}"
-    return (case.server, processes, case.payload, str(case.clients), *figures, peak)
+    server = measured.server(case)
+    return (case.server, server.processes, case.payload, str(case.clients), *figures, f"{server.peak_bytes / _MIB:.0f}")
 
 
 def _limit(ratio: Ratio) -> str:

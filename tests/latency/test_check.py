@@ -10,8 +10,9 @@ from rich.console import Console
 
 from tests.latency import check
 from tests.latency.check import verdict_table, verdicts
-from tests.latency.measurements import Case, Measurements, Run
-from tests.latency.ratios import COMPARISONS, FASTAPI, MEMORY_RATIO, OURS, Ratio, best_rival, ratios
+from tests.latency.measurements import Case, Measurements, Run, Server
+from tests.latency.payloads import CLIP_BYTES
+from tests.latency.ratios import COMPARISONS, FASTAPI, MEMORY, MEMORY_RATIO, OURS, Ratio, best_rival, ratios
 
 P50 = "instant: json / FastAPI, p50, 1 client"
 RATE = "gpu: json / FastAPI, requests/s, 16 clients"
@@ -79,6 +80,20 @@ def test_recording_keeps_what_was_not_measured(tmp_path: Path, monkeypatch: pyte
     check.record_baseline([Ratio("one", 1, more_is_better=False), Ratio("two", 2, more_is_better=True)], "here")
     check.record_baseline([Ratio("two", 3, more_is_better=True)], "there")
     assert check.read_baseline() == {"one": 1, "two": 3}
+
+
+def test_what_was_measured_can_be_kept(tmp_path: Path) -> None:
+    runs = measured(ours_ms=8, ours_per_s=100)
+    runs.begin("memory", "of one server", "here")
+    runs.add(MEMORY, Run([1.5], 1, 1, 1, {"read": 0.5}))
+    runs.add_server(Server(MEMORY.scenario, MEMORY.server, "1", 2 * 32 * CLIP_BYTES + 350_000_000))
+    runs.save(tmp_path / "runs.json")
+    again = Measurements()
+    again.load(tmp_path / "runs.json")
+    assert list(again) == list(runs)
+    assert again.runs(MEMORY) == runs.runs(MEMORY)
+    assert {ratio.name: ratio.value for ratio in ratios(again)} == {ratio.name: ratio.value for ratio in ratios(runs)}
+    assert next(ratio for ratio in ratios(again) if ratio.name == MEMORY_RATIO).value == 1
 
 
 def test_the_best_rival_is_no_variant_of_ours() -> None:
