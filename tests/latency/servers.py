@@ -20,11 +20,24 @@ _DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 _RIVALS = "tests.latency.rivals"
 
 
-def ours(bundle: str = "demo", pace: str | None = None, *flags: str) -> Contender:
+def ours(bundle: str = "demo", pace: str | None = None) -> Contender:
     """Our server on ``bundle``, or on the stand-in engine of that ``pace``."""
+    return Contender(OURS, _our_command(bundle, pace), "1", _stand_in(pace), tells_phases=True)
+
+
+def twofold_ours(pace: str) -> Contender:
+    """With two processes that read and decode in front of the one with the stand-in engine."""
+    command = (*_our_command("demo", pace), "--http-workers", "2")
+    return Contender(_fold(OURS, 2), command, "2 + 1", _stand_in(pace))
+
+
+def _our_command(bundle: str, pace: str | None) -> tuple[str, ...]:
     module = "tests.latency.stand_in" if pace else "server"
-    command = (sys.executable, "-m", module, bundle, "--port", "{port}", "--log-format", "json", *flags)
-    return Contender(OURS, command, "1", {"STAND_IN": pace} if pace else {}, tells_phases=True)
+    return (sys.executable, "-m", module, bundle, "--port", "{port}", "--log-format", "json")
+
+
+def _stand_in(pace: str | None) -> dict[str, str]:
+    return {"STAND_IN": pace} if pace else {}
 
 
 def floor() -> Contender:
