@@ -63,7 +63,7 @@ class Running:
     def cpu_s(self) -> float:
         """CPU seconds of all its processes so far, those included that have ended."""
         used = [process.cpu_times() for process in self._tree()]
-        return sum(one.user + one.system for one in used) + used[0].children_user + used[0].children_system
+        return float(sum(one.user + one.system for one in used) + used[0].children_user + used[0].children_system)
 
     def peak_bytes(self) -> int:
         """Sum of its processes' peaks; what they share counts as often as they are."""

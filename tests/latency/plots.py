@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -83,7 +84,7 @@ def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _line(case: Case) -> dict[str, object]:
+def _line(case: Case) -> dict[str, Any]:
     """Ours thick; the floor dotted."""
     return {"linewidth": 2.5 if case.server == OURS else 1.2, "linestyle": ":" if case.server == FLOOR else "-"}
 

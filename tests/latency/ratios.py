@@ -83,7 +83,7 @@ def ratios(measured: Measurements) -> Iterator[Ratio]:
     for comparison in COMPARISONS:
         ours = Case(comparison.scenario, OURS, comparison.payload, comparison.clients)
         other = _other(comparison, measured)
-        if ours in measured and other in measured:
+        if ours in measured and other is not None and other in measured:
             value = measured.ratio(ours, other, comparison.figure)
             yield Ratio(comparison.name, value, comparison.figure == "requests/s", comparison.limit)
     if MEMORY in measured:
