@@ -40,7 +40,7 @@ class BatchedClips:
     model = bentoml.depends(Model)
 
     @bentoml.api(route="/api/v1/infer")
-    async def infer(self, frames: list[str], width: int, height: int, format: str = "BGR") -> dict:
+    def infer(self, frames: list[str], width: int, height: int, format: str = "BGR") -> dict:
         clip = decode_frames(frames, width, height)
-        rows = await self.model.to_async.classify(clip[np.newaxis])
+        rows = self.model.classify(clip[np.newaxis])
         return {"predictions": top_predictions(rows[0], LABELS)}
