@@ -32,9 +32,9 @@ test *ARGS: (_install "export,dev")
 soak *ARGS: (_install "export,dev")
     @{{ python }} -m tests.soak "$@"
 
-# Benchmarks, as ratios within one run: load [BUNDLE].
-bench WHAT *ARGS: (_install "export,dev")
-    @shift; {{ python }} -m tests.latency.{{ WHAT }} "$@"
+# Our server beside FastAPI, LitServe, mosec and BentoML, as ratios within one run; or: load [BUNDLE].
+bench *ARGS: (_install "export,dev")
+    @case "${1-}" in ""|-*) exec {{ python }} -m tests.latency "$@";; *) what=$1; shift; exec {{ python }} -m "tests.latency.$what" "$@";; esac
 
 # Formatting, lint, types and directions of import of all rooms.
 lint: (_install "export,dev")

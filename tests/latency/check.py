@@ -1,0 +1,66 @@
+"""Whether the service has become slower: ratios of this run beside those recorded in ``baseline.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.latency.ratios import Ratio
+from tests.latency.tables import Table
+
+BASELINE = Path(__file__).with_name("baseline.json")
+# What repeated runs on a quiet machine stay within.
+MOST_WORSE = 0.15
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A ratio and what it was; ``recorded`` is None for one that the baseline does not know."""
+
+    ratio: Ratio
+    recorded: float | None
+
+    @property
+    def worse_by(self) -> float:
+        """0.2 is a fifth worse, whichever way is better; negative is better."""
+        if self.recorded is None:
+            return 0.0
+        return (self.recorded / self.ratio.value if self.ratio.more_is_better else self.ratio.value / self.recorded) - 1
+
+    @property
+    def fails(self) -> bool:
+        return self.worse_by > MOST_WORSE
+
+
+def verdicts(measured: Iterable[Ratio], recorded: Mapping[str, float]) -> Iterator[Verdict]:
+    """One for each of ``measured``; ``recorded`` ratios that were not measured are passed over."""
+    return (Verdict(ratio, recorded.get(ratio.name)) for ratio in measured)
+
+
+def verdict_table(judged: Iterable[Verdict]) -> Table:
+    """What is worse first."""
+    rows = sorted(judged, key=lambda verdict: -verdict.worse_by)
+    columns = ("ratio", "better is", "recorded", "now", "change", "")
+    return Table(f"Ratios, at most {MOST_WORSE:.0%} worse than recorded", columns, [_row(verdict) for verdict in rows])
+
+
+def read_baseline() -> dict[str, float]:
+    """Recorded ratios by name; none where there is no baseline yet."""
+    return dict(json.loads(BASELINE.read_text())["ratios"]) if BASELINE.exists() else {}
+
+
+def record_baseline(measured: Iterable[Ratio], machine: str) -> None:
+    """Put ``measured`` into the baseline; what was not measured stays as it was recorded."""
+    values = read_baseline() | {ratio.name: round(ratio.value, 3) for ratio in measured}
+    BASELINE.write_text(json.dumps({"machine": machine, "ratios": values}, indent=2) + "\n")
+
+
+def _row(verdict: Verdict) -> tuple[str, ...]:
+    ratio, recorded = verdict.ratio, verdict.recorded
+    better = "more" if ratio.more_is_better else "less"
+    if recorded is None:
+        return (ratio.name, better, "", f"{ratio.value:.3f}", "", "new")
+    change = f"{ratio.value / recorded - 1:+.0%}"
+    return (ratio.name, better, f"{recorded:.3f}", f"{ratio.value:.3f}", change, "WORSE" if verdict.fails else "ok")
