@@ -36,6 +36,10 @@ soak *ARGS: (_install "export,dev")
 bench WHAT *ARGS: (_install "export,dev")
     @shift; {{ python }} -m tests.latency.{{ WHAT }} "$@"
 
+# All there is to try and measure on a GPU machine, in under ten minutes: --device cpu --small rehearses it.
+gpu *ARGS: (_install "export,gpu,dev")
+    @PYTHON={{ python }} tests/gpu/run.sh "$@"
+
 # Formatting, lint, types and directions of import of all rooms.
 lint: (_install "export,dev")
     {{ python }} -m ruff format --check

@@ -19,14 +19,17 @@ from server.service_rate import ServiceRate
 _log = logging.getLogger(__name__)
 
 _RETRY_LOST_S = 5
+# Smaller batches are not worth their fixed cost.
+_LEAST_HALF = 2
 
 
 class Batcher:
     """Gives the oldest clips to the engine with the least to do, when it is free or will be by the time they are ready.
 
-    An idle engine gets what there is at once. One that is busy, but has a free lane, gets a full batch at once, and
-    fewer clips only so early that their copying and preprocessing end with the batch before: until then more may come,
-    and nobody waits for it. Clips of any sizes share a batch. Engines run the same bundle, each on its own device.
+    An idle engine gets what there is at once, in two halves where it has lanes. One that is busy, but has a free lane,
+    gets a full batch at once, and fewer clips only so early that their copying and preprocessing end with the batch
+    before: until then more may come, and nobody waits for it. Clips of any sizes share a batch. Engines run the same
+    bundle, each on its own device.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class Batcher:
         try:
             while self._instances:
                 instance = await self._next_instance()
-                jobs = self._queue.take(self._share())
+                jobs = self._queue.take(self._share(instance))
                 if jobs:
                     instance.start(jobs, self._ended)
                 jobs = []  # not kept while nothing comes
@@ -127,10 +130,16 @@ class Batcher:
             return self._batch_wait_s - (time.monotonic() - self._queue.oldest_s) if self._batch_wait_s else 0
         return instance.wants_in_s(self.waiting)
 
-    def _share(self) -> int:
-        """Clips for one batch: engines that are idle divide what waits between them."""
-        idle = sum(instance.is_idle for instance in self._instances)
-        return min(self._most, -(-self.waiting // max(1, idle)))
+    def _share(self, instance: Instance) -> int:
+        """Clips for one batch: engines that are idle divide what waits between them, and the lanes of one halve it.
+
+        Whole, it would leave the other lane empty, and its clients would all ask again at once.
+        """
+        idle = sum(one.is_idle for one in self._instances)
+        share = -(-self.waiting // max(1, idle))
+        if instance.is_idle and instance.engine.lanes > 1:
+            share = min(share, max(_LEAST_HALF, -(-share // 2)))
+        return min(self._most, share)
 
     def _ended(self, instance: Instance, error: BaseException | None) -> None:
         """A batch is through, or was the end of its engine."""

@@ -100,6 +100,18 @@ async def test_idle_engines_divide_what_waits() -> None:
         assert [answer.probabilities.argmax() for answer in await asyncio.gather(*tasks)] == list(range(8))
 
 
+@pytest.mark.parametrize(("waiting", "batches"), [(1, [1]), (2, [2]), (3, [2, 1]), (8, [4, 4]), (13, [7, 6])])
+async def test_an_idle_engine_gets_what_waits_in_two_halves(waiting: int, batches: list[int]) -> None:
+    engine = Gated(max_batch=8, lanes=2)
+    async with batching(engine) as batcher:
+        tasks = _ask(batcher, *range(waiting))
+        await _until_seen(engine, len(batches))
+        assert sorted(map(len, engine.seen), reverse=True) == batches
+        for number in range(waiting):
+            engine.open(number)
+        assert [answer.probabilities.argmax() for answer in await asyncio.gather(*tasks)] == list(range(waiting))
+
+
 async def test_what_ran_side_by_side_is_no_slower() -> None:
     rate = ServiceRate()
     rate.record(4, 10.0, 12.0)
