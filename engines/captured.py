@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -36,18 +37,22 @@ class Recorder(Protocol):
 class CudaRecorder:
     """On the current stream. Its graphs share their memory, because they never run at once."""
 
+    # torch keeps some of a capture's state for the whole process.
+    _one_at_a_time = threading.Lock()
+
     @functools.cached_property
     def _pool(self) -> Any:
         return torch.cuda.graph_pool_handle()
 
     def record(self, work: Work) -> Work:
         graph = torch.cuda.CUDAGraph()
-        # The default mode would fail on any CUDA call of another thread meanwhile.
-        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-        try:
-            work()
-        finally:
-            graph.capture_end()
+        with self._one_at_a_time:
+            # The default mode would fail on any CUDA call of another thread meanwhile.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
         return graph.replay
 
     def wait(self) -> None:

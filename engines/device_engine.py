@@ -86,6 +86,9 @@ class DeviceEngine:
         while not self._free_lanes.empty():
             self._free_lanes.get()
         self._memory = None
+        if self._on_cuda:
+            # torch keeps what it frees, where TensorRT, and the engine that takes over, cannot have it.
+            torch.cuda.empty_cache()
 
     @property
     def _most_bytes(self) -> int:
@@ -116,6 +119,8 @@ class DeviceEngine:
                 for network in networks
             ]
         if self._on_cuda:
+            # What was filled so far was on the default stream, for which no lane waits.
+            torch.cuda.synchronize(self._device)
             with memory.taken_for("work"):
                 for lane in lanes:
                     lane.reserve()

@@ -50,15 +50,23 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
     if threads:
         torch.set_num_threads(threads)
     device = torch_device(options.device)
-    compiled = bundle.manifest.options.get("inductor")
-    load = _load_compiled if compiled else _load_traced
+    network = TorchNetwork(_load(bundle, device))
+
+    def new_network() -> TorchNetwork:
+        """Lanes share one program, unless it keeps state of its own while it runs and is to run in two at once."""
+        own = options.side_by_side and "inductor" in bundle.manifest.options
+        return TorchNetwork(_load(bundle, device)) if own else network
+
+    return DeviceEngine(bundle.manifest, device, new_network, options)
+
+
+def _load(bundle: Bundle, device: torch.device) -> Program:
+    load = _load_compiled if "inductor" in bundle.manifest.options else _load_traced
     try:
         with explained(device):
-            network = TorchNetwork(load(bundle, device))
+            return load(bundle, device)
     except (EngineError, OSError) as error:
         raise EngineError(f"torch cannot load {bundle.path}: {first_line(error)}") from error
-    # One program, which lanes run in turns.
-    return DeviceEngine(bundle.manifest, device, lambda: network, options)
 
 
 def _load_traced(bundle: Bundle, device: torch.device) -> Program:
