@@ -22,7 +22,7 @@ from tests.gpu.setting import Setting, say
 def running(chosen: Setting, name: str, bundle: Bundle, **options: Any) -> Iterator[Engine | None]:
     """The bundle's engine, or None, with the reason said, where it does not run."""
     try:
-        engine = open_engine(bundle, EngineOptions(device=chosen.device, **options))
+        engine = open_engine(bundle, EngineOptions(device=chosen.device, threads=chosen.threads, **options))
     except Exception as error:
         say(name, f"does not run: {error}")
         yield None

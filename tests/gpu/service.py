@@ -35,7 +35,8 @@ def main() -> int:
 
 async def _serve(chosen: Setting, bundle: Bundle, alone_ms: float, best: float) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (bundle.manifest.frames, *chosen.sizes[0], 3), np.uint8)
-    with serving(bundle.path, "--device", chosen.device) as server:
+    flags = ("--device", chosen.device, "--threads", str(chosen.threads), "--deadline-ms", "600000")
+    with serving(bundle.path, *flags) as server:
         request, encoding = await _request(server, frames)
         say(f"over HTTP, {encoding}", "clients", "p50 ms", "p99 ms", "over engine", "clips/s", "of engine")
         for clients in _CLIENTS:

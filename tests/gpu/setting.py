@@ -53,6 +53,11 @@ class Setting:
         return self.work / "checkpoint"
 
     @property
+    def threads(self) -> int:
+        """Of the CPU, for engines; a rehearsal shares the machine with others."""
+        return 1 if self.small else 0
+
+    @property
     def precision(self) -> str:
         return "fp32" if self.device == "cpu" else "fp16"
 
