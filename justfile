@@ -36,6 +36,10 @@ soak *ARGS: (_install "export,dev")
 bench *ARGS: (_install "export,dev")
     @case "${1-}" in ""|-*) exec {{ python }} -m tests.latency "$@";; *) what=$1; shift; exec {{ python }} -m "tests.latency.$what" "$@";; esac
 
+# All there is to try and measure on a GPU machine, in under ten minutes: --device cpu --small rehearses it.
+gpu *ARGS: (_install "export,gpu,dev")
+    @PYTHON={{ python }} tests/gpu/run.sh "$@"
+
 # Formatting, lint, types and directions of import of all rooms.
 lint: (_install "export,dev")
     {{ python }} -m ruff format --check

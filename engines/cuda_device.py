@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from engines.errors import ConfigurationError
 
 _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
@@ -28,6 +31,32 @@ def cuda_devices() -> list[CudaDevice]:
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return []
     return [_described(driver, ordinal) for ordinal in range(count.value)]
+
+
+def driver_version() -> str | None:
+    """The newest CUDA that the driver knows, ``13.0`` for instance; None without a driver."""
+    version = ctypes.c_int()
+    try:
+        driver = ctypes.CDLL(_LIBRARY)
+    except OSError:
+        return None
+    if driver.cuDriverGetVersion(ctypes.byref(version)):
+        return None
+    return f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+
+def device_names(asked: Sequence[str]) -> tuple[str | None, ...]:
+    """The devices to open an engine on: as ``asked``, where ``cuda`` is all there are; None is the runtime's default.
+
+    Raises:
+        ConfigurationError: all are asked for, and there is none.
+    """
+    if tuple(asked) != ("cuda",):
+        return tuple(asked) or (None,)
+    names = tuple(f"cuda:{index}" for index in range(len(cuda_devices())))
+    if not names:
+        raise ConfigurationError("this machine has no CUDA device", help="leave out --device, or --device cpu")
+    return names
 
 
 def _described(driver: ctypes.CDLL, ordinal: int) -> CudaDevice:

@@ -11,13 +11,15 @@ import numpy.typing as npt
 import torch
 
 from engines.clip import Clip
-from engines.cuda_errors import explained
+from engines.cuda_errors import explained, explained_page_locking
+from engines.device_memory import DeviceMemory
 from engines.engine import Inference
-from engines.errors import TooLargeError
-from engines.lane import DeviceNetwork, Lane
+from engines.errors import EngineError, TooLargeError
+from engines.lane import DeviceNetwork, Lane, LaneGraphs
 from engines.manifest import Manifest, Precision
 from engines.options import MIB, EngineOptions
 from engines.page_locked import PageLockedMemory
+from engines.turn import Turn
 
 _log = logging.getLogger(__name__)
 
@@ -32,19 +34,14 @@ class DeviceEngine:
         new_network: Callable[[], DeviceNetwork],
         options: EngineOptions,
     ) -> None:
+        """Takes all the memory that it will need, on the host and on the device; raises EngineError."""
         self._manifest, self._device, self._options = manifest, device, options
-        on_cuda = device.type == "cuda"
+        self._on_cuda = device.type == "cuda"
+        self._memory = self._page_locked_memory()
+        self._free_lanes: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         with explained(device):
-            self._memory = PageLockedMemory(options.page_locked_bytes, locked=True) if on_cuda else None
-            lanes = [
-                Lane(new_network(), manifest, device, options.max_clip_bytes, graphs=options.graphs)
-                for _ in range(options.lanes if on_cuda else 1)
-            ]
-        self._lanes: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-        for lane in lanes:
-            self._lanes.put(lane)
-        if on_cuda:
-            _log.info("memory reserved", extra=self._reserved())
+            for lane in self._new_lanes(new_network):
+                self._free_lanes.put(lane)
 
     @property
     def manifest(self) -> Manifest:
@@ -52,43 +49,82 @@ class DeviceEngine:
 
     @property
     def device_name(self) -> str:
-        return torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "CPU"
+        return torch.cuda.get_device_name(self._device) if self._on_cuda else "CPU"
 
     @property
     def precision(self) -> Precision:
         return self._manifest.precision
 
+    @property
+    def lanes(self) -> int:
+        return self._options.lanes or (2 if self._on_cuda else 1)
+
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         shape = (self._manifest.frames, height, width, 3)
         count_bytes = self._manifest.frames * height * width * 3
-        if self._memory is None:
-            return np.empty(shape, np.uint8)
-        most = min(self._options.max_clip_bytes, self._memory.size_bytes)
-        if count_bytes > most:
+        if count_bytes > self._most_bytes:
             raise TooLargeError(
                 f"a clip of {self._manifest.frames} frames of {height} x {width} has {count_bytes} bytes;"
-                f" the engine has room for {most}"
+                f" the engine has room for {self._most_bytes}"
             )
-        piece = self._memory.allocate(count_bytes)
+        piece = self._memory.allocate(count_bytes) if self._memory else None
         # While the memory is full, ordinary memory does too; it is copied up more slowly.
         return np.empty(shape, np.uint8) if piece is None else piece.reshape(shape)
 
     def infer(self, clips: Sequence[Clip]) -> Inference:
-        lane = self._lanes.get()
+        for clip in clips:
+            if clip.frames.nbytes > self._options.max_clip_bytes:
+                raise EngineError(f"a clip of {clip.frames.nbytes} bytes; room is {self._options.max_clip_bytes}")
+        lane = self._free_lanes.get()
         try:
             with explained(self._device):
                 return lane.infer(clips)
         finally:
-            self._lanes.put(lane)
+            self._free_lanes.put(lane)
 
     def close(self) -> None:
-        while not self._lanes.empty():
-            self._lanes.get()
+        while not self._free_lanes.empty():
+            self._free_lanes.get()
         self._memory = None
+        if self._on_cuda:
+            # torch keeps what it frees, where TensorRT, and the engine that takes over, cannot have it.
+            torch.cuda.empty_cache()
 
-    def _reserved(self) -> dict[str, int]:
-        return {
-            "page_locked_mib": self._options.page_locked_bytes // MIB,
-            "frames_on_device_mib": self._options.lanes * self._options.max_clip_bytes // MIB,
-            "device_in_use_mib": torch.cuda.memory_allocated(self._device) // MIB,
-        }
+    @property
+    def _most_bytes(self) -> int:
+        room = self._options.page_locked_bytes or self._options.max_clip_bytes
+        return min(self._options.max_clip_bytes, room)
+
+    def _page_locked_memory(self) -> PageLockedMemory | None:
+        if not self._options.page_locked_bytes:
+            return None
+        with explained_page_locking(self._options.page_locked_bytes):
+            return PageLockedMemory(self._options.page_locked_bytes, locked=self._on_cuda)
+
+    def _new_lanes(self, new_network: Callable[[], DeviceNetwork]) -> list[Lane]:
+        options, memory = self._options, DeviceMemory(self._device)
+        turn, graphs = Turn(), LaneGraphs(self._device, options.graphs)
+        with memory.taken_for("network"):
+            networks = [new_network() for _ in range(self.lanes)]
+        with memory.taken_for("frames"):
+            lanes = [
+                Lane(
+                    network,
+                    self._manifest,
+                    self._device,
+                    options.max_clip_bytes,
+                    Turn() if options.side_by_side else turn,
+                    graphs,
+                )
+                for network in networks
+            ]
+        if self._on_cuda:
+            # What was filled so far was on the default stream, for which no lane waits.
+            torch.cuda.synchronize(self._device)
+            with memory.taken_for("work"):
+                for lane in lanes:
+                    lane.reserve()
+            host_mib = options.page_locked_bytes // MIB
+            extra = {"page_locked_mib": host_mib, **memory.taken_mib, "free_mib": memory.free_mib}
+            _log.info("memory reserved", extra={"device": str(self._device), "lanes": len(lanes), **extra})
+        return lanes

@@ -1,8 +1,9 @@
 """From packed 8-bit frames of any size to what the network reads, on the device that runs it.
 
 The same steps as ``preprocessing`` and, but for some tall frames, level for level the same result: Pillow sums 8-bit
-pixels times 22-bit weights in integers. Here the weights are split into two halves of 11 bits, so every product and
-every sum of a matrix product in FP32 is exact, and put together again in integers.
+pixels times 22-bit weights in integers. Here the weights are split into two halves of 11 bits, which FP16 holds, so
+tensor cores multiply them. Sums stay below 2**24, so they are exact in FP32, unless frames shrink more than 15 times
+(then they are right to 2**-20 of a level); the halves are put together again in integers.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from engines.clip import PixelFormat
 from engines.preprocessing import Preprocessing, resized_shape
 from engines.resampling import PRECISION_BITS, resample_weights, used_span
 
-# Frame sizes whose tables are kept; those of 1080p take 6 MB.
+# Frame sizes whose tables are kept; those of 1080p take 2 MB.
 _MOST_TABLES = 64
 _HALF_BITS = PRECISION_BITS // 2
+# Frames go through in pieces whose intermediate results take so much: all of a batch of small ones, five of 4K.
+WORKSPACE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Tables:
     """For one frame size: what of a frame is used, and the weights of its columns and rows.
 
-    ``across`` [columns, 2 * crop] and ``down`` [2 * crop, rows], float32: upper halves, then lower halves.
+    ``across`` [columns, 2 * crop] and ``down`` [rows, 2 * crop]: upper halves, then lower halves.
     """
 
     rows: slice
@@ -41,36 +44,67 @@ class DevicePreprocessor:
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         self._preprocessing, self._device = preprocessing, device
+        # What products are taken of. CPUs have none of FP16 with sums in FP32.
+        self._dtype = torch.float16 if device.type == "cuda" else torch.float32
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         self._scale = (1 / (255 * std)).to(device)
         self._shift = (-mean / std).to(device)
-        self._cached_tables = functools.lru_cache(_MOST_TABLES)(self._tables)
+        self.tables = functools.lru_cache(_MOST_TABLES)(self._tables)
 
-    def __call__(self, frames: torch.Tensor, pixel_format: PixelFormat, out: torch.Tensor) -> None:
-        """Fill ``out`` [T, 3, crop, crop], channels in RGB order, from uint8 frames [T, H, W, 3] on the device."""
-        tables = self._cached_tables(*frames.shape[1:3])
-        planes = frames[:, tables.rows, tables.columns].permute(0, 3, 1, 2).float()
-        pixels = _levels(tables.down @ _levels(planes @ tables.across, -1), -2)
+    def __call__(self, frames: torch.Tensor, pixel_format: PixelFormat, out: torch.Tensor, tables: Tables) -> None:
+        """Fill ``out`` [T, 3, crop, crop], channels in RGB order, from uint8 frames [T, H, W, 3] on the device.
+
+        ``tables`` are those for H and W; a CUDA graph of this call reads them as long as it lives.
+        """
+        piece = max(1, WORKSPACE_BYTES // self._frame_bytes(tables))
+        for first in range(0, len(frames), piece):
+            some = slice(first, first + piece)
+            self._piece(frames[some], pixel_format, out[some], tables)
+
+    def _piece(self, frames: torch.Tensor, pixel_format: PixelFormat, out: torch.Tensor, tables: Tables) -> None:
+        crop = self._preprocessing.crop
+        pixels = frames[:, tables.rows, tables.columns].permute(0, 3, 1, 2)
+        planes = torch.empty(pixels.shape, dtype=self._dtype, device=self._device).copy_(pixels)
+        narrow = _levels(self._product(planes, tables.across))
+        # Columns before rows from here on, so that this is one product too.
+        turned = torch.empty((*pixels.shape[:2], crop, pixels.shape[2]), dtype=self._dtype, device=self._device)
+        small = _levels(self._product(turned.copy_(narrow.transpose(-2, -1)), tables.down)).transpose(-2, -1)
         if pixel_format == "BGR":
-            pixels = pixels.flip(1)
-        out.copy_(torch.addcmul(self._shift, pixels, self._scale))
+            small = small.flip(1)
+        out.copy_(torch.addcmul(self._shift, small.float(), self._scale))
+
+    def _product(self, planes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Planes [..., N] times weights [N, 2 * crop], float32 [..., 2 * crop]."""
+        rows = planes.flatten(0, -2)
+        sums = rows @ weights if self._dtype == torch.float32 else torch.mm(rows, weights, out_dtype=torch.float32)
+        return sums.view(*planes.shape[:-1], -1)
+
+    def _frame_bytes(self, tables: Tables) -> int:
+        """What one frame takes on its way: as planes, and as sums in FP32 and in integers."""
+        rows, (columns, sums) = tables.rows.stop - tables.rows.start, tables.across.shape
+        return int(3 * rows * (columns * self._dtype.itemsize + sums * (4 + 4)))
 
     def _tables(self, height: int, width: int) -> Tables:
         tall, wide = resized_shape(height, width, self._preprocessing.resize)
         crop = self._preprocessing.crop
         down = resample_weights(height, tall, (tall - crop) // 2, crop)
         across = resample_weights(width, wide, (wide - crop) // 2, crop)
-        rows, columns = used_span(down), used_span(across)
-        return Tables(rows, columns, self._halves(across[:, columns]).T, self._halves(down[:, rows]))
+        rows, columns = (_aligned(used_span(weights), weights.shape[1]) for weights in (down, across))
+        return Tables(rows, columns, self._halves(across[:, columns]), self._halves(down[:, rows]))
 
     def _halves(self, weights: npt.NDArray[np.int32]) -> torch.Tensor:
-        """Upper and lower halves of int32 weights [crop, N], one after the other: float32 [2 * crop, N]."""
+        """Upper and lower halves of int32 weights [crop, N], side by side: [N, 2 * crop]."""
         halves = np.concatenate([weights >> _HALF_BITS, weights & (2**_HALF_BITS - 1)])
-        return torch.from_numpy(halves.astype(np.float32)).to(self._device)
+        return torch.from_numpy(np.ascontiguousarray(halves.T, np.float32)).to(self._device, self._dtype)
 
 
-def _levels(sums: torch.Tensor, dim: int) -> torch.Tensor:
-    """8-bit levels from the sums with the weights' upper and lower halves, rounded as Pillow does."""
-    upper, lower = sums.int().chunk(2, dim)
-    scaled: torch.Tensor = (upper << _HALF_BITS) + lower + 2 ** (PRECISION_BITS - 1)
-    return (scaled >> PRECISION_BITS).clamp_(0, 255).float()
+def _aligned(span: slice, most: int) -> slice:
+    """``span`` widened to where tensor cores like to begin and end."""
+    return slice(span.start // 8 * 8, min(-(-span.stop // 8) * 8, most))
+
+
+def _levels(sums: torch.Tensor) -> torch.Tensor:
+    """8-bit levels, int32, from the sums with the weights' upper and lower halves, rounded as Pillow does."""
+    upper, lower = sums.int().chunk(2, -1)
+    rounded = upper.bitwise_left_shift_(_HALF_BITS).add_(lower).add_(2 ** (PRECISION_BITS - 1))
+    return rounded.bitwise_right_shift_(PRECISION_BITS).clamp_(0, 255)

@@ -21,6 +21,10 @@ class Timeline(Protocol):
         """Mark number ``index`` is reached when all that was given so far is done."""
         ...
 
+    def follow(self, other: Timeline, index: int) -> None:
+        """What is given from here on starts only when mark ``index`` of ``other``, as it was set last, is reached."""
+        ...
+
     def wait(self, index: int) -> None:
         """Sleep, without the GIL and without spinning, until mark ``index`` is reached."""
         ...
@@ -42,6 +46,9 @@ class CpuTimeline:
 
     def mark(self, index: int) -> None:
         self._times_s[index] = time.perf_counter()
+
+    def follow(self, other: Timeline, index: int) -> None:
+        pass
 
     def wait(self, index: int) -> None:
         pass
@@ -69,6 +76,10 @@ class CudaTimeline:
 
     def mark(self, index: int) -> None:
         self._events[index].record(self.stream)
+
+    def follow(self, other: Timeline, index: int) -> None:
+        if isinstance(other, CudaTimeline):
+            self.stream.wait_event(other._events[index])
 
     def wait(self, index: int) -> None:
         self._events[index].synchronize()

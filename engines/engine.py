@@ -15,15 +15,21 @@ from engines.manifest import Manifest, Precision
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """``probabilities``: float32 [N, labels], each row sums to 1; the two phases' times in milliseconds."""
+    """``probabilities``: float32 [N, labels], each row sums to 1; and where the time went, in milliseconds.
+
+    ``copy_ms`` is the part of ``preprocess_ms`` in which frames were copied up; in ``wait_ms`` all was ready,
+    and the network of the batch before was not through.
+    """
 
     probabilities: npt.NDArray[np.float32]
     preprocess_ms: float
     network_ms: float
+    copy_ms: float = 0.0
+    wait_ms: float = 0.0
 
 
 class Engine(Protocol):
-    """A loaded bundle. ``infer`` blocks, so it is called off the event loop, by one thread at a time."""
+    """A loaded bundle. ``infer`` blocks, so it is called off the event loop, by at most ``lanes`` threads at a time."""
 
     @property
     def manifest(self) -> Manifest: ...
@@ -34,6 +40,11 @@ class Engine(Protocol):
     @property
     def precision(self) -> Precision:
         """What the network really computes in on this device: ``fp32``, ``bf16`` or ``fp16``."""
+        ...
+
+    @property
+    def lanes(self) -> int:
+        """How many batches it takes at once; with more than one, the next is prepared while one computes."""
         ...
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:

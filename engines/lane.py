@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 
-from engines.captured import CapturedRuns
-from engines.clip import Clip
-from engines.device_preprocessing import DevicePreprocessor
+from engines.captured import CapturedRuns, CudaRecorder, GraphSwitch
+from engines.clip import Clip, PixelFormat
+from engines.device_preprocessing import WORKSPACE_BYTES, DevicePreprocessor
 from engines.device_timeline import timeline
 from engines.engine import Inference
 from engines.manifest import Manifest
+from engines.options import Graphs
+from engines.turn import Turn
 
-_STARTED, _PREPARED, _FINISHED = range(3)
+_STARTED, _COPIED, _PREPARED, _TURN, _FINISHED = range(5)
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
+# Graphs kept: of preprocessing, one for each size and number of clips alike; of the network, one for each batch.
+_MOST_PREPARATIONS, _MOST_BATCHES = 32, 16
 
 
 class DeviceNetwork(Protocol):
@@ -27,61 +32,117 @@ class DeviceNetwork(Protocol):
         ...
 
 
+class LaneGraphs:
+    """What of the lanes' work is launched as graphs, as long as the device can."""
+
+    def __init__(self, device: torch.device, graphs: Graphs) -> None:
+        self.preparation, self.network = GraphSwitch("preprocessing"), GraphSwitch("network")
+        self.preparation.is_on = device.type == "cuda" and graphs == "whole"
+        self.network.is_on = device.type == "cuda" and graphs != "none"
+
+
 class Lane:
     """Buffers, a stream and a network of its own, so that lanes can work side by side."""
 
     def __init__(
-        self, network: DeviceNetwork, manifest: Manifest, device: torch.device, max_clip_bytes: int, *, graphs: bool
+        self,
+        network: DeviceNetwork,
+        manifest: Manifest,
+        device: torch.device,
+        max_clip_bytes: int,
+        turn: Turn,
+        graphs: LaneGraphs,
     ) -> None:
-        self._network, self._device = network, device
+        self._network, self._device, self._turn = network, device, turn
         dtype, most = _DTYPES[manifest.network_input.dtype], manifest.max_batch
         self._preprocess = DevicePreprocessor(manifest.preprocessing, device)
         self._staging = torch.empty(max_clip_bytes if device.type == "cuda" else 0, dtype=torch.uint8, device=device)
         self._pixels = torch.zeros((most, *manifest.network_input.clip_shape), dtype=dtype, device=device)
         self._probabilities = torch.zeros((most, len(manifest.labels)), device=device)
         self._answers = torch.zeros(self._probabilities.shape, pin_memory=device.type == "cuda")
-        self._timeline = timeline(device, 3)
-        self._runs = CapturedRuns(self._run_network, self._answers, enabled=graphs and device.type == "cuda")
+        self._timeline = timeline(device, 5)
+        recorder = CudaRecorder()
+        self._preparations = CapturedRuns(recorder, graphs.preparation, _MOST_PREPARATIONS)
+        self._batches = CapturedRuns(recorder, graphs.network, _MOST_BATCHES)
+
+    def reserve(self) -> None:
+        """Take the device memory that the largest batch needs, and give it back to this lane alone."""
+        with torch.inference_mode(), self._timeline.working():
+            torch.empty(WORKSPACE_BYTES, dtype=torch.uint8, device=self._device)
+            self._run_network(len(self._pixels))
+            self._timeline.mark(_FINISHED)
+        self._timeline.wait(_FINISHED)
 
     def infer(self, clips: Sequence[Clip]) -> Inference:
         with torch.inference_mode(), self._timeline.working():
             self._timeline.mark(_STARTED)
             self._prepare(clips)
             self._timeline.mark(_PREPARED)
-            self._runs(len(clips))
-            self._timeline.mark(_FINISHED)
+            with self._turn.taken(self._timeline, _FINISHED):
+                self._timeline.mark(_TURN)
+                self._compute(len(clips))
+                self._timeline.mark(_FINISHED)
         self._timeline.wait(_FINISHED)
+        return self._inference(len(clips))
+
+    def _inference(self, batch: int) -> Inference:
+        between_ms = self._timeline.between_ms
         return Inference(
-            self._answers[: len(clips)].numpy().copy(),
-            self._timeline.between_ms(_STARTED, _PREPARED),
-            self._timeline.between_ms(_PREPARED, _FINISHED),
+            self._answers[:batch].numpy().copy(),
+            preprocess_ms=between_ms(_STARTED, _PREPARED),
+            network_ms=between_ms(_TURN, _FINISHED),
+            copy_ms=between_ms(_STARTED, _COPIED),
+            wait_ms=between_ms(_PREPARED, _TURN),
         )
 
     def _prepare(self, clips: Sequence[Clip]) -> None:
-        """Clips of one size go through preprocessing together, as many as there is room for."""
+        """Clips of one size go through preprocessing together; a batch that is too large for staging, in pieces."""
         first = 0
-        for group in self._groups(clips):
-            frames = self._upload(group)
-            out = self._pixels[first : first + len(group)].flatten(0, 1)
-            self._preprocess(frames, group[0].pixel_format, out)
-            first += len(group)
+        for piece in _pieces(clips, len(self._staging)):
+            staged = self._upload(piece)
+            if not first:
+                self._timeline.mark(_COPIED)
+            for frames, pixel_format in staged:
+                batch = len(frames) // clips[0].frames.shape[0]
+                self._preprocess_into(self._pixels[first : first + batch].flatten(0, 1), frames, pixel_format)
+                first += batch
 
-    def _groups(self, clips: Sequence[Clip]) -> Iterator[list[Clip]]:
-        for (shape, _), alike in itertools.groupby(clips, lambda clip: (clip.frames.shape, clip.pixel_format)):
-            room = max(1, len(self._staging) // (shape[0] * shape[1] * shape[2] * shape[3]))
-            group = list(alike)
-            yield from (group[first : first + room] for first in range(0, len(group), room))
-
-    def _upload(self, clips: list[Clip]) -> torch.Tensor:
-        """Frames of all ``clips`` one after the other on the device, uint8 [N * T, H, W, 3]; nobody waits."""
-        hosts = [torch.from_numpy(clip.frames) for clip in clips]
+    def _upload(self, clips: list[Clip]) -> list[tuple[torch.Tensor, PixelFormat]]:
+        """Frames on the device, uint8 [N * T, H, W, 3], of clips that are alike; nobody waits."""
         if self._device.type == "cpu":
-            return torch.cat(hosts) if len(hosts) > 1 else hosts[0]
-        staged = self._staging[: sum(host.numel() for host in hosts)].view(-1, *hosts[0].shape[1:])
-        for place, host in zip(staged.chunk(len(hosts)), hosts, strict=True):
-            place.copy_(host, non_blocking=True)
+            return [(torch.from_numpy(clip.frames), clip.pixel_format) for clip in clips]
+        staged, offset = [], 0
+        for (shape, pixel_format), alike in itertools.groupby(
+            clips, lambda clip: (clip.frames.shape, clip.pixel_format)
+        ):
+            begin = offset
+            for clip in alike:
+                place = self._staging[offset : offset + clip.frames.nbytes].view(shape)
+                place.copy_(torch.from_numpy(clip.frames), non_blocking=True)
+                offset += clip.frames.nbytes
+            staged.append((self._staging[begin:offset].view(-1, *shape[1:]), pixel_format))
         return staged
+
+    def _preprocess_into(self, out: torch.Tensor, frames: torch.Tensor, pixel_format: PixelFormat) -> None:
+        tables = self._preprocess.tables(*frames.shape[1:3])
+        work = functools.partial(self._preprocess, frames, pixel_format, out, tables)
+        key = (out.storage_offset(), frames.storage_offset(), tuple(frames.shape), pixel_format)
+        self._preparations(key, work, out)
+
+    def _compute(self, batch: int) -> None:
+        self._batches(batch, functools.partial(self._run_network, batch), self._answers[:batch])
 
     def _run_network(self, batch: int) -> None:
         self._network.run(self._pixels[:batch], self._probabilities[:batch])
         self._answers[:batch].copy_(self._probabilities[:batch], non_blocking=True)
+
+
+def _pieces(clips: Sequence[Clip], room_bytes: int) -> Iterator[list[Clip]]:
+    """Neighbours that fit into ``room_bytes`` together; every one alone where there is no room for two."""
+    piece: list[Clip] = []
+    for clip in clips:
+        if piece and sum(other.frames.nbytes for other in piece) + clip.frames.nbytes > room_bytes:
+            yield piece
+            piece = []
+        piece.append(clip)
+    yield piece

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
 
 from engines.bundle import Bundle
 from engines.clip import Clip
@@ -18,6 +18,12 @@ from engines.engine import Inference
 from engines.errors import BundleDamagedError, EngineError
 from engines.manifest import Manifest, Precision
 from engines.preprocessing import CpuPreprocessor
+
+# Imported, OpenVINO sends statistics home from a forked process, which it ends with SIGTERM when there is no way out of
+# the network; asyncio shares its ear for signals with forks, so the server would take that for its own end.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino as ov  # noqa: E402
 
 _PRECISION_HINTS: dict[Precision, ov.Type] = {"fp32": ov.Type.f32, "bf16": ov.Type.bf16}
 
@@ -54,6 +60,10 @@ class OpenVinoEngine:
     @property
     def precision(self) -> Precision:
         return self._precision
+
+    @property
+    def lanes(self) -> int:
+        return 1
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         return np.empty((self._manifest.frames, height, width, 3), np.uint8)

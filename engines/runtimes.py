@@ -11,7 +11,7 @@ from engines import manifest as manifests
 from engines.bundle import BUNDLES, DEMO, Bundle, bundles_in
 from engines.cuda_device import cuda_devices
 from engines.engine import Engine
-from engines.errors import BundleUnsupportedError
+from engines.errors import BundleUnsupportedError, ConfigurationError
 from engines.manifest import Manifest
 from engines.options import EngineOptions
 from engines.verification import verify_once
@@ -38,6 +38,7 @@ def open_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Eng
     """As ``load_engine``, for those who verify it themselves."""
     target = bundle.manifest.target
     if target == "openvino":
+        _check_cpu(bundle, options.device)
         from engines.openvino_runtime import OpenVinoEngine
 
         return OpenVinoEngine(bundle, threads=options.threads)
@@ -49,6 +50,14 @@ def open_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Eng
     from engines.tensorrt_runtime import open_tensorrt_engine
 
     return open_tensorrt_engine(bundle, options)
+
+
+def _check_cpu(bundle: Bundle, device: str | None) -> None:
+    if device not in (None, "cpu"):
+        raise ConfigurationError(
+            f"bundle {bundle.path} is for the CPU, so it cannot run on {device}",
+            help="leave out --device, or export the model again with --target torch or tensorrt",
+        )
 
 
 def _check_torch(bundle: Bundle) -> None:

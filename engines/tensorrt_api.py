@@ -5,10 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from engines.errors import EngineError
+from engines.tensorrt_errors import ErrorLog, logger_into, recorder_into
+from engines.tensorrt_library import Library
+
+if TYPE_CHECKING:
+    import tensorrt_rtx as trt
 
 TensorRtTarget = Literal["tensorrt", "tensorrt-rtx"]
 
@@ -28,12 +32,12 @@ class TensorRt:
     """One of the two libraries, loaded."""
 
     target: TensorRtTarget
-    module: ModuleType
-    _errors: list[str] = field(default_factory=list)
+    module: Library
+    errors: ErrorLog = field(default_factory=ErrorLog)
 
     @property
     def version(self) -> str:
-        return str(self.module.__version__)
+        return self.module.__version__
 
     @property
     def builds_without_gpu(self) -> bool:
@@ -46,40 +50,58 @@ class TensorRt:
         return self.target == "tensorrt"
 
     @property
-    def compute_capabilities(self) -> dict[str, Any]:
+    def compute_capabilities(self) -> dict[str, trt.ComputeCapability]:
         """The GPUs that an RTX plan can be built for elsewhere, by compute capability (``8.9``); empty for TensorRT."""
-        kinds = getattr(self.module, "ComputeCapability", None)
-        members = kinds.__members__ if kinds is not None else {}
+        if self.target == "tensorrt":
+            return {}
+        members = self.module.ComputeCapability.__members__
         return {f"{name[2:-1]}.{name[-1]}": member for name, member in members.items() if name.startswith("SM")}
 
-    def load_plan(self, serialized: bytes) -> Any:
-        """The plan on the current CUDA device, or None with the reason in ``last_error``."""
-        self._errors.clear()
+    def load_plan(self, serialized: bytes) -> trt.ICudaEngine | None:
+        """The plan on the current CUDA device, or None with the reason in ``errors``."""
+        self.errors.clear()
         # The plan needs its runtime for as long as it lives; the library does not see to that itself.
         return self._runtime.deserialize_cuda_engine(serialized)
 
-    def execution_context(self, plan: Any) -> Any:
-        """A context to run ``plan`` in; None when there is no memory for it.
+    def objections(self, serialized: bytes) -> tuple[bool, tuple[str, ...]]:
+        """Whether the plan cannot run here, and what the library has against it, as it names it (``UNSUPPORTED_CC``).
+
+        Only RTX can tell before it tries; what it merely warns of, a plan that is not the fastest, does run.
+        """
+        if self.target == "tensorrt":
+            return False, ()
+        validity, bits = self._runtime.get_engine_validity(serialized)
+        kinds = self.module.EngineInvalidityDiagnostics.__members__
+        found = tuple(name for name, kind in kinds.items() if int(kind) & bits)
+        return validity == self.module.EngineValidity.INVALID, found
+
+    def execution_context(self, plan: trt.ICudaEngine, errors: ErrorLog) -> trt.IExecutionContext | None:
+        """A context to run ``plan`` in, which tells ``errors`` what fails in it; None when there is no memory for it.
 
         RTX compiles a plan's kernels when they are first needed; it is told to wait for those made for the very shapes.
         """
         if self.target == "tensorrt":
-            return plan.create_execution_context()
-        contexts = plan.create_runtime_config()
-        strategies = self.module.DynamicShapesKernelSpecializationStrategy
-        contexts.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
-        return plan.create_execution_context(contexts)
-
-    @property
-    def last_error(self) -> str:
-        """What the library complained of last."""
-        return self._errors[-1] if self._errors else "it gave no reason"
+            context = plan.create_execution_context()
+        else:
+            contexts = plan.create_runtime_config()
+            strategies = self.module.DynamicShapesKernelSpecializationStrategy
+            contexts.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+            context = plan.create_execution_context(contexts)
+        if context is not None:
+            context.error_recorder = recorder_into(self.module, errors)
+        return context
 
     @functools.cached_property
-    def _runtime(self) -> Any:
-        return self.module.Runtime(_error_collector(self.module, self._errors))
+    def _runtime(self) -> trt.Runtime:
+        try:
+            return self.module.Runtime(logger_into(self.module, self.errors))
+        except TypeError:  # what its bindings make of a library that gives them nothing
+            raise EngineError(
+                f"{self.target} {self.version} cannot start: {self.errors}",
+                help="look at nvidia-smi, update the driver",
+            ) from None
 
-    def set_compute_capabilities(self, config: Any, capabilities: tuple[str, ...]) -> None:
+    def set_compute_capabilities(self, config: trt.IBuilderConfig, capabilities: tuple[str, ...]) -> None:
         """Make the builder's plan one for these GPUs."""
         config.num_compute_capabilities = len(capabilities)
         for index, capability in enumerate(capabilities):
@@ -100,16 +122,4 @@ def load_tensorrt(target: TensorRtTarget) -> TensorRt:
         raise EngineError(
             f"{name} {module.__version__} is not supported", help=f"install {least[0]}.{least[1]} to {most}.x"
         )
-    return TensorRt(target, module)
-
-
-def _error_collector(trt: Any, errors: list[str]) -> Any:
-    class Collector(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.ERROR:
-                errors.append(message.strip())
-
-    return Collector()
+    return TensorRt(target, cast(Library, module))

@@ -1,21 +1,36 @@
-"""The lean network as a torch program (.pt2), on a CUDA device or the CPU; no transformers is needed."""
+"""The lean network as a torch program (.pt2), on a CUDA device or the CPU; no transformers is needed.
+
+The program is either what torch traced, run operation by operation, or what Inductor compiled of it for one kind of
+device (``--inductor`` of the export).
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import torch
+from torch._inductor import aoti_load_package
 from torch.export.passes import move_to_device_pass
 
 from engines.bundle import Bundle
 from engines.cores import cgroup_cores
+from engines.cuda_errors import explained
 from engines.device_engine import DeviceEngine
-from engines.errors import BundleDamagedError, ConfigurationError, EngineError, first_line
+from engines.errors import BundleDamagedError, BundleUnsupportedError, EngineError, first_line
 from engines.options import EngineOptions
+from engines.torch_attention import use_fastest_attention
+from engines.torch_device import compute_capability, torch_device
+
+_log = logging.getLogger(__name__)
+
+Program = Callable[[torch.Tensor], torch.Tensor]
 
 
 class TorchNetwork:
     """A program loaded onto a device; its lanes share the weights."""
 
-    def __init__(self, program: torch.nn.Module) -> None:
+    def __init__(self, program: Program) -> None:
         self._program = program
 
     def run(self, pixels: torch.Tensor, probabilities: torch.Tensor) -> None:
@@ -27,6 +42,7 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
 
     Raises:
         ConfigurationError: there is no such device.
+        BundleUnsupportedError: it was compiled for another device or by another torch.
         EngineError: torch cannot load the program.
         BundleDamagedError: it is not the one that the manifest describes.
     """
@@ -34,27 +50,42 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
     if threads:
         torch.set_num_threads(threads)
     device = torch_device(options.device)
+    network = TorchNetwork(_load(bundle, device))
+
+    def new_network() -> TorchNetwork:
+        """Lanes share one program, unless it keeps state of its own while it runs and is to run in two at once."""
+        own = options.side_by_side and "inductor" in bundle.manifest.options
+        return TorchNetwork(_load(bundle, device)) if own else network
+
+    return DeviceEngine(bundle.manifest, device, new_network, options)
+
+
+def _load(bundle: Bundle, device: torch.device) -> Program:
+    load = _load_compiled if "inductor" in bundle.manifest.options else _load_traced
     try:
-        program = torch.export.load(bundle.file(".pt2"))
-    except (RuntimeError, OSError) as error:
+        with explained(device):
+            return load(bundle, device)
+    except (EngineError, OSError) as error:
         raise EngineError(f"torch cannot load {bundle.path}: {first_line(error)}") from error
+
+
+def _load_traced(bundle: Bundle, device: torch.device) -> Program:
+    program = torch.export.load(bundle.file(".pt2"))
     _check_network(program, bundle)
-    network = TorchNetwork(move_to_device_pass(program, device).module())
-    return DeviceEngine(bundle.manifest, device, lambda: network, options)
+    module = move_to_device_pass(program, device).module()
+    if device.type == "cuda":
+        with torch.inference_mode():
+            chosen = use_fastest_attention(module, bundle.manifest.network_input, device)
+        _log.info("attention", extra={"kernel": chosen, "device": str(device)})
+    return module
 
 
-def torch_device(name: str | None) -> torch.device:
-    """``name``, ``cuda:1`` for instance; by default the first CUDA device, or the CPU where there is none."""
-    if name is None:
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ConfigurationError(f"{name!r} is no device", help="cuda:0, cuda:1, ... or cpu") from None
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise ConfigurationError(f"there is no {name}: torch sees {count} CUDA devices", help="leave out --device")
-    return device
+def _load_compiled(bundle: Bundle, device: torch.device) -> Program:
+    _check_compiled(bundle, device)
+    # Its own bookkeeping between threads would meet the capture of graphs; lanes take turns anyway.
+    return aoti_load_package(
+        str(bundle.file(".pt2")), run_single_threaded=True, device_index=-1 if device.index is None else device.index
+    )
 
 
 def _check_network(program: torch.export.ExportedProgram, bundle: Bundle) -> None:
@@ -64,4 +95,21 @@ def _check_network(program: torch.export.ExportedProgram, bundle: Bundle) -> Non
         raise BundleDamagedError(
             f"bundle {bundle.path} names {wanted} labels, but its network has {outputs} outputs",
             help="export the model again",
+        )
+
+
+def _check_compiled(bundle: Bundle, device: torch.device) -> None:
+    manifest = bundle.manifest
+    built_with = manifest.built_with.get("torch", "")
+    if built_with.split("+")[0] != torch.__version__.split("+")[0]:
+        raise BundleUnsupportedError(
+            f"bundle {bundle.path} was compiled by torch {built_with}, and {torch.__version__} is installed",
+            help="export the model again, or without --inductor",
+        )
+    here = compute_capability(device)
+    wanted = manifest.device.compute_capabilities
+    if (here,) != (wanted or (None,)):
+        raise BundleUnsupportedError(
+            f"bundle {bundle.path} was compiled for {manifest.device.name} {' '.join(wanted)}, not for {device}",
+            help="export the model again on this machine, or without --inductor",
         )

@@ -41,13 +41,27 @@ def compile_network(settings: ExportSettings, network_input: Tensor, directory: 
         return Compiled(Device(name=cpu_name()))
     gpu = next(iter(cuda_devices()), None)
     if settings.target == "torch":
-        return Compiled(_device(gpu) if gpu else Device(name="CPU"))
+        return _compile_torch(settings, gpu, directory)
     tensorrt = require_tensorrt(settings.target, gpu)
     with stage("compile", spinner=False):
         _write_plan(settings, tensorrt, network_input, directory, timing_cache(tensorrt, gpu, cache))
     if gpu is not None:
         _tell_attention(write_layer_table(tensorrt, directory / PLAN_FILE_NAME, directory / LAYERS_FILE_NAME))
     return Compiled(_plan_device(settings.plan, gpu), {settings.target: tensorrt.version}, _recorded(settings.plan))
+
+
+def _compile_torch(settings: ExportSettings, gpu: CudaDevice | None, directory: Path) -> Compiled:
+    device = _device(gpu) if gpu else Device(name="CPU")
+    if settings.inductor is None:
+        return Compiled(device)
+    # Imported where it is needed: it takes a second.
+    from export.inductor_compiler import COMPILED_FILE_NAME, compile_with_inductor
+
+    program = directory / PROGRAM_FILE_NAME
+    with stage("compile"):
+        compile_with_inductor(program, directory / COMPILED_FILE_NAME, "cuda:0" if gpu else "cpu", settings.inductor)
+    program.unlink()
+    return Compiled(device, options={"inductor": settings.inductor})
 
 
 def _write_plan(

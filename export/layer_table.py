@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from engines.errors import ExportError
 from engines.tensorrt_api import TensorRt
 
 FILE_NAME = "layers.json"
@@ -20,10 +21,12 @@ def write_layer_table(tensorrt: TensorRt, plan: Path, table: Path) -> int:
 
     Only where a GPU can load the plan.
     """
-    trt = tensorrt.module
-    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+    library = tensorrt.module
+    runtime = library.Runtime(library.Logger(library.Logger.ERROR))
     engine = runtime.deserialize_cuda_engine(plan.read_bytes())
-    information = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    if engine is None:
+        raise ExportError(f"{tensorrt.target} cannot load the plan that it has just built")
+    information = engine.create_engine_inspector().get_engine_information(library.LayerInformationFormat.JSON)
     layers: list[Any] = json.loads(information)["Layers"]
     table.write_text(json.dumps(layers, indent=1))
     return fused_attention(layers)

@@ -54,7 +54,8 @@ def export_bundle(settings: ExportSettings) -> Exported:
     check_replaceable(output)
     with stage("hash checkpoint"):
         origin = origin_of(checkpoint)
-    recipe = digest_of(origin, settings.target, settings.precision, settings.max_batch, settings.plan, settings.verify)
+    options = (settings.precision, settings.max_batch, settings.plan, settings.verify, settings.inductor)
+    recipe = digest_of(origin, settings.target, *options)
     built = None if settings.force else _built(output, recipe)
     if built is not None:
         return Exported(built, reused=True)

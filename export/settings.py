@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import configargparse
 
@@ -15,6 +15,7 @@ from export.targets import PRECISIONS, best_max_batch, best_precision, best_targ
 
 DEFAULT_MODEL = "facebook/vjepa2-vitl-fpc16-256-ssv2"
 
+Inductor = Literal["default", "max-autotune"]
 Via = Literal["onnx", "torch-tensorrt"]
 
 _TENSORRT_TARGETS = ("tensorrt", "tensorrt-rtx")
@@ -46,6 +47,7 @@ class ExportSettings:
     random_weights: bool = False
     verify: bool = True
     force: bool = False
+    inductor: Inductor | None = None
     plan: PlanOptions = field(default_factory=PlanOptions)
 
     @property
@@ -75,8 +77,16 @@ def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
         random_weights=flags["random_weights"],
         verify=flags["verify"],
         force=flags["force"],
+        inductor=_inductor(parser, flags, target),
         plan=_plan_options(parser, flags, target, max_batch),
     )
+
+
+def _inductor(parser: configargparse.ArgParser, flags: dict[str, Any], target: Target) -> Inductor | None:
+    how: Inductor | None = flags["inductor"]
+    if how is not None and target != "torch":
+        parser.error(f"--inductor: only the torch target has it, not {target}")
+    return how
 
 
 def _plan_options(
@@ -131,6 +141,13 @@ def _parser() -> configargparse.ArgParser:
         help="clips per run; more pays off on a GPU (left out: 8), on a CPU 1 is the fastest (left out: 1)",
     )
     _add_output_flags(parser)
+    parser.add(
+        "--inductor",
+        choices=get_args(Inductor),
+        help="for the torch target: compile it for this machine's device with torch's Inductor, which fuses what lies"
+        " between the matrix products; the bundle then runs on this kind of GPU with this torch only; max-autotune also"
+        " looks for faster products, for minutes",
+    )
     _add_plan_flags(parser.add_argument_group("TensorRT and TensorRT-RTX"))
     return parser
 

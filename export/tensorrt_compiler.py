@@ -6,14 +6,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from engines.cuda_device import CudaDevice
 from engines.errors import ExportError
 from engines.manifest import Tensor
 from engines.tensorrt_api import TensorRt
+from engines.tensorrt_library import Library
 from export.progress import Phases
 from export.settings import PlanOptions
+
+if TYPE_CHECKING:
+    import tensorrt_rtx as trt
 
 PLAN_FILE_NAME = "model.plan"
 LOG_FILE_NAME = "build.log"
@@ -35,11 +39,11 @@ class PlanBuilder:
         self._tensorrt, self._options = tensorrt, options
         self._log = BuildLog(log)
         self._cancelled = threading.Event()
-        trt = tensorrt.module
-        self._logger = _logger(trt, self._log)
-        self._builder = trt.Builder(self._logger)
+        library = tensorrt.module
+        self._logger = _logger(library, self._log)
+        self._builder = library.Builder(self._logger)
         # Ignored from TensorRT 11 on, which knows no other kind of network.
-        strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+        strongly_typed = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         self._network = self._builder.create_network(strongly_typed)
         self._config = self._builder.create_builder_config()
 
@@ -76,23 +80,23 @@ class PlanBuilder:
             )
 
     def _configure(self, network_input: Tensor, max_batch: int) -> None:
-        trt, options, config = self._tensorrt.module, self._options, self._config
+        library, options, config = self._tensorrt.module, self._options, self._config
         profile = self._builder.create_optimization_profile()
         shapes = [(batch, *network_input.clip_shape) for batch in (1, min(options.opt_batch, max_batch), max_batch)]
         profile.set_shape(network_input.name, *shapes)
         config.add_optimization_profile(profile)
-        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
         config.builder_optimization_level = options.optimization_level
         if options.workspace_mib is not None:
-            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
+            config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
         if options.hardware_compatible:
-            config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+            config.hardware_compatibility_level = library.HardwareCompatibilityLevel.AMPERE_PLUS
         if options.version_compatible:
-            config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+            config.set_flag(library.BuilderFlag.VERSION_COMPATIBLE)
         if options.compute_capabilities:
             self._tensorrt.set_compute_capabilities(config, options.compute_capabilities)
 
-    def _load_timings(self, timings: Path | None) -> Any:
+    def _load_timings(self, timings: Path | None) -> trt.ITimingCache | None:
         """The cache of measured kernels that the builder goes on from, None where there is no such thing."""
         if timings is None or not self._tensorrt.keeps_timings:
             return None
@@ -104,7 +108,7 @@ class PlanBuilder:
             self._config.set_timing_cache(cache, ignore_mismatch=False)
         return cache
 
-    def _serialize(self) -> Any:
+    def _serialize(self) -> trt.IHostMemory | None:
         """Build in a thread, so that Ctrl-C is heard: it ends the build at the builder's next step."""
         with ThreadPoolExecutor(1) as thread:
             building = thread.submit(self._builder.build_serialized_network, self._network, self._config)
@@ -141,22 +145,23 @@ class BuildLog:
                 file.write(f"{severity} {message.strip()}\n")
 
 
-def _logger(trt: Any, log: BuildLog) -> Any:
-    class Logger(trt.ILogger):  # type: ignore[misc]
+def _logger(library: Library, log: BuildLog) -> trt.ILogger:
+    class Logger(library.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            library.ILogger.__init__(self)
 
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.WARNING:
-                log.write(severity.name, message)
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+            if severity <= library.ILogger.WARNING:
+                log.write(severity.name, msg)
 
-    return Logger()
+    made: trt.ILogger = Logger()
+    return made
 
 
-def _monitor(trt: Any, phases: Phases, cancelled: threading.Event) -> Any:
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+def _monitor(library: Library, phases: Phases, cancelled: threading.Event) -> trt.IProgressMonitor:
+    class Monitor(library.IProgressMonitor):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
+            library.IProgressMonitor.__init__(self)
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             phases.start(phase_name, num_steps)
@@ -168,4 +173,5 @@ def _monitor(trt: Any, phases: Phases, cancelled: threading.Event) -> Any:
         def phase_finish(self, phase_name: str) -> None:
             phases.finish(phase_name)
 
-    return Monitor()
+    made: trt.IProgressMonitor = Monitor()
+    return made

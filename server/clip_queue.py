@@ -31,7 +31,10 @@ class Classified:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A clip and who waits for its answer; ``deadline_s`` and ``queued_at_s`` are times of the event loop's clock."""
+    """A clip and who waits for its answer; ``deadline_s`` and ``queued_at_s`` are times of the event loop's clock.
+
+    ``started``: it is in an engine, or was; ``tried``: it was in one that got lost.
+    """
 
     clip: Clip
     priority: Priority
@@ -39,6 +42,7 @@ class Job:
     answer: asyncio.Future[Classified]
     queued_at_s: float = field(default_factory=time.monotonic)
     started: bool = False
+    tried: bool = False
 
     @property
     def wanted(self) -> bool:
@@ -52,24 +56,28 @@ class ClipQueue:
     def __init__(self) -> None:
         self._lanes: dict[Priority, OrderedDict[Job, None]] = {"high": OrderedDict(), "normal": OrderedDict()}
         self._high_in_a_row = 0
-        self._news = asyncio.Event()
 
     def __len__(self) -> int:
         return sum(len(lane) for lane in self._lanes.values())
 
     def put(self, job: Job) -> None:
         self._lanes[job.priority][job] = None
-        self._news.set()
+
+    def put_back(self, jobs: list[Job]) -> None:
+        """Before all others: ``jobs`` of an engine that got lost, which have waited already."""
+        for job in reversed(jobs):
+            job.tried = True
+            self._lanes[job.priority][job] = None
+            self._lanes[job.priority].move_to_end(job, last=False)
 
     def discard(self, job: Job) -> None:
         """Take ``job`` out, wherever it stands."""
         self._lanes[job.priority].pop(job, None)
 
-    async def wait_for(self, clips: int) -> None:
-        """Until so many wait."""
-        while len(self) < clips:
-            self._news.clear()
-            await self._news.wait()
+    @property
+    def oldest_s(self) -> float:
+        """Since when the first has waited, of those there must be one."""
+        return min(next(iter(lane)).queued_at_s for lane in self._lanes.values() if lane)
 
     def take(self, most: int) -> list[Job]:
         """The next ``most`` that are still wanted; the others are dropped."""

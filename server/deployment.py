@@ -36,6 +36,7 @@ class Deployment:
     """Made by ``deploy``; closed once, when nobody is given it any more."""
 
     def __init__(self, engine: Engine, batcher: Batcher) -> None:
+        """``engine``: whichever tells what is served, and has the memory that clips are decoded into."""
         self.engine = engine
         self.batcher = batcher
         self._users = 0
@@ -66,11 +67,12 @@ class Deployment:
         return not self._users
 
     async def close(self, timeout_s: float) -> None:
-        """Stop the batcher and give the engine's memory back, unless the engine is still at work after that time."""
-        if await self.batcher.stop(timeout_s):
-            self.engine.close()
-        else:
-            _log.error("the engine is left behind, still at work")
+        """Stop the batcher and give the engines' memory back; not that of one that is still at work after that time."""
+        came_back = await self.batcher.stop(timeout_s)
+        for engine in came_back:
+            engine.close()
+        if len(came_back) < self.batcher.engines_serving:
+            _log.error("an engine is left behind, still at work")
 
 
 async def deploy(
@@ -80,21 +82,21 @@ async def deploy(
     metrics: Metrics,
     on_lost: Callable[[EngineLostError], None],
 ) -> Deployment:
-    """Load and warm up an engine, and start its batcher.
+    """Load and warm up the engines, one for each device, and start the batcher before them.
 
     Raises:
-        BundleError, EngineError: it cannot be served; nothing is left running.
+        BundleError, EngineError, ConfigurationError: it cannot be served; nothing is left running.
     """
     started_s = time.perf_counter()
-    engine = await _loaded(settings, load)
-    batcher = Batcher(engine, settings.engine_timeout_ms / 1e3, rate, metrics, settings.batch_wait_ms / 1e3)
+    engines = await _loaded(settings, load)
+    batcher = Batcher(engines, settings.engine_timeout_ms / 1e3, rate, metrics, settings.batch_wait_ms / 1e3)
     batcher.start(on_lost)
-    metrics.engine.info({name: str(value) for name, value in _described(engine).items()})
-    _log.info("engine ready", extra=_described(engine) | {"load_s": round(time.perf_counter() - started_s, 3)})
-    return Deployment(engine, batcher)
+    metrics.engine.info({name: str(value) for name, value in _described(engines).items()})
+    _log.info("engine ready", extra=_described(engines) | {"load_s": round(time.perf_counter() - started_s, 3)})
+    return Deployment(engines[0], batcher)
 
 
-async def _loaded(settings: Settings, load: LoadEngine) -> Engine:
+async def _loaded(settings: Settings, load: LoadEngine) -> list[Engine]:
     """In a thread that nobody joins, because a bundle on a dead disk may never load."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="load")
     try:
@@ -103,24 +105,26 @@ async def _loaded(settings: Settings, load: LoadEngine) -> Engine:
         executor.shutdown(wait=False)
 
 
-def _load_and_warm_up(settings: Settings, load: LoadEngine) -> Engine:
-    engine = load(settings.bundle, settings.engine)
-    try:
-        warm_up(engine)
-    except BaseException:
-        engine.close()
-        raise
-    return engine
+def _load_and_warm_up(settings: Settings, load: LoadEngine) -> list[Engine]:
+    with contextlib.ExitStack() as undo:
+        engines: list[Engine] = []
+        for options in settings.engines():
+            engines.append(load(settings.bundle, options))
+            undo.callback(engines[-1].close)
+            warm_up(engines[-1])
+        undo.pop_all()
+        return engines
 
 
-def _described(engine: Engine) -> dict[str, object]:
-    manifest = engine.manifest
+def _described(engines: list[Engine]) -> dict[str, object]:
+    engine, manifest = engines[0], engines[0].manifest
     return {
         "model": manifest.source.model,
         "bundle": manifest.name,
         "target": manifest.target,
         "precision": engine.precision,
-        "device": engine.device_name,
+        "device": ", ".join(engine.device_name for engine in engines),
+        "lanes": engine.lanes,
         "labels": len(manifest.labels),
         "random_weights": manifest.source.random_weights,
     }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import configargparse
 
 from engines.bundle import BUNDLES
+from engines.options import Graphs
 from engines.runtimes import default_bundle
 from server.deadline import LONGEST_DEADLINE_MS
 from server.settings import MIB, Settings
@@ -107,8 +110,26 @@ def _add_access(parser: configargparse.ArgParser) -> None:
 def _add_engine(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--device",
+        dest="devices",
+        type=_devices,
+        default=Settings.devices,
         metavar="cuda:N",
-        help="GPU that the engine runs on, when the machine has several; left out: the first",
+        help="GPUs to run on when the machine has several, with commas between: each gets an engine of its own, and the"
+        " clip that waits longest goes to the one with the least to do; cuda is all, cpu none; left out: the first",
+    )
+    parser.add(
+        "--lanes",
+        type=_between(0, 8),
+        default=Settings.lanes,
+        help="batches on a GPU at once: with 2 the next one is copied up and preprocessed while one computes, 1 takes"
+        " less device memory; 0 is 2 on a GPU and 1 elsewhere",
+    )
+    parser.add(
+        "--cuda-graphs",
+        choices=get_args(Graphs),
+        default=Settings.cuda_graphs,
+        help="what is launched on a GPU as one graph: preprocessing and network (whole), the network alone, or none,"
+        " which is slower but simpler to look into",
     )
     parser.add(
         "--threads",
@@ -221,6 +242,16 @@ def _add_log(parser: configargparse.ArgParser) -> None:
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _devices(text: str) -> tuple[str, ...]:
+    names = _listed(text)
+    for name in names:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+            raise argparse.ArgumentTypeError(f"{name!r} is no device; accepted: cuda:0, cuda:1, ..., cuda or cpu")
+    if len(set(names)) < len(names) or (len(names) > 1 and {"cuda", "cpu"} & set(names)):
+        raise argparse.ArgumentTypeError(f"{text}: each once; cuda, which is all GPUs, and cpu only by themselves")
+    return names
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

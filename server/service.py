@@ -155,9 +155,17 @@ class Service:
         watch("vjepa_admitted_clips", "Clips in decoding, queue and engine", lambda: self.admission.clips)
         watch("vjepa_inflight_bytes", "Bytes held of bodies and pixels", lambda: self.admission.held_bytes)
         watch("vjepa_seconds_per_clip", "Engine time for a clip", lambda: self.rate.seconds_per_clip)
+        watch("vjepa_engines_serving", "Engines, one for each device, that take clips", self._serving)
+        watch("vjepa_engines_lost", "Engines that were lost, while others go on", self._lost)
 
     def _waiting(self) -> float:
         return self._deployment.batcher.waiting if self._deployment else 0
+
+    def _serving(self) -> float:
+        return self._deployment.batcher.engines_serving if self._deployment else 0
+
+    def _lost(self) -> float:
+        return self._deployment.batcher.engines_lost if self._deployment else 0
 
 
 SERVICE = web.AppKey("service", Service)

@@ -10,14 +10,16 @@ _LONGEST_RETRY_S = 60
 
 
 class ServiceRate:
-    """A moving average of the engine's seconds for each clip; 0 until a batch was measured."""
+    """A moving average of the engines' seconds for each clip; 0 until a batch was measured."""
 
     def __init__(self) -> None:
         self.seconds_per_clip = 0.0
+        self._last_ended_s = 0.0
 
-    def record(self, clips: int, seconds: float) -> None:
-        """A batch of ``clips`` took ``seconds``."""
-        measured = seconds / clips
+    def record(self, clips: int, started_s: float, ended_s: float) -> None:
+        """A batch of ``clips`` took so long; what it ran beside another batch is the other's time."""
+        measured = (ended_s - max(started_s, min(self._last_ended_s, ended_s))) / clips
+        self._last_ended_s = ended_s
         known = self.seconds_per_clip
         self.seconds_per_clip = known + _NEWEST * (measured - known) if known else measured
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from engines.options import EngineOptions
+from engines.cuda_device import device_names
+from engines.options import EngineOptions, Graphs
 
 LogFormat = Literal["auto", "json", "text"]
 MIB = 2**20
@@ -26,7 +27,9 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     api_key_file: Path | None = None
     rate_limit: str | None = None
-    device: str | None = None
+    devices: tuple[str, ...] = ()
+    lanes: int = 0
+    cuda_graphs: Graphs = "whole"
     threads: int = 0
     decode_threads: int = 0
     batch_wait_ms: int = 0
@@ -43,12 +46,20 @@ class Settings:
     log_level: str = "info"
     tracing: bool = False
 
-    @property
-    def engine(self) -> EngineOptions:
-        """What of it concerns the engine; its page-locked memory has room for all clips that may be in flight."""
-        return EngineOptions(
-            threads=self.threads,
-            device=self.device,
-            max_clip_bytes=self.max_clip_bytes,
-            page_locked_bytes=self.max_inflight_bytes,
+    def engines(self) -> tuple[EngineOptions, ...]:
+        """What of it concerns the engines, one for each device; raises ConfigurationError when there is no such device.
+
+        All clips on their way are in the first one's page-locked memory, whichever engine will read them.
+        """
+        first, *others = (
+            EngineOptions(
+                threads=self.threads,
+                device=device,
+                max_clip_bytes=self.max_clip_bytes,
+                page_locked_bytes=self.max_inflight_bytes,
+                lanes=self.lanes,
+                graphs=self.cuda_graphs,
+            )
+            for device in device_names(self.devices)
         )
+        return first, *(replace(other, page_locked_bytes=0) for other in others)

@@ -23,14 +23,17 @@ _SMALL_PREDICTOR = {
 }
 
 
-def write_checkpoint(path: Path, config: dict[str, Any], *, shard: str = "200KB") -> Path:
-    """As ``save_pretrained`` leaves it, in shards of at most ``shard``; without a preprocessor config."""
+def write_checkpoint(path: Path, config: dict[str, Any], *, shard: str = "200KB", spread: float = 0.5) -> Path:
+    """As ``save_pretrained`` leaves it, in shards of at most ``shard``; without a preprocessor config.
+
+    ``spread`` is the standard deviation of the classifier's weights: how far answers differ.
+    """
     import torch
     from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
     torch.manual_seed(7)
-    model = VJEPA2ForVideoClassification(VJEPA2Config(initializer_range=0.05, **_SMALL_PREDICTOR, **config))
+    model = VJEPA2ForVideoClassification(VJEPA2Config(**{"initializer_range": 0.05, **_SMALL_PREDICTOR, **config}))
     with torch.no_grad():
-        model.classifier.weight.normal_(0, 0.5)
+        model.classifier.weight.normal_(0, spread)
     model.save_pretrained(path, max_shard_size=shard)
     return path

@@ -37,6 +37,7 @@ def _exported(checkpoint: Path, factory: pytest.TempPathFactory, name: str, *fla
 @pytest.fixture(scope="session")
 def odd_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``odd_checkpoint`` for OpenVINO, in fp32."""
+    pytest.importorskip("openvino")
     return _exported(odd_checkpoint, tmp_path_factory, "odd", "--target", "openvino", "--precision", "fp32")
 
 

@@ -1,8 +1,9 @@
-"""``python -m tests.faulty_server``: the whole server, on an engine that fails when it is told to.
+"""``python -m tests.faulty_server``: the whole server, on engines that fail when they are told to.
 
-The engine is the bundle's own; what goes wrong is decided by a clip's first pixel (``Fault``) and by the words on
-standard input: ``hold`` keeps every batch inside the engine until ``release``, ``break`` makes every batch fail.
-It logs ``in engine`` with the second pixels of the clips, which tests use as their numbers.
+The engines are the bundle's own, one for each of ``--device`` (which need not exist), of as many lanes as ``--lanes``.
+What goes wrong is decided by a clip's first pixel (``Fault``) and by the words on standard input: ``hold`` keeps every
+batch inside its engine until ``release``, ``break`` makes every batch fail, ``lose cuda:1`` takes that device away.
+They log ``in engine`` with the second pixels of the clips, which tests use as their numbers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,15 +52,39 @@ def marked(frames: npt.NDArray[np.uint8], number: int = 0, fault: Fault | None =
     return copy
 
 
-class FaultyEngine:
-    """An engine around ``engine``, which does the classifying."""
+class Orders:
+    """What all engines were told on standard input."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._free = threading.Event()
-        self._free.set()
-        self._broken = False
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.free.set()
+        self.broken = False
+        self.lost: set[str] = set()
         threading.Thread(target=self._obey, daemon=True).start()
+
+    def _obey(self) -> None:
+        for line in sys.stdin:
+            word, *devices = line.split()
+            if word == "hold":
+                self.free.clear()
+            elif word == "release":
+                self.free.set()
+            elif word == "break":
+                self.broken = True
+            elif word == "lose":
+                self.lost.update(devices)
+            _log.info("told", extra={"word": line.strip()})
+
+
+class FaultyEngine:
+    """An engine around ``engine``, which does the classifying, one batch after the other."""
+
+    def __init__(self, engine: Engine, options: EngineOptions, orders: Orders) -> None:
+        self._engine = engine
+        self._device = options.device or "device"
+        self._lanes = options.lanes or 1
+        self._orders = orders
+        self._alone = threading.Lock()
 
     @property
     def manifest(self) -> Manifest:
@@ -66,11 +92,15 @@ class FaultyEngine:
 
     @property
     def device_name(self) -> str:
-        return self._engine.device_name
+        return self._device
 
     @property
     def precision(self) -> Precision:
         return self._engine.precision
+
+    @property
+    def lanes(self) -> int:
+        return self._lanes
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         return self._engine.allocate(height, width)
@@ -78,9 +108,11 @@ class FaultyEngine:
     def infer(self, clips: Sequence[Clip]) -> Inference:
         marked_clips = [clip for clip in clips if tuple(clip.frames[0, 0, 0, 1:]) == MARK]
         numbers = [int(clip.frames[0, 0, 1, 0]) * 256 + int(clip.frames[0, 0, 1, 1]) for clip in marked_clips]
-        _log.info("in engine", extra={"numbers": numbers, "clips": len(clips)})
-        self._free.wait()
-        if self._broken:
+        _log.info("in engine", extra={"numbers": numbers, "clips": len(clips), "device": self._device})
+        self._orders.free.wait()
+        if self._device in self._orders.lost:
+            raise EngineLostError(f"{self._device} has fallen off the bus")
+        if self._orders.broken:
             raise EngineError("broken")
         return self._fail({int(clip.frames[0, 0, 0, 0]) for clip in marked_clips}, clips)
 
@@ -94,28 +126,20 @@ class FaultyEngine:
             raise EngineLostError("an illegal memory access was encountered")
         if Fault.HANG in faults:
             threading.Event().wait()
-        inference = self._engine.infer(clips)
+        with self._alone:
+            inference = self._engine.infer(clips)
         if Fault.NAN in faults:
             inference.probabilities[:] = np.nan
         return inference
 
-    def _obey(self) -> None:
-        for word in sys.stdin:
-            if word.strip() == "hold":
-                self._free.clear()
-            elif word.strip() == "release":
-                self._free.set()
-            elif word.strip() == "break":
-                self._broken = True
-            _log.info("told", extra={"word": word.strip()})
-
-
-def load_faulty(path: Path, options: EngineOptions) -> Engine:
-    return FaultyEngine(load_bundle(path, options))
-
 
 async def serve_faulty(settings: Settings) -> None:
-    await serve(settings, load_faulty)
+    orders = Orders()
+
+    def load(path: Path, options: EngineOptions) -> Engine:
+        return FaultyEngine(load_bundle(path, replace(options, device=None)), options, orders)
+
+    await serve(settings, load)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +12,46 @@ import pytest
 
 from engines.bundle import open_bundle
 from engines.clip import Clip
+from engines.cuda_device import cuda_devices
 from engines.engine import Engine
-from engines.options import EngineOptions
+from engines.errors import EngineError, TooLargeError
+from engines.options import MIB, EngineOptions
 from engines.runtimes import load_engine
 
 SIZES = ((96, 96), (64, 200), (240, 320), (301, 133), (108, 108))
+# Bundle and how it is opened; the torch one runs on a GPU where there is one.
+ENGINES = {
+    "openvino": ("odd_bundle", EngineOptions()),
+    "torch": ("odd_torch_bundle", EngineOptions()),
+    "torch, 1 lane": ("odd_torch_bundle", EngineOptions(lanes=1, page_locked_bytes=8 * MIB)),
+    "torch, 3 lanes": ("odd_torch_bundle", EngineOptions(lanes=3, graphs="network")),
+    "torch, side by side": ("odd_torch_bundle", EngineOptions(lanes=2, graphs="none", side_by_side=True)),
+    "tensorrt-rtx": pytest.param(("odd_rtx_bundle", EngineOptions()), marks=pytest.mark.gpu),
+}
 
 
-@pytest.fixture(scope="module", params=["odd_bundle", "odd_torch_bundle"])
-def bundle(request: pytest.FixtureRequest) -> Path:
+@dataclass(frozen=True)
+class Served:
     """The same checkpoint for each runtime."""
-    return Path(request.getfixturevalue(request.param))
+
+    path: Path
+    options: EngineOptions
+
+    def open(self) -> Engine:
+        return load_engine(open_bundle(self.path), self.options)
+
+
+@pytest.fixture(scope="module", params=ENGINES.values(), ids=list(ENGINES))
+def served(request: pytest.FixtureRequest) -> Served:
+    name, options = request.param
+    if name == "odd_rtx_bundle" and not cuda_devices():
+        pytest.skip("no GPU")
+    return Served(Path(request.getfixturevalue(name)), options)
 
 
 @pytest.fixture(scope="module")
-def engine(bundle: Path) -> Iterator[Engine]:
-    engine = load_engine(open_bundle(bundle))
+def engine(served: Served) -> Iterator[Engine]:
+    engine = served.open()
     yield engine
     engine.close()
 
@@ -85,9 +110,73 @@ def test_clips_can_be_allocated_while_the_engine_runs(engine: Engine) -> None:
         assert all(other.result().frames.any() for other in others)
 
 
-def test_a_closed_engine_can_be_opened_again(bundle: Path, engine: Engine) -> None:
-    other = load_engine(open_bundle(bundle), EngineOptions(threads=1))
+def test_as_many_batches_as_lanes_at_once_keep_to_their_own_answers(engine: Engine) -> None:
+    clips = [_clip(engine, seed) for seed in range(4 * engine.manifest.max_batch)]
+    alone = np.stack([_alone(engine, clip) for clip in clips])
+    rng = np.random.default_rng(0)
+    batches = [rng.permutation(len(clips))[: rng.integers(1, engine.manifest.max_batch + 1)] for _ in range(20)]
+    with ThreadPoolExecutor(engine.lanes) as threads:
+        answers = threads.map(lambda batch: engine.infer([clips[index] for index in batch]).probabilities, batches)
+        for batch, answer in zip(batches, answers, strict=True):
+            np.testing.assert_allclose(answer, alone[batch], atol=1e-5)
+
+
+def test_the_memory_of_a_clip_whose_client_has_gone_is_not_reused_while_it_is_read(engine: Engine) -> None:
+    clip = _clip(engine, 3)
+    expected = _alone(engine, clip)
+    shape = clip.frames.shape[1:3]
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(20):
+            clip = _clip(engine, 3)
+            answer = threads.submit(lambda clip: engine.infer([clip]).probabilities[0], clip)
+            # From here on only the engine knows it, and somebody else asks for as much.
+            del clip
+            other = engine.allocate(*shape)
+            other[:] = 255
+            np.testing.assert_array_equal(answer.result(), expected)
+
+
+def test_the_same_clips_get_the_same_answers_bit_for_bit(engine: Engine) -> None:
+    clips = [_clip(engine, seed) for seed in range(engine.manifest.max_batch)]
+    # On a GPU the first runs are plain and captured, and the graph may round otherwise.
+    for _ in range(3 * engine.lanes):
+        engine.infer(clips)
+    first = engine.infer(clips).probabilities
+    for _ in range(5):
+        np.testing.assert_array_equal(engine.infer(clips).probabilities, first)
+
+
+def test_a_closed_engine_can_be_opened_again(served: Served, engine: Engine) -> None:
+    other = load_engine(open_bundle(served.path), replace(served.options, threads=1))
     clip = _clip(other, 1)
     answer = _alone(other, clip)
     other.close()
     np.testing.assert_allclose(answer, _alone(engine, clip), atol=1e-5)
+    again = served.open()
+    np.testing.assert_allclose(_alone(again, clip), answer, atol=1e-5)
+    again.close()
+
+
+def test_a_clip_that_does_not_fit_is_refused_by_its_size(odd_torch_bundle: Path) -> None:
+    options = EngineOptions(max_clip_bytes=4 * MIB, page_locked_bytes=2 * MIB)
+    engine = load_engine(open_bundle(odd_torch_bundle), options)
+    with pytest.raises(TooLargeError, match=rf"12 frames of 240 x 320 has {12 * 240 * 320 * 3} bytes.*{2 * MIB}"):
+        engine.allocate(240, 320)
+    # As many as one likes of those that fit, though the memory has room for only some.
+    clips = [_clip(engine, 0) for _ in range(20)]
+    np.testing.assert_array_equal(_alone(engine, clips[-1]), _alone(engine, clips[0]))
+    with pytest.raises(EngineError, match="room is"):
+        engine.infer([Clip(np.zeros((12, 400, 400, 3), np.uint8), "RGB")])
+    engine.close()
+
+
+@pytest.mark.parametrize("name", ["odd_bundle", "odd_torch_bundle"])
+def test_frames_of_4k_are_taken(request: pytest.FixtureRequest, name: str) -> None:
+    engine = load_engine(open_bundle(request.getfixturevalue(name)))
+    tiles = np.random.default_rng(0).integers(0, 256, (12, 27, 48, 3), np.uint8)
+    small, large = Clip(engine.allocate(270, 480), "RGB"), Clip(engine.allocate(2160, 3840), "RGB")
+    small.frames[:] = tiles.repeat(10, 1).repeat(10, 2)
+    large.frames[:] = tiles.repeat(80, 1).repeat(80, 2)
+    answers = engine.infer([small, large]).probabilities
+    np.testing.assert_allclose(answers[0], answers[1], atol=0.05)
+    engine.close()

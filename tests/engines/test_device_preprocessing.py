@@ -25,7 +25,8 @@ def _levels(frames: np.ndarray, preprocessing: Preprocessing, pixel_format: Pixe
     plain = Preprocessing(preprocessing.resize, preprocessing.crop, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     out = torch.empty(len(frames), 3, preprocessing.crop, preprocessing.crop, device=device)
     preprocess = DevicePreprocessor(plain, torch.device(device))
-    preprocess(torch.from_numpy(np.ascontiguousarray(frames)).to(device), pixel_format, out)
+    tables = preprocess.tables(*frames.shape[1:3])
+    preprocess(torch.from_numpy(np.ascontiguousarray(frames)).to(device), pixel_format, out, tables)
     return (out.cpu().numpy() * 255).transpose(0, 2, 3, 1)
 
 
@@ -59,7 +60,8 @@ def test_the_input_is_normalised(dtype: torch.dtype) -> None:
     frames[..., 0], frames[..., 1], frames[..., 2] = 10, 120, 250
     preprocessing = Preprocessing(36, 32)
     out = torch.empty(2, 3, 32, 32, dtype=dtype)
-    DevicePreprocessor(preprocessing, torch.device("cpu"))(frames, "BGR", out)
+    preprocess = DevicePreprocessor(preprocessing, torch.device("cpu"))
+    preprocess(frames, "BGR", out, preprocess.tables(40, 60))
     levels = torch.tensor([250.0, 120.0, 10.0]) / 255
     expected = (levels - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
     torch.testing.assert_close(out.float(), expected.view(1, 3, 1, 1).expand(2, 3, 32, 32), atol=2e-3, rtol=0)

@@ -1,12 +1,15 @@
-"""Every name of TensorRT's API that the code uses exists in the library, though nothing here can run a plan."""
+"""TensorRT's API as the code uses it is the library's, though nothing here can run a plan.
+
+mypy holds the code to ``typings/tensorrt_rtx`` in ``just lint``; here the installed library is held to it.
+"""
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -14,73 +17,58 @@ from engines.bundle import open_bundle, replace_manifest
 from engines.cuda_device import cuda_devices
 from engines.errors import BundleUnsupportedError, EngineError
 from engines.runtimes import default_bundle, load_engine
-from engines.tensorrt_api import load_tensorrt
+from engines.tensorrt_api import TensorRt, load_tensorrt
+from engines.tensorrt_errors import ErrorLog, recorder_into
+from engines.tensorrt_library import Library
+from engines.tensorrt_runtime import OBJECTIONS
 from tests.live_server import ROOT, run_module
 
-# Which class of the library the expressions of each source file are, as they are written there.
-CLASSES = {
-    "engines/tensorrt_api.py": {
-        "config": "IBuilderConfig",
-        "plan": "ICudaEngine",
-        "self._runtime": "Runtime",
-        "contexts": "IRuntimeConfig",
-    },
-    "engines/tensorrt_runtime.py": {"context": "IExecutionContext"},
-    "export/tensorrt_compiler.py": {
-        "self._builder": "Builder",
-        "self._config": "IBuilderConfig",
-        "config": "IBuilderConfig",
-        "parser": "OnnxParser",
-        "errors[0]": "ParserError",
-        "profile": "IOptimizationProfile",
-        "cache": "ITimingCache",
-    },
-    "export/layer_table.py": {
-        "runtime": "Runtime",
-        "engine": "ICudaEngine",
-        "engine.create_engine_inspector()": "EngineInspector",
-    },
-}
+# How classes made by pybind11 differ from what a stub can say.
+_PYBIND = ("metaclass differs", '__init__ is inconsistent, stub does not have *args parameter "args"')
+_BUFFERS = "IHostMemory.__buffer__ is not present at runtime"  # before Python 3.12
 
 
 @pytest.fixture(scope="module")
-def trt() -> ModuleType:
+def rtx() -> TensorRt:
     pytest.importorskip("tensorrt_rtx")
-    return load_tensorrt("tensorrt-rtx").module
+    return load_tensorrt("tensorrt-rtx")
 
 
-def _attributes(source: str) -> Iterator[tuple[str, str]]:
-    """Each expression with an attribute that is taken of it."""
-    for node in ast.walk(ast.parse((ROOT / source).read_text())):
-        if isinstance(node, ast.Attribute):
-            yield ast.unparse(node.value), node.attr
+def test_the_library_is_as_the_stub_says(rtx: TensorRt) -> None:
+    command = [sys.executable, "-m", "mypy.stubtest", "tensorrt_rtx", "--ignore-missing-stub", "--concise"]
+    environment = os.environ | {"MYPYPATH": str(ROOT / "typings")}
+    compared = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+    lines = compared.stdout.splitlines()
+    assert any(line.endswith(_PYBIND) for line in lines), compared
+    assert not [line for line in lines if not line.endswith((*_PYBIND, _BUFFERS))]
 
 
-@pytest.mark.parametrize("source", CLASSES)
-def test_names_of_the_module_exist(trt: ModuleType, source: str) -> None:
-    used = [(base, name) for base, name in _attributes(source) if base.split(".")[0] == "trt"]
-    for base, name in used:
-        value = trt
-        for part in base.split(".")[1:]:
-            value = getattr(value, part)
-        assert hasattr(value, name), f"{source}: {base}.{name}"
+def test_every_name_of_the_seam_is_in_the_library(rtx: TensorRt) -> None:
+    names = Library.__annotations__
+    assert len(names) > 15
+    assert not [name for name in names if not hasattr(rtx.module, name)]
 
 
-@pytest.mark.parametrize("source", CLASSES)
-def test_methods_and_properties_exist(trt: ModuleType, source: str) -> None:
-    classes = CLASSES[source]
-    used = {(classes[base], name) for base, name in _attributes(source) if base in classes}
-    assert {kind for kind, _ in used} == set(classes.values())
-    for kind, name in used:
-        assert hasattr(getattr(trt, kind), name), f"{source}: {kind}.{name}"
+def test_what_is_no_plan_is_refused_with_the_librarys_reason(rtx: TensorRt) -> None:
+    assert rtx.objections(b"x" * 4096) == (True, ("MALFORMED_ENGINE",))
+    assert rtx.load_plan(b"x" * 4096) is None
+    assert "Serialization" in str(rtx.errors)
+    assert set(rtx.module.EngineInvalidityDiagnostics.__members__) == set(OBJECTIONS)
 
 
-def test_what_the_module_is_asked_for_by_attribute_exists(trt: ModuleType) -> None:
-    used = [(base, name) for base, name in _attributes("engines/tensorrt_api.py") if base == "self.module"]
-    assert used
-    for _, name in used:
-        assert hasattr(trt, name), name
-    assert hasattr(trt.DynamicShapesKernelSpecializationStrategy, "EAGER")
+def test_errors_are_recorded_with_their_codes(rtx: TensorRt) -> None:
+    log = ErrorLog()
+    recorder = recorder_into(rtx.module, log)
+    codes = rtx.module.ErrorCodeTRT
+    recorder.report_error(codes.FAILED_EXECUTION, "the first\n")
+    assert str(log) == "the first FAILED_EXECUTION"
+    assert not log.out_of_memory
+    recorder.report_error(codes.FAILED_ALLOCATION, "no room")
+    assert log.out_of_memory
+    assert (recorder.num_errors(), recorder.get_error_desc(1)) == (2, "no room")
+    assert recorder.get_error_code(1) == codes.FAILED_ALLOCATION
+    recorder.clear()
+    assert (recorder.num_errors(), str(log)) == (0, "it gave no reason")
 
 
 def test_a_library_that_is_not_there_is_named_with_a_cure() -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
-from engines.bundle import open_bundle
+from engines.bundle import open_bundle, replace_manifest
 from engines.cuda_device import cuda_devices
 from engines.engine import Engine
+from engines.errors import BundleUnsupportedError
+from engines.manifest import Device
+from engines.options import EngineOptions
 from engines.reference import FILE_NAME, Reference
 from engines.runtimes import load_engine
 from export.pipeline import export_bundle
@@ -49,6 +53,30 @@ def test_a_torch_program_answers_as_the_checkpoint(
     engine, answers, expected = _answers(bundle)
     assert engine.precision == precision
     assert np.abs(answers - expected).max() <= tolerance
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
+def test_a_compiled_torch_program_answers_as_the_checkpoint_where_it_was_compiled(
+    odd_checkpoint: Path, tmp_path: Path
+) -> None:
+    flags = ("--target", "torch", "--precision", "fp32", "--max-batch", "3", "--inductor", "default")
+    path = _export(tmp_path, str(odd_checkpoint), *flags)
+    bundle = open_bundle(path)
+    assert bundle.manifest.options == {"inductor": "default"}
+    assert [file.name for file in bundle.manifest.files if file.name.endswith(".pt2")] == ["compiled.pt2"]
+    _, answers, expected = _answers(path)
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+    together = load_engine(bundle, EngineOptions(lanes=2))
+    clips = Reference.read(path / FILE_NAME).clips[:3]
+    np.testing.assert_allclose(together.infer(clips).probabilities, expected[:3], atol=1e-5)
+    together.close()
+    other = replace_manifest(bundle, built_with=bundle.manifest.built_with | {"torch": "2.0.0"})
+    with pytest.raises(BundleUnsupportedError, match=r"compiled by torch 2\.0\.0"):
+        load_engine(other)
+    elsewhere = replace_manifest(bundle, device=Device(name="NVIDIA H200", compute_capabilities=("9.0",)))
+    with pytest.raises(BundleUnsupportedError, match=r"compiled for NVIDIA H200 9\.0"):
+        load_engine(elsewhere, EngineOptions(device="cpu"))
 
 
 def test_the_demo_as_a_torch_program(tmp_path: Path) -> None:

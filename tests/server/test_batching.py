@@ -4,75 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines.bundle import DEMO, open_bundle
-from engines.clip import Clip
-from engines.engine import Engine, Inference
-from engines.errors import EngineError, EngineLostError
-from engines.manifest import Precision
+from engines.errors import EngineError
 from export.demo.clips import render_clip
 from export.demo.labels import LABELS
 from server.batcher import Batcher
 from server.clip_queue import HIGH_IN_A_ROW, ClipQueue, Job, Priority
-from server.metrics import Metrics
-from server.service_rate import ServiceRate
 from tests.faulty_server import Fault, marked
 from tests.server.conftest import Answer
+from tests.server.echo import FAR_S, Echo, batching, small_clip
 from tests.server.peers import clients, confidences, encoded, faulty, metrics, send, small_clips, tell, until_metric
 
 ALL = len(LABELS)
-FAR_S = 1e9
-
-
-class Echo:
-    """An engine whose answer for a clip is the clip's first value; it raises on 255."""
-
-    def __init__(self, max_batch: int) -> None:
-        self.manifest = msgspec.structs.replace(open_bundle(DEMO).manifest, max_batch=max_batch)
-        self.device_name = "echo"
-        self.precision: Precision = "fp32"
-        self.seen: list[list[int]] = []
-
-    def allocate(self, height: int, width: int) -> Any:
-        return np.zeros((1, height, width, 3), np.uint8)
-
-    def infer(self, clips: Sequence[Clip]) -> Inference:
-        numbers = [int(clip.frames.flat[0]) for clip in clips]
-        self.seen.append(numbers)
-        if 255 in numbers:
-            raise EngineError("255")
-        probabilities = np.zeros((len(clips), 256), np.float32)
-        probabilities[np.arange(len(clips)), numbers] = 1
-        return Inference(probabilities, 0, 0)
-
-    def close(self) -> None:
-        pass
-
-
-def _no_loss(error: EngineLostError) -> None:
-    pytest.fail(f"engine lost: {error}")
-
-
-@contextlib.asynccontextmanager
-async def _batching(engine: Engine, wait_s: float = 0) -> AsyncIterator[Batcher]:
-    batcher = Batcher(engine, 60, ServiceRate(), Metrics(["healthy"]), wait_s)
-    batcher.start(_no_loss)
-    yield batcher
-    assert await batcher.stop(60)
-
-
-def _clip(number: int, height: int, width: int) -> Clip:
-    frames = np.full((1, height, width, 3), number, np.uint8)
-    return Clip(frames, "RGB")
 
 
 # Number, height, width, high priority, and after how many turns of the event loop its client goes (None: never).
@@ -86,14 +36,18 @@ _ASKED = st.tuples(
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(asked=st.lists(_ASKED, min_size=100, max_size=400), max_batch=st.integers(1, 8))
-def test_every_answer_belongs_to_its_own_clip(asked: list[Any], max_batch: int) -> None:
-    asyncio.run(_ask_all(asked, max_batch))
+@given(
+    asked=st.lists(_ASKED, min_size=100, max_size=400),
+    max_batch=st.integers(1, 8),
+    lanes=st.integers(1, 3),
+    engines=st.integers(1, 3),
+)
+def test_every_answer_belongs_to_its_own_clip(asked: list[Any], max_batch: int, lanes: int, engines: int) -> None:
+    asyncio.run(_ask_all(asked, [Echo(max_batch, lanes) for _ in range(engines)]))
 
 
-async def _ask_all(asked: list[Any], max_batch: int) -> None:
-    engine = Echo(max_batch)
-    async with _batching(engine) as batcher:
+async def _ask_all(asked: list[Any], engines: list[Echo]) -> None:
+    async with batching(*engines) as batcher:
         results = await asyncio.gather(*(_ask(batcher, *one) for one in asked), return_exceptions=True)
     for (number, _, _, _, gone_after), result in zip(asked, results, strict=True):
         if isinstance(result, asyncio.CancelledError):
@@ -103,12 +57,13 @@ async def _ask_all(asked: list[Any], max_batch: int) -> None:
         else:
             assert not isinstance(result, BaseException), result
             assert result.probabilities.argmax() == number
-    assert max(map(len, engine.seen)) <= max_batch
+    for engine in engines:
+        assert max(map(len, engine.seen), default=0) <= engine.manifest.max_batch
 
 
 async def _ask(batcher: Batcher, number: int, height: int, width: int, high: bool, gone_after: int | None) -> Any:
     priority: Priority = "high" if high else "normal"
-    task = asyncio.create_task(batcher.classify(_clip(number, height, width), FAR_S, priority))
+    task = asyncio.create_task(batcher.classify(small_clip(number, height, width), FAR_S, priority))
     if gone_after is not None:
         for _ in range(gone_after):
             await asyncio.sleep(0)
@@ -119,11 +74,11 @@ async def _ask(batcher: Batcher, number: int, height: int, width: int, high: boo
 async def test_clips_wait_for_each_other_only_when_they_are_told_to() -> None:
     for wait_s, batches in ((0, [[0], [1, 2]]), (30, [[0, 1, 2]])):
         engine = Echo(3)
-        async with _batching(engine, wait_s) as batcher:
-            first = asyncio.create_task(batcher.classify(_clip(0, 2, 2), FAR_S))
+        async with batching(engine, wait_s=wait_s) as batcher:
+            first = asyncio.create_task(batcher.classify(small_clip(0), FAR_S))
             while not engine.seen and not wait_s:
                 await asyncio.sleep(0)
-            others = [asyncio.create_task(batcher.classify(_clip(number, 2, 2), FAR_S)) for number in (1, 2)]
+            others = [asyncio.create_task(batcher.classify(small_clip(number), FAR_S)) for number in (1, 2)]
             await asyncio.gather(first, *others)
         assert engine.seen == batches
 
@@ -132,7 +87,7 @@ async def test_the_fast_lane_is_first_and_starves_nobody() -> None:
     queue = ClipQueue()
     lanes: list[Priority] = ["normal"] * 3 + ["high"] * 8
     loop = asyncio.get_running_loop()
-    jobs = [Job(_clip(index, 1, 1), lane, FAR_S, loop.create_future()) for index, lane in enumerate(lanes)]
+    jobs = [Job(small_clip(index), lane, FAR_S, loop.create_future()) for index, lane in enumerate(lanes)]
     for job in jobs:
         queue.put(job)
     taken = [jobs.index(job) for job in queue.take(len(jobs))]

@@ -215,9 +215,9 @@ def test_retry_after_is_when_the_queue_is_through() -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(admission.place())
-        for clips, seconds, expected in ((0, 0, 1), (4, 2.0, 10), (4, 0.1, 9)):
+        for clips, began_s, ended_s, expected in ((0, 0, 0, 1), (4, 1, 3, 10), (4, 5, 5.1, 9)):
             if clips:
-                rate.record(clips, seconds)
+                rate.record(clips, began_s, ended_s)
             with pytest.raises(OverloadedError) as refused:
                 admission.check(0)
             assert refused.value.retry_after_s == expected

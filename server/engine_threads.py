@@ -1,4 +1,4 @@
-"""The one thread that runs the engine, and the watch over it."""
+"""The threads that run an engine, one for each of its lanes, and the watch over them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from engines.errors import EngineError, EngineLostError
 _PROBABILITY_SUM_TOLERANCE = 1e-2
 
 
-class EngineThread:
-    """Calls ``engine`` off the event loop, one batch at a time, and believes neither its silence nor its answers."""
+class EngineThreads:
+    """Calls ``engine`` off the event loop, a batch in each thread, and believes neither its silence nor its answers."""
 
     def __init__(self, engine: Engine, timeout_s: float) -> None:
         self._engine = engine
         self._timeout_s = timeout_s
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._call: asyncio.Future[Inference] | None = None
+        self._executor = ThreadPoolExecutor(engine.lanes, thread_name_prefix="engine")
+        self._calls: set[asyncio.Future[Inference]] = set()
 
     async def infer(self, clips: Sequence[Clip]) -> Inference:
         """Classify a batch.
@@ -32,7 +32,8 @@ class EngineThread:
             Exception: whatever the engine raised, EngineError for answers that are no probabilities.
         """
         call = asyncio.get_running_loop().run_in_executor(self._executor, self._engine.infer, clips)
-        self._call = call
+        self._calls.add(call)
+        call.add_done_callback(self._ended)
         await asyncio.wait([call], timeout=self._timeout_s)
         if not call.done():
             raise EngineLostError(f"the engine did not return within {self._timeout_s:g} s")
@@ -41,11 +42,17 @@ class EngineThread:
         return inference
 
     async def close(self, timeout_s: float) -> bool:
-        """Wait for the batch in the engine; whether it ended in time."""
+        """Wait for the batches in the engine; whether they ended in time."""
         self._executor.shutdown(wait=False)
-        if self._call is not None:
-            await asyncio.wait([self._call], timeout=timeout_s)
-        return self._call is None or self._call.done()
+        if not self._calls:
+            return True
+        _, late = await asyncio.wait(list(self._calls), timeout=timeout_s)
+        return not late
+
+    def _ended(self, call: asyncio.Future[Inference]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # of a batch that nobody waits for any more, asyncio would print it
 
 
 def check_probabilities(inference: Inference, clips: int) -> None:

@@ -1,0 +1,34 @@
+"""What is taken of a device's memory, and what for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from engines.options import MIB
+
+
+class DeviceMemory:
+    """A ledger in MiB, by purpose. The device's own account: what TensorRT takes, torch knows nothing of."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.taken_mib: dict[str, int] = {}
+
+    @contextlib.contextmanager
+    def taken_for(self, purpose: str) -> Iterator[None]:
+        """What is allocated in the block is for ``purpose``."""
+        before = self._free_bytes()
+        yield
+        self.taken_mib[f"{purpose}_mib"] = (before - self._free_bytes()) // MIB
+
+    @property
+    def free_mib(self) -> int:
+        return self._free_bytes() // MIB
+
+    def _free_bytes(self) -> int:
+        if self._device.type != "cuda":
+            return 0
+        return int(torch.cuda.mem_get_info(self._device)[0])

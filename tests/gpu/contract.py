@@ -1,0 +1,22 @@
+"""The engines' own tests, with those that need a GPU where there is one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.gpu.setting import setting
+
+
+def main() -> int:
+    chosen = setting()
+    selection = ["tests/engines", "tests/export/test_targets.py"]
+    if chosen.small and chosen.device == "cpu":
+        # A rehearsal of the script, not of the tests, which run everywhere anyway.
+        selection = ["tests/engines/test_captured.py", "tests/engines/test_cuda_errors.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", *selection]
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""How the network is launched: as graphs or plainly, and with which of torch's attention kernels."""
+
+from __future__ import annotations
+
+import torch
+from torch.export.passes import move_to_device_pass
+from torch.nn.attention import sdpa_kernel
+
+from engines.options import Graphs
+from engines.torch_attention import KERNELS
+from tests.gpu.running import noise, running
+from tests.gpu.setting import Setting, say, setting
+from tests.gpu.timing import latencies_ms, percentile, timed_s
+
+_GRAPHS: tuple[Graphs, ...] = ("none", "network", "whole")
+
+
+def main() -> None:
+    chosen = setting()
+    batches = (chosen.batches[0], chosen.batches[-2])
+    say("p50 ms, graphs:", "batch", *_GRAPHS)
+    for name, bundle in chosen.bundles():
+        for batch in batches:
+            times = []
+            for graphs in _GRAPHS:
+                with running(chosen, name, bundle, lanes=1, graphs=graphs) as engine:
+                    if engine is None:
+                        break
+                    clips = noise(engine, batch, chosen.sizes[0])
+                    taken = latencies_ms(lambda: engine.infer(clips), chosen.seconds / 2)  # noqa: B023
+                    times.append(f"{percentile(taken, 50):.3f}")
+            say(name, batch, *times)
+    _attention(chosen, batches)
+
+
+def _attention(chosen: Setting, batches: tuple[int, ...]) -> None:
+    say("network ms, attention:", "batch", *KERNELS)
+    bundle = dict(chosen.bundles())["torch"]
+    program = move_to_device_pass(torch.export.load(bundle.file(".pt2")), chosen.device).module()
+    shape = bundle.manifest.network_input.clip_shape
+    for batch in batches:
+        pixels = torch.randn(batch, *shape, dtype=chosen.dtype, device=chosen.device)
+        times = []
+        for kernel in KERNELS.values():
+            try:
+                with torch.inference_mode(), sdpa_kernel(kernel):
+                    times.append(f"{timed_s(lambda: program(pixels), chosen) * 1e3:.3f}")  # noqa: B023
+            except RuntimeError:
+                times.append("no")
+        say("torch", batch, *times)
+
+
+if __name__ == "__main__":
+    main()

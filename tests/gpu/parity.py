@@ -1,0 +1,74 @@
+"""Does the device answer as the checkpoint does in transformers, and prepare frames as the CPU does?"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+
+from engines.clip import Clip
+from engines.device_preprocessing import DevicePreprocessor
+from engines.options import EngineOptions
+from engines.preprocessing import Preprocessing, crop_clip
+from engines.runtimes import open_engine
+from engines.verification import TOLERANCES, compare
+from export.checkpoint import find_checkpoint
+from export.references import ask_checkpoint
+from tests.gpu.setting import Setting, say, setting
+
+_SIZES = ((240, 240), (256, 256), (480, 640), (720, 1280), (1080, 1920), (2160, 3840), (64, 200), (301, 133))
+
+
+def main() -> int:
+    chosen = setting()
+    say("pixels, frame size", "most off", "equal", "accepted")
+    agree = [_pixels(chosen, *size) for size in (_SIZES[:2] if chosen.small else _SIZES)]
+    say("probabilities", "most off", "top-1 same", "accepted")
+    return 0 if all(agree + _probabilities(chosen)) else 1
+
+
+def _pixels(chosen: Setting, height: int, width: int) -> bool:
+    """Levels of 8 bits after resize and crop, beside Pillow's."""
+    crop = chosen.model["crop_size"]
+    plain = Preprocessing(crop * 256 // 224, crop, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    frames = np.random.default_rng(height).integers(0, 256, (2, height, width, 3), np.uint8)
+    preprocess = DevicePreprocessor(plain, torch.device(chosen.device))
+    out = torch.empty(2, 3, crop, crop, device=chosen.device)
+    preprocess(torch.from_numpy(frames).to(chosen.device), "RGB", out, preprocess.tables(height, width))
+    levels = (out.cpu().numpy() * 255).transpose(0, 2, 3, 1)
+    off = np.abs(levels - crop_clip(frames, plain))
+    say(f"{width} x {height}", f"{off.max():.3f}", f"{(off < 0.5).mean():.2%}", 1)
+    return bool(off.max() <= (1.001 if width >= height else 2.001))
+
+
+def _probabilities(chosen: Setting) -> list[bool]:
+    checkpoint = find_checkpoint(str(chosen.checkpoint))
+    reference = ask_checkpoint(checkpoint.load(), checkpoint.preprocessing)
+    agree = []
+    for name, bundle in chosen.bundles():
+        try:
+            engine = open_engine(bundle, EngineOptions(device=chosen.device))
+        except Exception as error:
+            say(name, f"does not run: {error}")
+            agree.append(False)
+            continue
+        clips = [_own(engine.allocate(*clip.frames.shape[1:3]), clip) for clip in reference.clips]
+        # Plainly, captured, and as a graph; in one batch.
+        for _ in range(4):
+            answers = engine.infer(clips).probabilities
+        found = compare(answers, reference.probabilities, engine.precision, engine.device_name)
+        accepted = TOLERANCES[engine.precision]
+        say(name, f"{found.max_abs_probability_error:.1e}", f"{found.top1_agreement:.0%}", f"{accepted:.0e}")
+        agree.append(found.max_abs_probability_error <= accepted)
+        engine.close()
+    return agree
+
+
+def _own(frames: np.ndarray, clip: Clip) -> Clip:
+    frames[:] = clip.frames
+    return Clip(frames, clip.pixel_format)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
