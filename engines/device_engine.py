@@ -17,7 +17,7 @@ from engines.errors import TooLargeError
 from engines.lane import DeviceNetwork, Lane
 from engines.manifest import Manifest, Precision
 from engines.options import MIB, EngineOptions
-from engines.page_locked import PageLockedMemory
+from engines.page_locked import PageLock, PageLockedMemory
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +34,13 @@ class DeviceEngine:
     ) -> None:
         self._manifest, self._device, self._options = manifest, device, options
         on_cuda = device.type == "cuda"
+        self._memory: PageLockedMemory | None = None
+        self._lock: PageLock | None = None
         with explained(device):
-            self._memory = PageLockedMemory(options.page_locked_bytes, locked=True) if on_cuda else None
+            if on_cuda and options.clips_memory is not None:
+                self._lock = PageLock(options.clips_memory)
+            elif on_cuda:
+                self._memory = PageLockedMemory(options.page_locked_bytes, locked=True)
             lanes = [
                 Lane(new_network(), manifest, device, options.max_clip_bytes, graphs=options.graphs)
                 for _ in range(options.lanes if on_cuda else 1)
@@ -85,10 +90,17 @@ class DeviceEngine:
         while not self._lanes.empty():
             self._lanes.get()
         self._memory = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _reserved(self) -> dict[str, int]:
         return {
-            "page_locked_mib": self._options.page_locked_bytes // MIB,
+            "page_locked_mib": self._page_locked_bytes() // MIB,
             "frames_on_device_mib": self._options.lanes * self._options.max_clip_bytes // MIB,
             "device_in_use_mib": torch.cuda.memory_allocated(self._device) // MIB,
         }
+
+    def _page_locked_bytes(self) -> int:
+        shared = self._options.clips_memory
+        return self._options.page_locked_bytes if shared is None else shared.nbytes

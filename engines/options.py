@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
 
 MIB = 2**20
 
@@ -13,7 +16,8 @@ class EngineOptions:
 
     ``device`` is ``cuda:N``, or None for the first. ``max_clip_bytes`` is the largest clip there may be, which each of
     the ``lanes`` has room for on the device; ``page_locked_bytes`` of the host's memory are shared by all clips on
-    their way. ``graphs`` launches the network as one CUDA graph.
+    their way, or ``clips_memory``, uint8 [bytes], where whoever loads the engine puts the clips itself. ``graphs``
+    launches the network as one CUDA graph.
     """
 
     threads: int = 0
@@ -22,3 +26,4 @@ class EngineOptions:
     page_locked_bytes: int = 1024 * MIB
     lanes: int = 1
     graphs: bool = True
+    clips_memory: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)

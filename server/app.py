@@ -10,7 +10,7 @@ from aiohttp.typedefs import Middleware
 from engines.errors import ConfigurationError
 from server.api_keys import ApiKeys
 from server.cors import allow_origins
-from server.guard import guarded
+from server.guard import CheckRate, guarded
 from server.handlers import routes
 from server.middleware import account
 from server.rate_limit import RateLimit
@@ -18,8 +18,8 @@ from server.service import SERVICE, Service
 from server.settings import Settings
 
 
-def make_app(service: Service) -> web.Application:
-    """Routes and middleware around ``service``, whose life is the caller's.
+def make_app(service: Service, check_rate: CheckRate | None = None) -> web.Application:
+    """Routes and middleware around ``service``, whose life is the caller's; ``check_rate`` counts elsewhere.
 
     Raises:
         ConfigurationError: the key file cannot be used, the rate is none, or tracing is not installed.
@@ -28,11 +28,11 @@ def make_app(service: Service) -> web.Application:
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[SERVICE] = service
     app.add_routes(routes)
-    app.middlewares.extend(_middlewares(settings, app))
+    app.middlewares.extend(_middlewares(settings, app, check_rate))
     return app
 
 
-def _middlewares(settings: Settings, app: web.Application) -> Iterator[Middleware]:
+def _middlewares(settings: Settings, app: web.Application, check_rate: CheckRate | None) -> Iterator[Middleware]:
     """From the outermost to the innermost."""
     if settings.cors_origins:
         yield allow_origins(settings.cors_origins)
@@ -41,7 +41,9 @@ def _middlewares(settings: Settings, app: web.Application) -> Iterator[Middlewar
     yield account
     if settings.api_key_file or settings.rate_limit:
         keys = ApiKeys(settings.api_key_file) if settings.api_key_file else None
-        yield guarded(keys, RateLimit(settings.rate_limit) if settings.rate_limit else None)
+        if settings.rate_limit and check_rate is None:
+            check_rate = RateLimit(settings.rate_limit).checked
+        yield guarded(keys, check_rate if settings.rate_limit else None)
 
 
 def _traced(app: web.Application) -> Middleware:

@@ -8,7 +8,7 @@ from typing import cast
 
 from aiohttp import web
 
-from server.metrics import Metrics
+from server.counts import Counts
 from server.problem import problem_answer, raw_problem
 from server.settings import Settings
 
@@ -20,7 +20,7 @@ _MOST_SAID_CHARACTERS = 200
 class Connections:
     """Makes the protocol of each new connection; ``open`` counts those that are being served."""
 
-    def __init__(self, server: web.Server, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, server: web.Server, settings: Settings, metrics: Counts) -> None:
         self.server = server
         self.settings = settings
         self.metrics = metrics
@@ -114,7 +114,7 @@ class Connection(web.RequestHandler):
     def _count(self, change: int) -> None:
         self._counted = change > 0
         self._connections.open += change
-        self._connections.metrics.connections.set(self._connections.open)
+        self._connections.metrics.connected(self._connections.open)
 
     def _stop_timer(self) -> None:
         if self._header_timer is not None:
