@@ -23,8 +23,11 @@ from tests.server.peers import clients, encoded, metrics, send, small_clips
 BODY = encoded(small_clips(1)[0])
 DASHBOARD = ROOT / "deploy/grafana-dashboard.json"
 ALERTS = ROOT / "deploy/prometheus-alerts.yml"
-# Of Prometheus itself, and only on machines with a GPU.
-ELSEWHERE = {"up"} | {f"vjepa_gpu_{name}" for name in ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")}
+# Only on machines with a GPU, and only where HTTP has processes of its own.
+GPU = {f"vjepa_gpu_{name}" for name in ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")}
+WORKERS = {f"vjepa_http_worker_{name}" for name in ("connections", "resident_bytes", "cpu_seconds_total")}
+# The first is Prometheus' own.
+ELSEWHERE = {"up"} | GPU | WORKERS
 _NO_METRICS = {"by", "or", "le", "sum", "rate", "topk", "changes", "increase", "histogram_quantile"}
 
 
