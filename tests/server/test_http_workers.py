@@ -107,6 +107,8 @@ async def test_answers_are_those_of_one_process(name: str, live_server: LiveServ
 
 
 async def test_connections_are_spread_evenly_and_logs_say_who_served(two_workers: LiveServer) -> None:
+    async with clients(two_workers) as session:
+        await until_metric(session, "vjepa_connections", lambda connections: connections == 1)
     peers = [await Peer.connect(two_workers) for _ in range(8)]
     for index, peer in enumerate(peers):
         head = post_head(len(BODY), f"X-Request-Id: spread-{index}")
