@@ -7,7 +7,7 @@ import collections
 import ctypes
 import threading
 import weakref
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,17 @@ class PageLock:
         self._address = memory.ctypes.data
         # Two engines use the same memory while one takes the other's place, and the driver locks it only once.
         if not self._holders[self._address]:
-            _check(torch.cuda.cudart().cudaHostRegister(self._address, memory.nbytes, _PORTABLE))
+            _check(_driver().cudaHostRegister(self._address, memory.nbytes, _PORTABLE))
         self._holders[self._address] += 1
 
     def release(self) -> None:
         self._holders[self._address] -= 1
         if not self._holders[self._address]:
-            _check(torch.cuda.cudart().cudaHostUnregister(self._address))
+            _check(_driver().cudaHostUnregister(self._address))
+
+
+def _driver() -> Any:
+    return torch.cuda.cudart()  # type: ignore[no-untyped-call]
 
 
 def _check(error: int) -> None:

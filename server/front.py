@@ -29,8 +29,8 @@ class Front(Protocol):
     @property
     def url(self) -> str: ...
 
-    def tell_state(self) -> None:
-        """The service's state has changed."""
+    async def tell_state(self) -> None:
+        """The service's state has changed; returns when all clients hear of it."""
         ...
 
     def stop_accepting(self) -> None:
@@ -54,7 +54,7 @@ class FrontHere:
     def url(self) -> str:
         return self._listener.url
 
-    def tell_state(self) -> None:
+    async def tell_state(self) -> None:
         """The handlers look at the service themselves."""
 
     def stop_accepting(self) -> None:

@@ -64,7 +64,7 @@ async def _serve_until_stopped(front: Front, signals: Signals) -> None:
         await _drain(front, signals)
     if service.lost.done():
         _log.error("the engine is lost", extra={"error": str(service.lost.result())})
-        front.tell_state()
+        await front.tell_state()
         await front.drain()
         front.stop_accepting()
         raise service.lost.result()
@@ -73,9 +73,9 @@ async def _serve_until_stopped(front: Front, signals: Signals) -> None:
 async def _drain(front: Front, signals: Signals) -> None:
     service = front.service
     service.start_draining()
-    front.tell_state()
+    await front.tell_state()
     _log.info("draining")
-    if not signals.in_haste:
+    if service.settings.drain_delay_s and not signals.in_haste:
         await asyncio.wait([service.lost], timeout=service.settings.drain_delay_s)
     front.stop_accepting()
     # Before the connections are closed, which drops the rest of bodies that are still on their way.

@@ -33,7 +33,7 @@ from server.settings import Settings
 _ENGINE_PROCESS = 0
 # Of the shared memory beyond what clips may take: places are whole granules, and leave gaps.
 _SPARE = 1 / 8
-# The workers' own limits run out first.
+# For workers to say that they have understood; their own limits run out before this one.
 _PATIENCE_S = 2
 
 
@@ -57,9 +57,11 @@ class FrontInWorkers:
     def url(self) -> str:
         return self.listener.url if self.listener else ""
 
-    def tell_state(self) -> None:
-        for worker in self.workers.alive:
-            self._tell_state(worker)
+    async def tell_state(self) -> None:
+        # One that is stuck holds up nobody for long.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await asyncio.gather(*(self._tell_state(worker) for worker in self.workers.alive))
 
     def stop_accepting(self) -> None:
         if self.listener:
@@ -88,16 +90,16 @@ class FrontInWorkers:
         await asyncio.gather(*(worker.link.announce(deployment) for worker in self.workers.alive))
 
     async def _introduce(self, worker: Worker) -> None:
-        self._tell_state(worker)
+        await self._tell_state(worker)
         if self.service.deployment is not None:
             await worker.link.announce(self.service.deployment)
         asyncio.get_running_loop().call_soon(self.handover.serve_waiting)
 
-    def _tell_state(self, worker: Worker) -> None:
+    async def _tell_state(self, worker: Worker) -> None:
         if self.service.state is State.DRAINING:
-            worker.link.send(Draining())
+            await worker.link.tell(Draining())
         elif self.service.lost.done():
-            worker.link.send(Lost(self.service.lost.result().message))
+            await worker.link.tell(Lost(self.service.lost.result().message))
 
 
 @contextlib.asynccontextmanager

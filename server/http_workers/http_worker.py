@@ -13,7 +13,7 @@ from server.app import make_app
 from server.deployment import Deployment
 from server.http_workers.engine_link import EngineLink
 from server.http_workers.handover import Door
-from server.http_workers.messages import Begin, Deploy, Drain, Drained, Draining, Hit, Lost, Serving, Stop, Using
+from server.http_workers.messages import Begin, Deploy, Drain, Drained, Draining, Hit, Lost, Serving, Stop, Told, Using
 from server.http_workers.remote_counts import RemoteCounts
 from server.http_workers.remote_engine import RemoteBatcher, RemoteEngine
 from server.http_workers.segment import Segment
@@ -59,8 +59,10 @@ class HttpWorker:
                     self._link.send(Using(deploy.generation))
                 case Draining():
                     self._service.start_draining()
+                    self._link.send(Told())
                 case Lost(error):
                     self._service.engine_lost(EngineLostError(error))
+                    self._link.send(Told())
                 case Drain():
                     drain = asyncio.create_task(self._service.drain())
                     drain.add_done_callback(lambda _: self._link.send(Drained()))

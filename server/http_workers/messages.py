@@ -106,6 +106,10 @@ class Retired(Message, frozen=True):
     generation: int
 
 
+class Told(Message, frozen=True):
+    """Clients hear of the state that it was told last."""
+
+
 class Drained(Message, frozen=True):
     """The last request is through, or was cut off."""
 
@@ -171,6 +175,7 @@ ToEngine = (
     | Unusable
     | Using
     | Retired
+    | Told
     | Drained
     | Submit
     | Cancel

@@ -34,12 +34,14 @@ class WorkerLink:
         self._taken = self._clients = 0
         self._generation = 0
         self._uses: dict[int, tuple[Deployment, contextlib.ExitStack]] = {}
+        self._told: asyncio.Future[None] | None = None
         self._announced: dict[int, asyncio.Future[None]] = {}
         self._handle: dict[type[told.Message], Callable[[Any], None]] = {
             told.Serving: lambda _: self.serving.set_result(None),
             told.Unusable: lambda message: self._refuse(ConfigurationError(message.message, help=message.help)),
             told.Using: lambda message: self._announced.pop(message.generation).set_result(None),
             told.Retired: lambda message: self._release(message.generation),
+            told.Told: lambda _: self._state_told(),
             told.Drained: lambda _: self.drained.set(),
             told.Submit: lambda message: self.clips.submit(message, self._uses[message.generation][0]),
             told.Cancel: lambda message: self.clips.cancel(message.clip),
@@ -73,6 +75,13 @@ class WorkerLink:
         if not self.ended.is_set():
             await using
 
+    async def tell(self, state: told.Draining | told.Lost) -> None:
+        """Returns when its clients hear of it, or it has ended."""
+        self._told = asyncio.get_running_loop().create_future()
+        self.send(state)
+        if not self.ended.is_set():
+            await self._told
+
     def close(self) -> None:
         """The worker has ended, or has to."""
         self._channel.close()
@@ -85,6 +94,7 @@ class WorkerLink:
         self.drained.set()
         self._refuse(NotReadyError("the worker ended before it served", retry_after_s=1))
         self.clips.cancel_all()
+        self._state_told()
         for using in self._announced.values():
             using.set_result(None)
         self._announced.clear()
@@ -93,6 +103,10 @@ class WorkerLink:
         # Requests that were received there are counted to their end, too.
         for _ in range(self.requests):
             self._metrics.ended(FAILED)
+
+    def _state_told(self) -> None:
+        if self._told is not None and not self._told.done():
+            self._told.set_result(None)
 
     def _refuse(self, error: ServiceError) -> None:
         if not self.serving.done():
