@@ -33,6 +33,8 @@ from server.settings import Settings
 _ENGINE_PROCESS = 0
 # Of the shared memory beyond what clips may take: places are whole granules, and leave gaps.
 _SPARE = 1 / 8
+# Without a sign of a worker's event loop.
+_STUCK_S = 30
 # For workers to say that they have understood; their own limits run out before this one.
 _PATIENCE_S = 2
 
@@ -87,12 +89,20 @@ class FrontInWorkers:
         await self.service.close()
 
     async def _announce(self, deployment: Deployment) -> None:
-        await asyncio.gather(*(worker.link.announce(deployment) for worker in self.workers.alive))
+        await asyncio.gather(*(self._announce_to(worker, deployment) for worker in self.workers.alive))
+
+    async def _announce_to(self, worker: Worker, deployment: Deployment) -> None:
+        try:
+            async with asyncio.timeout(_STUCK_S):
+                await worker.link.announce(deployment)
+        except TimeoutError:
+            # It would serve with the old engine for ever.
+            worker.kill()
 
     async def _introduce(self, worker: Worker) -> None:
         await self._tell_state(worker)
         if self.service.deployment is not None:
-            await worker.link.announce(self.service.deployment)
+            await self._announce_to(worker, self.service.deployment)
         asyncio.get_running_loop().call_soon(self.handover.serve_waiting)
 
     async def _tell_state(self, worker: Worker) -> None:

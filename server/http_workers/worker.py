@@ -7,7 +7,7 @@ import contextlib
 import socket
 import sys
 
-from engines.errors import EngineError, NotReadyError
+from engines.errors import ConfigurationError, EngineError, NotReadyError
 from server.http_workers.messages import Begin
 from server.http_workers.segment import Segment
 from server.http_workers.worker_link import WorkerLink
@@ -20,12 +20,15 @@ _LAST_BREATH_S = 10
 class Worker:
     """Made by ``spawned``; ``link`` is the line to it."""
 
-    def __init__(self, number: int, owner: int, process: asyncio.subprocess.Process, link: WorkerLink) -> None:
+    def __init__(
+        self, number: int, owner: int, process: asyncio.subprocess.Process, door: socket.socket, link: WorkerLink
+    ) -> None:
         self.number = number
         self.owner = owner
         self.link = link
         self._process = process
-        self._door: socket.socket | None = None
+        self._door = door
+        door.setblocking(False)
 
     @classmethod
     async def spawned(cls, number: int, owner: int, settings: Settings, segment: Segment, link: WorkerLink) -> Worker:
@@ -37,26 +40,12 @@ class Worker:
         """
         line, their_line = socket.socketpair()
         door, their_door = socket.socketpair()
-        fds = (their_line.fileno(), their_door.fileno(), segment.fd)
-        command = (sys.executable, "-m", "server.http_workers", *map(str, fds))
         with their_line, their_door:
-            # In a session of its own a terminal's Ctrl-C does not reach it: it is told when to stop.
-            process = await asyncio.create_subprocess_exec(
-                *command, pass_fds=fds, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
-            )
-        worker = cls(number, owner, process, link)
-        door.setblocking(False)
-        worker._door = door
+            process = await _started(their_line.fileno(), their_door.fileno(), segment.fd)
+        worker = cls(number, owner, process, door, link)
         await link.connect(line)
         link.send(Begin(number, owner, settings))
-        try:
-            await link.serving
-        except NotReadyError:
-            code = await worker.gone()
-            raise EngineError(f"HTTP worker {number} ended with code {code} before it served") from None
-        except BaseException:
-            worker.kill()
-            raise
+        await worker._until_it_serves()
         return worker
 
     @property
@@ -65,7 +54,7 @@ class Worker:
 
     def hand(self, connection: int) -> bool:
         """Give it a client's connection, a file descriptor; whether it is there to take it."""
-        if self._door is None or self.link.ended.is_set():
+        if self.link.ended.is_set():
             return False
         try:
             socket.send_fds(self._door, [b"\0"], [connection])
@@ -83,13 +72,31 @@ class Worker:
         if not process.done():
             self.kill()
         code = await process
-        self.link.close()
         await link
-        if self._door is not None:
-            self._door.close()
-            self._door = None
+        self._door.close()
         return code
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+    async def _until_it_serves(self) -> None:
+        try:
+            await self.link.serving
+        except ConfigurationError:
+            await self.gone()
+            raise
+        except NotReadyError:
+            code = await self.gone()
+            raise EngineError(f"HTTP worker {self.number} ended with code {code} before it served") from None
+        except asyncio.CancelledError:
+            self.kill()
+            raise
+
+
+async def _started(*fds: int) -> asyncio.subprocess.Process:
+    """In a session of its own, so that a terminal's Ctrl-C does not reach it: it is told when to stop."""
+    command = (sys.executable, "-m", "server.http_workers", *map(str, fds))
+    return await asyncio.create_subprocess_exec(
+        *command, pass_fds=fds, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+    )

@@ -65,6 +65,8 @@ class WorkerLink:
 
     async def announce(self, deployment: Deployment) -> None:
         """Have the worker serve with ``deployment``; returns when it does, or has ended."""
+        if self.ended.is_set():
+            return
         self._generation += 1
         stack = contextlib.ExitStack()
         stack.enter_context(deployment.used())
@@ -72,19 +74,16 @@ class WorkerLink:
         using = self._announced[self._generation] = asyncio.get_running_loop().create_future()
         engine = deployment.engine
         self.send(told.Deploy(self._generation, engine.manifest, engine.device_name, engine.precision))
-        if not self.ended.is_set():
-            await using
+        await using
 
     async def tell(self, state: told.Draining | told.Lost) -> None:
         """Returns when its clients hear of it, or it has ended."""
+        if self.ended.is_set():
+            return
+        self._state_told()
         self._told = asyncio.get_running_loop().create_future()
         self.send(state)
-        if not self.ended.is_set():
-            await self._told
-
-    def close(self) -> None:
-        """The worker has ended, or has to."""
-        self._channel.close()
+        await self._told
 
     def _receive(self, message: told.Message) -> None:
         self._handle[type(message)](message)

@@ -17,6 +17,7 @@ import pytest
 
 from engines.bundle import DEMO
 from export.demo.labels import LABELS
+from server.http_workers.backoff import Backoff
 from tests.faulty_server import marked
 from tests.live_server import LiveServer, run_module, serving
 from tests.server.conftest import Answer
@@ -302,6 +303,11 @@ async def test_a_terminal_s_signals_do_not_end_the_workers_before_they_are_told(
     assert not server.entries("http worker died")
     for pid in _pids(server).values():
         await asyncio.to_thread(_wait_for_end, pid)
+
+
+def test_what_cannot_be_started_is_tried_ever_more_rarely() -> None:
+    backoff = Backoff()
+    assert [backoff.died() for _ in range(9)] == [0, 0.5, 1, 2, 4, 8, 16, 30, 30]
 
 
 @contextlib.asynccontextmanager
