@@ -72,10 +72,11 @@ async def _serve_until_stopped(front: Front, signals: Signals) -> None:
 
 async def _drain(front: Front, signals: Signals) -> None:
     service = front.service
-    service.start_draining()
+    accepting = service.settings.drain_delay_s > 0 and not signals.in_haste
+    service.start_draining(accepting=accepting)
     await front.tell_state()
     _log.info("draining")
-    if service.settings.drain_delay_s and not signals.in_haste:
+    if accepting:
         await asyncio.wait([service.lost], timeout=service.settings.drain_delay_s)
     front.stop_accepting()
     # Before the connections are closed, which drops the rest of bodies that are still on their way.

@@ -55,6 +55,11 @@ class Service:
         return self._state
 
     @property
+    def accepting(self) -> bool:
+        """Whether work is still taken, which it is for a while after the service is not ready any more."""
+        return self._accepting
+
+    @property
     def deployment(self) -> Deployment | None:
         """What is in service, None until something is."""
         return self._deployment
@@ -93,8 +98,9 @@ class Service:
         if not self.lost.done():
             self.lost.set_result(error)
 
-    def start_draining(self) -> None:
-        """Not ready any more, but still taking what load balancers send until they have noticed."""
+    def start_draining(self, *, accepting: bool) -> None:
+        """Not ready any more; ``accepting``: still taking what load balancers send until they have noticed."""
+        self._accepting = self._accepting and accepting
         self._set_state(State.DRAINING)
 
     async def drain(self) -> None:

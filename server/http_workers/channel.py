@@ -14,6 +14,7 @@ import msgspec
 from server.http_workers.messages import Message
 
 _LENGTH_BYTES = 4
+_ALONG_S = 0.05
 
 
 class Channel(asyncio.Protocol):
@@ -29,6 +30,7 @@ class Channel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._in = bytearray()
         self._out = bytearray()
+        self._leaving = False
 
     async def connect(self, end: socket.socket) -> None:
         """Over ``end`` of a pair of sockets, which then belongs to the channel."""
@@ -37,12 +39,16 @@ class Channel(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         """To the other end, or to nobody when there is none any more."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        if not self._out:
+        self._put(message)
+        if not self._leaving:
+            self._leaving = True
             self._loop.call_soon(self._flush)
-        packed = self._encoder.encode(message)
-        self._out += len(packed).to_bytes(_LENGTH_BYTES) + packed
+
+    def send_along(self, message: Message) -> None:
+        """With the next that is sent, or soon."""
+        if not self._out:
+            self._loop.call_later(_ALONG_S, self._flush)
+        self._put(message)
 
     def close(self) -> None:
         """What is not yet sent is sent."""
@@ -72,10 +78,15 @@ class Channel(asyncio.Protocol):
             del self._in[:end]
             yield packed
 
+    def _put(self, message: Message) -> None:
+        packed = self._encoder.encode(message)
+        self._out += len(packed).to_bytes(_LENGTH_BYTES) + packed
+
     def _flush(self) -> None:
+        self._leaving = False
         if self._out and self._transport is not None:
             self._transport.write(bytes(self._out))
-            self._out.clear()
+        self._out.clear()
 
 
 def _encode_path(value: object) -> str:

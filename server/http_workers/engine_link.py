@@ -29,6 +29,7 @@ class EngineLink:
         self._loop = asyncio.get_running_loop()
         self._channel = Channel(told.ToWorker, self._receive, self._end)
         self.send = self._channel.send
+        self.send_along = self._channel.send_along
         self.orders: asyncio.Queue[Order] = asyncio.Queue()
         self._numbers = itertools.count(1)
         self._ended = False

@@ -107,7 +107,7 @@ class FrontInWorkers:
 
     async def _tell_state(self, worker: Worker) -> None:
         if self.service.state is State.DRAINING:
-            await worker.link.tell(Draining())
+            await worker.link.tell(Draining(self.service.accepting))
         elif self.service.lost.done():
             await worker.link.tell(Lost(self.service.lost.result().message))
 

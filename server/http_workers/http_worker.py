@@ -57,8 +57,8 @@ class HttpWorker:
                 case Deploy() as deploy:
                     self._service.put(self._deployment(deploy))
                     self._link.send(Using(deploy.generation))
-                case Draining():
-                    self._service.start_draining()
+                case Draining(accepting):
+                    self._service.start_draining(accepting=accepting)
                     self._link.send(Told())
                 case Lost(error):
                     self._service.engine_lost(EngineLostError(error))

@@ -33,7 +33,9 @@ class Deploy(Message, frozen=True):
 
 
 class Draining(Message, frozen=True):
-    """Still take what comes, but say that it should go elsewhere."""
+    """Say that work should go elsewhere; ``accepting``: still take what comes."""
+
+    accepting: bool
 
 
 class Lost(Message, frozen=True):

@@ -22,7 +22,8 @@ class RemoteCounts:
         """The engine process knows."""
 
     def received(self) -> None:
-        self._link.send(Received())
+        # A wake-up of the engine process less for every request: its clip, or its end, follows.
+        self._link.send_along(Received())
 
     def ended(self, outcome: str) -> None:
         self._link.send(Ended(outcome))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import math
+import threading
 from collections.abc import Callable
 
 from engines.clip import Clip
@@ -27,7 +28,8 @@ class WorkerClips:
         self._send = send
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._looked_at = 0
+        self._looked_at: set[int] = set()
+        self._thread = threading.get_ident()
         self._nobody_looks = asyncio.Event()
         self._nobody_looks.set()
 
@@ -35,7 +37,7 @@ class WorkerClips:
         """Have it classified, and the worker told."""
         gone = functools.partial(self._gone, submit.clip)
         frames = self._segment.view(submit.offset, math.prod(submit.shape), gone).reshape(submit.shape)
-        self._looked_at += 1
+        self._looked_at.add(submit.clip)
         self._nobody_looks.clear()
         clip = Clip(frames, submit.pixel_format)
         self._tasks[submit.clip] = task = self._loop.create_task(self._classify(submit, clip, deployment))
@@ -55,8 +57,10 @@ class WorkerClips:
         await self._nobody_looks.wait()
 
     async def _classify(self, submit: Submit, clip: Clip, deployment: Deployment) -> None:
+        answer = deployment.batcher.classify(clip, submit.deadline_s, submit.priority)
+        del clip
         try:
-            classified = await deployment.batcher.classify(clip, submit.deadline_s, submit.priority)
+            classified = await answer
         except ServiceError as error:
             self._send(_failed(submit.clip, error))
         except Exception as error:  # who waits for it is told whatever happens
@@ -66,12 +70,16 @@ class WorkerClips:
             self._send(Answer(submit.clip, classified.probabilities.tobytes(), *timings_ms))
 
     def _gone(self, clip: int) -> None:
+        """In any thread: in the event loop's as a rule, and then the worker is told together with the answer."""
+        if threading.get_ident() == self._thread:
+            self._done(clip)
+            return
         with contextlib.suppress(RuntimeError):  # the loop has ended before the engine
             self._loop.call_soon_threadsafe(self._done, clip)
 
     def _done(self, clip: int) -> None:
         self._send(Done(clip))
-        self._looked_at -= 1
+        self._looked_at.discard(clip)
         if not self._looked_at:
             self._nobody_looks.set()
 
