@@ -105,14 +105,15 @@ class Admission:
         with self._lock:
             self._ledger[Figure.BYTES] -= count_bytes
 
+    def overloaded(self, what: str) -> OverloadedError:
+        """The error that says ``what``, and when it is worth asking again."""
+        return OverloadedError(what, retry_after_s=self._rate.retry_after_s(self.clips))
+
     def _too_many_clips(self) -> OverloadedError:
-        return self._overloaded(f"{self._places} clips are in the service already")
+        return self.overloaded(f"{self._places} clips are in the service already")
 
     def _too_many_bytes(self) -> OverloadedError:
-        return self._overloaded(f"requests hold {self.held_bytes} of {self._max_bytes} bytes already")
-
-    def _overloaded(self, what: str) -> OverloadedError:
-        return OverloadedError(what, retry_after_s=self._rate.retry_after_s(self.clips))
+        return self.overloaded(f"requests hold {self.held_bytes} of {self._max_bytes} bytes already")
 
 
 class Holding:

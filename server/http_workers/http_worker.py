@@ -35,9 +35,9 @@ class HttpWorker:
         self._link = link
         self._segment = segment
         self._slots = Slots(segment, begin.owner)
-        self._rate = ServiceRate(segment.rate)
+        rate = ServiceRate(segment.rate)
         ledger = SharedLedger(segment.figures, begin.owner)
-        self._admission = Admission(settings.queue_size, settings.max_inflight_bytes, self._rate, ledger)
+        self._admission = Admission(settings.queue_size, settings.max_inflight_bytes, rate, ledger)
         self._counts = RemoteCounts(link)
         self._service = Service(settings, self._counts, self._admission)
 
@@ -74,8 +74,8 @@ class HttpWorker:
                     return 1
 
     def _deployment(self, deploy: Deploy) -> Deployment:
-        engine = RemoteEngine(deploy, self._slots, self._rate, self._admission)
-        return Deployment(engine, RemoteBatcher(deploy.generation, self._segment, self._link))
+        batcher = RemoteBatcher(deploy.generation, self._segment, self._slots, self._admission, self._link)
+        return Deployment(RemoteEngine(deploy, self._slots), batcher)
 
     async def _check_rate(self, client: str) -> None:
         """All workers together count; raises RateLimitedError."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -11,7 +13,6 @@ import numpy.typing as npt
 
 from engines.clip import Clip
 from engines.engine import Inference
-from engines.errors import OverloadedError, TooLargeError
 from engines.manifest import Manifest, Precision
 from server.admission import Admission
 from server.clip_queue import Classified, Priority
@@ -19,17 +20,14 @@ from server.http_workers.engine_link import EngineLink
 from server.http_workers.messages import Deploy, Retired, Submit
 from server.http_workers.segment import Segment
 from server.http_workers.slots import Slots
-from server.service_rate import ServiceRate
 
 
 class RemoteEngine:
     """An ``Engine`` whose clips lie where the engine process reads them, and are classified by ``RemoteBatcher``."""
 
-    def __init__(self, deploy: Deploy, slots: Slots, rate: ServiceRate, admission: Admission) -> None:
+    def __init__(self, deploy: Deploy, slots: Slots) -> None:
         self._deploy = deploy
         self._slots = slots
-        self._rate = rate
-        self._admission = admission
 
     @property
     def manifest(self) -> Manifest:
@@ -44,18 +42,13 @@ class RemoteEngine:
         return self._deploy.precision
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
-        """As every engine's; raises OverloadedError when the shared memory is full, TooLargeError beyond its size."""
+        """Shared memory, of which half is left for clips that are complete: some of these will come slowly, or never.
+
+        While there is less, ordinary memory does too, and the clip is copied once it is complete.
+        """
         shape = (self.manifest.frames, height, width, 3)
-        count_bytes = self.manifest.frames * height * width * 3
-        if count_bytes > self._slots.size_bytes:
-            raise TooLargeError(
-                f"a clip of {width} x {height} pixels has {count_bytes} bytes; all clips share {self._slots.size_bytes}"
-            )
-        place = self._slots.allocate(count_bytes)
-        if place is None:
-            retry_after_s = self._rate.retry_after_s(self._admission.clips)
-            raise OverloadedError(f"no place for a clip of {count_bytes} bytes", retry_after_s=retry_after_s)
-        return place.reshape(shape)
+        place = self._slots.allocate(math.prod(shape), spare_bytes=self._slots.size_bytes // 2)
+        return np.empty(shape, np.uint8) if place is None else place.reshape(shape)
 
     def infer(self, clips: Sequence[Clip]) -> Inference:
         raise NotImplementedError("the engine is in another process; its RemoteBatcher classifies")
@@ -67,9 +60,11 @@ class RemoteEngine:
 class RemoteBatcher:
     """A ``Classifier`` in front of the batcher that all workers share."""
 
-    def __init__(self, generation: int, segment: Segment, link: EngineLink) -> None:
+    def __init__(self, generation: int, segment: Segment, slots: Slots, admission: Admission, link: EngineLink) -> None:
         self._generation = generation
         self._segment = segment
+        self._slots = slots
+        self._admission = admission
         self._link = link
 
     @property
@@ -78,18 +73,29 @@ class RemoteBatcher:
         return 0
 
     async def classify(self, clip: Clip, deadline_s: float, priority: Priority = "normal") -> Classified:
-        """See ``Batcher.classify``; ``clip`` has to lie in the shared memory."""
-        submit = functools.partial(_submitted, self._generation, self._segment.offset_of(clip.frames), clip)
-        try:
-            return await self._link.classify(clip, functools.partial(submit, deadline_s, priority))
-        finally:
-            # An error's traceback holds this frame.
-            del clip, submit
+        """See ``Batcher.classify``; raises OverloadedError when there is no place for the clip in the shared memory."""
+        placed, offset = await self._placed(clip)
+        submit = functools.partial(_submitted, self._generation, offset, placed, deadline_s, priority)
+        return await self._link.classify(placed, submit)
 
     async def stop(self, timeout_s: float) -> bool:
         """Nobody uses it any more."""
         self._link.send(Retired(self._generation))
         return True
+
+    async def _placed(self, clip: Clip) -> tuple[Clip, int]:
+        """In the shared memory, and where."""
+        offset = self._segment.offset_of(clip.frames)
+        return (clip, offset) if offset is not None else await asyncio.to_thread(self._copied, clip)
+
+    def _copied(self, clip: Clip) -> tuple[Clip, int]:
+        place = self._slots.allocate(clip.frames.nbytes)
+        offset = None if place is None else self._segment.offset_of(place)
+        if place is None or offset is None:
+            raise self._admission.overloaded(f"there is no place for a clip of {clip.frames.nbytes} bytes")
+        frames = place.reshape(clip.frames.shape)
+        np.copyto(frames, clip.frames)
+        return Clip(frames, clip.pixel_format), offset
 
 
 def _submitted(generation: int, offset: int, clip: Clip, deadline_s: float, priority: Priority, number: int) -> Submit:

@@ -65,12 +65,10 @@ class Segment:
         weakref.finalize(piece, when_gone)
         return np.frombuffer(memoryview(piece), np.uint8)
 
-    def offset_of(self, frames: npt.NDArray[np.uint8]) -> int:
-        """Where an array from ``view`` begins; raises ValueError for any other."""
+    def offset_of(self, frames: npt.NDArray[np.uint8]) -> int | None:
+        """Where an array from ``view`` begins; None for one that lies elsewhere."""
         offset = frames.ctypes.data - self._first_address
-        if not (frames.flags.c_contiguous and 0 <= offset <= len(self.frames) - frames.nbytes):
-            raise ValueError("the frames do not lie in the segment")
-        return offset
+        return offset if 0 <= offset <= len(self.frames) - frames.nbytes else None
 
     def forget(self, owner: int) -> None:
         """What a process that has ended held is free again."""

@@ -31,12 +31,16 @@ class Slots:
     def size_bytes(self) -> int:
         return len(self._segment.frames)
 
-    def allocate(self, count_bytes: int) -> npt.NDArray[np.uint8] | None:
-        """Uninitialised uint8 [count_bytes]; None when no free place is large enough now. Callable from any thread."""
+    def allocate(self, count_bytes: int, spare_bytes: int = 0) -> npt.NDArray[np.uint8] | None:
+        """Uninitialised uint8 [count_bytes]; callable from any thread.
+
+        None when no free place is large enough now, or less than ``spare_bytes`` would remain for others.
+        """
         granules = -(-count_bytes // GRANULE_BYTES)
         with self._locked():
-            first = self._segment.owners.tobytes().find(bytes(granules))
-            if first < 0:
+            owners = self._segment.owners.tobytes()
+            first = owners.find(bytes(granules))
+            if first < 0 or (owners.count(0) - granules) * GRANULE_BYTES < spare_bytes:
                 return None
             self._segment.owners[first : first + granules] = self._owner
         give_back = functools.partial(self._give_back, first, granules)

@@ -190,8 +190,9 @@ async def test_bytes_in_flight_are_bounded(tmp_path: Path, processes: Flags) -> 
             for peer in peers:
                 # Seven of eight MiB, and then no more.
                 await peer.write(post_head(8 * 2**20), b" " * (7 * 2**20))
-            statuses = await asyncio.gather(*(peer.status_or_end() for peer in peers[2:]))
-            assert set(statuses) == {503}
+            # There is room for two, whichever come first.
+            ends = asyncio.as_completed([peer.status_or_end() for peer in peers])
+            assert {await next(ends) for _ in range(8)} == {503}
             assert (await metrics(session))["vjepa_inflight_bytes"] <= 16 * 2**20
             for peer in peers:
                 peer.close()
