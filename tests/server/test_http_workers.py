@@ -22,7 +22,6 @@ from tests.faulty_server import marked
 from tests.live_server import LiveServer, run_module, serving
 from tests.server.conftest import Answer
 from tests.server.peers import (
-    JSON_TYPE,
     Peer,
     clients,
     confidences,
@@ -41,6 +40,7 @@ FRAMES = small_clips(4)
 BODY = encoded(FRAMES[0])
 ALL = len(LABELS)
 TWO = ("--http-workers", "2")
+_JSON = {"Content-Type": "application/json"}
 SERVES = "http worker serves"
 
 
@@ -79,14 +79,14 @@ def _requests() -> dict[str, tuple[str, str, dict[str, Any]]]:
     images = image_body(encode(FRAMES[1], ".png"), clip_id="images")
     infer = ("POST", "/api/v1/infer")
     return {
-        "raw": (*infer, {"data": encoded(FRAMES[0], clip_id="raw", top_k=ALL), "headers": JSON_TYPE}),
+        "raw": (*infer, {"data": encoded(FRAMES[0], clip_id="raw", top_k=ALL), "headers": _JSON}),
         "images": (*infer, {"json": images}),
-        "no JSON": (*infer, {"data": b"{", "headers": JSON_TYPE}),
+        "no JSON": (*infer, {"data": b"{", "headers": _JSON}),
         "other type": (*infer, {"data": b"{"}),
         "no frames": (*infer, {"json": {"frames": []}}),
-        "too large": (*infer, {"data": b"{" * (65 * 2**20), "headers": JSON_TYPE}),
+        "too large": (*infer, {"data": b"{" * (65 * 2**20), "headers": _JSON}),
         "too many pixels": (*infer, {"json": {"frames": [""] * 16, "width": 16384, "height": 16384}}),
-        "bad deadline": (*infer, {"data": BODY, "headers": {"X-Deadline-Ms": "soon"} | JSON_TYPE}),
+        "bad deadline": (*infer, {"data": BODY, "headers": {"X-Deadline-Ms": "soon"} | _JSON}),
         "index": ("GET", "/", {}),
         "health": ("GET", "/health", {}),
         "ready": ("GET", "/health/ready", {}),

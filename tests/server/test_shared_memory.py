@@ -146,7 +146,7 @@ def test_bounds_are_those_of_all_together() -> None:
         with pytest.raises(OverloadedError, match="60 of 100 bytes"), second.holding() as other:
             other.add(41)
         assert second.held_bytes == 60
-        rate.record(1, 5.0)
+        segment.rate[0] = 5.0
         with pytest.raises(OverloadedError) as refused:
             second.check_place()
         assert refused.value.retry_after_s == 10
