@@ -13,6 +13,8 @@ from server.http_workers.segment import Segment
 from server.http_workers.worker_link import WorkerLink
 from server.settings import Settings
 
+# On a machine that has no time, too.
+_BIRTH_S = 120
 # For a process that has closed its end of the line and yet does not end.
 _LAST_BREATH_S = 10
 
@@ -36,7 +38,7 @@ class Worker:
 
         Raises:
             ConfigurationError: it cannot serve with these settings.
-            EngineError: it ended before it could serve.
+            EngineError: it ended before it could serve, or did not come so far.
         """
         line, their_line = socket.socketpair()
         door, their_door = socket.socketpair()
@@ -82,7 +84,11 @@ class Worker:
 
     async def _until_it_serves(self) -> None:
         try:
-            await self.link.serving
+            async with asyncio.timeout(_BIRTH_S):
+                await self.link.serving
+        except TimeoutError:
+            self.kill()
+            raise EngineError(f"HTTP worker {self.number} did not serve within {_BIRTH_S} s") from None
         except ConfigurationError:
             await self.gone()
             raise
