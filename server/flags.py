@@ -60,6 +60,14 @@ def _add_network(parser: configargparse.ArgParser) -> None:
     parser.add("--host", default=Settings.host, help="0.0.0.0 to be reached from other machines and containers")
     parser.add("--port", type=_between(0, 65535), default=Settings.port, help="0 takes a free one and logs it")
     parser.add(
+        "--http-workers",
+        type=_between(0, 64),
+        default=Settings.http_workers,
+        help="processes that read requests and decode clips beside the one with the engine, which batches the clips of"
+        " all; worth it when the engine is a GPU that waits for more clips than one core can read (vjepa_phase_seconds:"
+        " read and decode rival infer) and other cores are idle; 0 does all in one process, best on a CPU",
+    )
+    parser.add(
         "--max-connections",
         type=_between(1, 1_000_000),
         default=Settings.max_connections,
@@ -141,8 +149,8 @@ def _add_engine(parser: configargparse.ArgParser) -> None:
         "--decode-threads",
         type=_between(0, 1024),
         default=Settings.decode_threads,
-        help="threads that decode clips, or the images of one clip, 0 for one a core up to 8; fewer leave cores to an"
-        " engine on the CPU, more help when many clients send images",
+        help="threads that decode clips, or the images of one clip, in each HTTP process, 0 for one a core up to 8;"
+        " fewer leave cores to an engine on the CPU, more help when many clients send images",
     )
     parser.add(
         "--batch-wait-ms",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from server.api_keys import ApiKeys
 from server.endpoint import is_open
 from server.middleware import LOG_FIELDS
-from server.rate_limit import RateLimit
+
+# Counts a client's request; raises RateLimitedError when it is one too many.
+CheckRate = Callable[[str], Awaitable[None]]
 
 
-def guarded(keys: ApiKeys | None, limit: RateLimit | None) -> Middleware:
+def guarded(keys: ApiKeys | None, check_rate: CheckRate | None) -> Middleware:
     """Where there are keys, all but health and documents needs one; rates are each key's, else each address's."""
 
     @web.middleware
@@ -22,8 +26,8 @@ def guarded(keys: ApiKeys | None, limit: RateLimit | None) -> Middleware:
         if keys is not None:
             client = keys.key_id(request.headers.get(hdrs.AUTHORIZATION))
             request[LOG_FIELDS]["key_id"] = client
-        if limit is not None:
-            limit.check(client)
+        if check_rate is not None:
+            await check_rate(client)
         return await handler(request)
 
     return guard

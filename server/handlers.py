@@ -36,7 +36,8 @@ async def ready(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """For Prometheus."""
-    return web.Response(body=request.app[SERVICE].metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
+    figures = await request.app[SERVICE].metrics.scrape()
+    return web.Response(body=figures, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
 
 
 async def models(request: web.Request) -> web.Response:

@@ -8,11 +8,12 @@ import logging
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
-from server.app import make_app
 from server.deployment import LoadEngine, load_bundle
-from server.listener import Listener, listening
+from server.front import Front, front_here
+from server.http_workers.front import front_in_workers
+from server.metrics import Metrics
 from server.reload import reload_on_demand, watch_bundle
-from server.service import Service
+from server.service import State
 from server.settings import Settings
 from server.signals import Signals
 
@@ -28,32 +29,30 @@ async def serve(settings: Settings, load: LoadEngine = load_bundle) -> None:
         BundleError, EngineError: the bundle cannot be served.
         EngineLostError: the engine was, but is of no use any more.
     """
-    service = Service(settings, load)
+    metrics = Metrics(state.value for state in State)
     signals = Signals()
-    try:
-        async with listening(make_app(service), service) as listener:
-            _log.debug("listening", extra={"url": listener.url})
-            if await _started(service, signals):
-                _log.info("ready", extra={"url": listener.url})
-                await _serve_until_stopped(service, signals, listener)
-    finally:
-        await service.close()
+    open_front = front_in_workers if settings.http_workers else front_here
+    async with open_front(settings, load, metrics) as front:
+        _log.debug("listening", extra={"url": front.url})
+        if await _started(front, signals):
+            _log.info("ready", extra={"url": front.url})
+            await _serve_until_stopped(front, signals)
     _log.info("stopped")
 
 
-async def _started(service: Service, signals: Signals) -> bool:
+async def _started(front: Front, signals: Signals) -> bool:
     """Whether the engine was loaded before the stop."""
-    async with _task(service.start()) as start, _task(signals.stop.wait()) as stop:
+    async with _task(front.loader.start()) as start, _task(signals.stop.wait()) as stop:
         await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
         if start.done():
             start.result()
         return start.done()
 
 
-async def _serve_until_stopped(service: Service, signals: Signals, listener: Listener) -> None:
-    settings = service.settings
+async def _serve_until_stopped(front: Front, signals: Signals) -> None:
+    service, settings = front.service, front.service.settings
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(_task(reload_on_demand(service, signals.reload)))
+        await stack.enter_async_context(_task(reload_on_demand(front.loader, signals.reload)))
         if settings.bundle_poll_s:
             await stack.enter_async_context(
                 _task(watch_bundle(settings.bundle, settings.bundle_poll_s, signals.reload))
@@ -62,22 +61,26 @@ async def _serve_until_stopped(service: Service, signals: Signals, listener: Lis
             waits: list[asyncio.Future[Any]] = [stop, service.lost]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     if not service.lost.done():
-        await _drain(service, signals, listener)
+        await _drain(front, signals)
     if service.lost.done():
         _log.error("the engine is lost", extra={"error": str(service.lost.result())})
-        await service.drain()
-        listener.stop_accepting()
+        await front.tell_state()
+        await front.drain()
+        front.stop_accepting()
         raise service.lost.result()
 
 
-async def _drain(service: Service, signals: Signals, listener: Listener) -> None:
-    service.start_draining()
+async def _drain(front: Front, signals: Signals) -> None:
+    service = front.service
+    accepting = service.settings.drain_delay_s > 0 and not signals.in_haste
+    service.start_draining(accepting=accepting)
+    await front.tell_state()
     _log.info("draining")
-    if not signals.in_haste:
+    if accepting:
         await asyncio.wait([service.lost], timeout=service.settings.drain_delay_s)
-    listener.stop_accepting()
-    # Before the listener is closed, which drops the rest of bodies that are still on their way.
-    await service.drain()
+    front.stop_accepting()
+    # Before the connections are closed, which drops the rest of bodies that are still on their way.
+    await front.drain()
 
 
 @contextlib.asynccontextmanager

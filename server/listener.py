@@ -1,4 +1,4 @@
-"""The socket that clients connect to."""
+"""The socket that clients connect to, and what their connections become."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 
 from engines.errors import ConfigurationError
 from server.connection import Connections
 from server.service import Service
+from server.settings import Settings
 
 _log = logging.getLogger(__name__)
 
@@ -40,33 +41,38 @@ class Listener:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: web.Application, service: Service) -> AsyncIterator[Listener]:
+async def listening(settings: Settings, connections: Callable[[], asyncio.Protocol]) -> AsyncIterator[Listener]:
     """Open from the start, so that health checks see a service that loads instead of none.
-
-    Leaving it closes every connection; who has to be answered first is waited for before.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
+    """
+    listener = Listener(await _listen(settings, connections))
+    try:
+        yield listener
+    finally:
+        listener.stop_accepting()
+
+
+@contextlib.asynccontextmanager
+async def connecting(app: web.Application, service: Service) -> AsyncIterator[Connections]:
+    """What makes connections to ``app`` of sockets.
+
+    Leaving it closes every connection; who has to be answered first is waited for before.
     """
     settings = service.settings
     _raise_descriptor_limit(settings.max_connections)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
+    if runner.server is None:
+        raise RuntimeError("the runner is not set up")
     try:
-        listener = Listener(await _listen(runner, service))
-        try:
-            yield listener
-        finally:
-            listener.stop_accepting()
+        yield Connections(runner.server, settings, service.metrics)
     finally:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, service: Service) -> asyncio.Server:
-    settings = service.settings
-    if runner.server is None:
-        raise RuntimeError("the runner is not set up")
-    connections = Connections(runner.server, settings, service.metrics)
+async def _listen(settings: Settings, connections: Callable[[], asyncio.Protocol]) -> asyncio.Server:
     try:
         return await asyncio.get_running_loop().create_server(
             connections, settings.host, settings.port, backlog=_BACKLOG

@@ -62,7 +62,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector, GpuCollector):
             collector(registry=registry)
-        self.received = Counter("vjepa_requests_received", "Requests to classify a clip", registry=registry)
+        self._received = Counter("vjepa_requests_received", "Requests to classify a clip", registry=registry)
         self._outcomes = Counter(
             "vjepa_requests", "Requests to classify a clip, by how they ended", ["outcome"], registry=registry
         )
@@ -89,9 +89,12 @@ class Metrics:
         self._state = Enum("vjepa_engine_state", "As /health names it", states=list(states), registry=registry)
         self.engine = Info("vjepa_engine", "What is served", registry=registry)
         self._reloads = Counter("vjepa_reloads", "Bundles swapped, or tried in vain", ["outcome"], registry=registry)
-        self.connections = Gauge("vjepa_connections", "Open connections", registry=registry)
+        self._connections = Gauge("vjepa_connections", "Open connections", registry=registry)
         self._closed = Counter(
             "vjepa_connections_closed", "Connections closed on a client", ["reason"], registry=registry
+        )
+        self._worker_deaths = Counter(
+            "vjepa_http_worker_deaths", "HTTP worker processes that ended by themselves", registry=registry
         )
         self._preset()
 
@@ -102,6 +105,13 @@ class Metrics:
     def text(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self.registry)
+
+    async def scrape(self) -> bytes:
+        return self.text()
+
+    def received(self) -> None:
+        """A request to classify a clip came."""
+        self._received.inc()
 
     def ended(self, outcome: str) -> None:
         """A received request ended so."""
@@ -130,6 +140,18 @@ class Metrics:
     def closed(self, reason: str) -> None:
         """A connection was closed on its client: ``slow_header`` or ``too_many``."""
         self._closed.labels(reason).inc()
+
+    def connected(self, clients: int) -> None:
+        """So many connections are open now."""
+        self._connections.set(clients)
+
+    def watch_connections(self, clients: Callable[[], float]) -> None:
+        """Instead of being told of them."""
+        self._connections.set_function(clients)
+
+    def worker_died(self) -> None:
+        """An HTTP worker process ended although nobody had told it to."""
+        self._worker_deaths.inc()
 
     def _preset(self) -> None:
         """Series that are there before their first event, so that a rate over them is right from the start."""

@@ -58,7 +58,7 @@ async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse
     if request.path != INFER_PATH or request.method != hdrs.METH_POST:
         return await _answered(request, handler)
     metrics = request.app[SERVICE].metrics
-    metrics.received.inc()
+    metrics.received()
     outcome = GONE
     try:
         answer = await _answered(request, handler)

@@ -13,7 +13,7 @@ from engines.errors import ConfigurationError, RateLimitedError
 
 
 class RateLimit:
-    """So many requests a second, minute, hour or day, each client for itself; counted in this process."""
+    """So many requests a second, minute, hour or day, each client for itself."""
 
     def __init__(self, text: str) -> None:
         """``text``: ``20/second``, ``1000/hour``; raises ConfigurationError."""
@@ -22,6 +22,10 @@ class RateLimit:
         except ValueError:
             raise ConfigurationError(f"{text!r} is no rate", help="write --rate-limit 20/second") from None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def checked(self, client: str) -> None:
+        """``check``, for those who may have to wait for it."""
+        self.check(client)
 
     def check(self, client: str) -> None:
         """Count a request of ``client``; raises RateLimitedError when it is one too many."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from server.service import Service
+from server.loader import Loader
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
-async def reload_on_demand(service: Service, demanded: asyncio.Event) -> None:
+async def reload_on_demand(loader: Loader, demanded: asyncio.Event) -> None:
     """Reload whenever ``demanded`` is set; one at a time, never two for the same demand."""
     while True:
         await demanded.wait()
         demanded.clear()
-        await service.reload()
+        await loader.reload()
 
 
 async def watch_bundle(path: Path, every_s: float, changed: asyncio.Event) -> None:

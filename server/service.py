@@ -14,9 +14,8 @@ from engines.cores import usable_cores
 from engines.engine import Engine
 from engines.errors import EngineLostError, NotReadyError
 from server.admission import Admission
-from server.deployment import Deployment, LoadEngine, deploy, load_bundle
-from server.metrics import Metrics
-from server.service_rate import ServiceRate
+from server.counts import Counts
+from server.deployment import Deployment
 from server.settings import Settings
 from server.workers import Workers
 
@@ -24,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 # How long what cannot be waited for is waited for: clients that are still to be told that the engine is lost, a batch
 # that is still in the engine after the drain.
-_FAREWELL_S = 5
+FAREWELL_S = 5
 _RETRY_S = 1
 # A clip has 16 frames or so, and more threads than this rather wait for each other.
 _MOST_DECODERS = 8
@@ -42,24 +41,31 @@ class State(enum.Enum):
 class Service:
     """Owns the engine in service and what bounds its use; handlers reach the engine only while it takes work."""
 
-    def __init__(self, settings: Settings, load: LoadEngine = load_bundle) -> None:
+    def __init__(self, settings: Settings, metrics: Counts, admission: Admission) -> None:
         self.settings = settings
-        self.metrics = Metrics(state.value for state in State)
-        self.rate = ServiceRate()
-        self.admission = Admission(settings.queue_size, settings.max_inflight_bytes, self.rate)
+        self.metrics = metrics
+        self.admission = admission
         self.decoders = Workers(settings.decode_threads or min(usable_cores(), _MOST_DECODERS), "decode")
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
-        self._load = load
         self._deployment: Deployment | None = None
         self._retired: set[asyncio.Task[None]] = set()
         self._accepting = False
         self._state = State.LOADING
         self.metrics.state(self._state.value)
-        self._watch_gauges()
 
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def accepting(self) -> bool:
+        """Whether work is still taken, which it is for a while after the service is not ready any more."""
+        return self._accepting
+
+    @property
+    def deployment(self) -> Deployment | None:
+        """What is in service, None until something is."""
+        return self._deployment
 
     @property
     def engine(self) -> Engine | None:
@@ -85,45 +91,46 @@ class Service:
         with self._deployment.used() as deployment:
             yield deployment
 
-    async def start(self) -> None:
-        """Load and warm up; raises BundleError, EngineError when the bundle cannot be served."""
-        self._deployment = await self._deploy()
+    def put(self, fresh: Deployment) -> None:
+        """Serve with ``fresh`` from now on; what was in its place is closed when its last request is through."""
+        old, self._deployment = self._deployment, fresh
+        if old is not None:
+            self._retire(old)
         if self._state is State.LOADING:
             self._set_state(State.READY)
             self._accepting = True
 
-    async def reload(self) -> None:
-        """Put the bundle as it is now in the old engine's place, once it is warm; keep the old one if it is bad."""
-        try:
-            fresh = await self._deploy()
-        except Exception as error:  # whatever a runtime makes of a bad bundle, the engine in service is a good one
-            self.metrics.reloaded("kept")
-            _log.error("reload failed, the old engine stays", extra={"error": str(error)})
-            return
-        old, self._deployment = self._deployment, fresh
-        self.metrics.reloaded("swapped")
-        _log.info("engine swapped", extra={"bundle": fresh.engine.manifest.name})
-        if old is not None:
-            self._retire(old)
+    def engine_lost(self, error: EngineLostError) -> None:
+        """Take no more work, for good."""
+        self._accepting = False
+        self._set_state(State.UNHEALTHY)
+        if not self.lost.done():
+            self.lost.set_result(error)
 
-    def start_draining(self) -> None:
-        """Not ready any more, but still taking what load balancers send until they have noticed."""
+    def start_draining(self, *, accepting: bool) -> None:
+        """Not ready any more; ``accepting``: still taking what load balancers send until they have noticed."""
+        self._accepting = self._accepting and accepting
         self._set_state(State.DRAINING)
 
     async def drain(self) -> None:
         """Take no more work, and wait for what was accepted, at most ``drain_timeout_s``."""
         self._accepting = False
-        timeout_s = self.settings.drain_timeout_s if self._state is State.DRAINING else _FAREWELL_S
+        timeout_s = self.drain_timeout_s
         if self._deployment is not None and not await self._deployment.unused(timeout_s):
             _log.warning("requests were cut off", extra={"in_flight": self._deployment.users})
         if self._retired:
             await asyncio.wait(self._retired, timeout=timeout_s)
 
+    @property
+    def drain_timeout_s(self) -> float:
+        """How long a drain that begins now may take."""
+        return self.settings.drain_timeout_s if self._state is State.DRAINING else FAREWELL_S
+
     async def close(self) -> None:
         """Give back the engine and the threads."""
         deployment, self._deployment = self._deployment, None
         if deployment is not None and self._state is not State.UNHEALTHY:
-            await deployment.close(_FAREWELL_S)
+            await deployment.close(FAREWELL_S)
         self.decoders.close()
 
     def _retire(self, old: Deployment) -> None:
@@ -136,36 +143,9 @@ class Service:
         # What is still in the engine then is for clients that have gone.
         await old.close(self.settings.engine_timeout_ms / 1e3)
 
-    async def _deploy(self) -> Deployment:
-        return await deploy(self.settings, self._load, self.rate, self.metrics, self._engine_lost)
-
-    def _engine_lost(self, error: EngineLostError) -> None:
-        self._accepting = False
-        self._set_state(State.UNHEALTHY)
-        if not self.lost.done():
-            self.lost.set_result(error)
-
     def _set_state(self, state: State) -> None:
         self._state = state
         self.metrics.state(state.value)
-
-    def _watch_gauges(self) -> None:
-        watch = self.metrics.watch
-        watch("vjepa_queue_clips", "Clips that wait for the engine", self._waiting)
-        watch("vjepa_admitted_clips", "Clips in decoding, queue and engine", lambda: self.admission.clips)
-        watch("vjepa_inflight_bytes", "Bytes held of bodies and pixels", lambda: self.admission.held_bytes)
-        watch("vjepa_seconds_per_clip", "Engine time for a clip", lambda: self.rate.seconds_per_clip)
-        watch("vjepa_engines_serving", "Engines, one for each device, that take clips", self._serving)
-        watch("vjepa_engines_lost", "Engines that were lost, while others go on", self._lost)
-
-    def _waiting(self) -> float:
-        return self._deployment.batcher.waiting if self._deployment else 0
-
-    def _serving(self) -> float:
-        return self._deployment.batcher.engines_serving if self._deployment else 0
-
-    def _lost(self) -> float:
-        return self._deployment.batcher.engines_lost if self._deployment else 0
 
 
 SERVICE = web.AppKey("service", Service)

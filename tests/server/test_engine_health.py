@@ -13,6 +13,8 @@ from tests.faulty_server import Fault, marked
 from tests.live_server import LiveServer
 from tests.server.conftest import Answer
 from tests.server.peers import (
+    PROCESSES,
+    Flags,
     Peer,
     clients,
     encoded,
@@ -32,9 +34,10 @@ def _body(fault: Fault | None = None, number: int = 0) -> bytes:
     return encoded(marked(FRAMES, number, fault))
 
 
+@PROCESSES
 @pytest.mark.parametrize("fault", [Fault.RAISE, Fault.NAN])
-async def test_an_engine_that_fails_once_fails_that_clip_only(fault: Fault) -> None:
-    with faulty(DEMO) as server:
+async def test_an_engine_that_fails_once_fails_that_clip_only(fault: Fault, processes: Flags) -> None:
+    with faulty(DEMO, *processes) as server:
         async with clients(server) as session:
             bodies = [_body(fault if number == 2 else None, number) for number in range(6)]
             answers = await asyncio.gather(*(send(session, body) for body in bodies))
@@ -46,8 +49,9 @@ async def test_an_engine_that_fails_once_fails_that_clip_only(fault: Fault) -> N
     assert [entry["request_id"] for entry in logged] == [answers[2].body["request_id"]]
 
 
-async def test_clips_at_fault_alone_do_not_condemn_the_engine() -> None:
-    with faulty(DEMO) as server:
+@PROCESSES
+async def test_clips_at_fault_alone_do_not_condemn_the_engine(processes: Flags) -> None:
+    with faulty(DEMO, *processes) as server:
         async with clients(server) as session:
             answers = [await send(session, _body(Fault.RAISE, number)) for number in range(10)]
             assert [answer.status for answer in answers] == [500] * 10
@@ -55,8 +59,9 @@ async def test_clips_at_fault_alone_do_not_condemn_the_engine() -> None:
         assert await asyncio.to_thread(server.stop) == 0
 
 
-async def test_an_engine_that_fails_on_everything_ends_the_process() -> None:
-    with faulty(DEMO) as server:
+@PROCESSES
+async def test_an_engine_that_fails_on_everything_ends_the_process(processes: Flags) -> None:
+    with faulty(DEMO, *processes) as server:
         async with clients(server) as session:
             await tell(server, "break")
             answers = await asyncio.gather(*(send(session, _body(number=number)) for number in range(8)))
@@ -67,8 +72,9 @@ async def test_an_engine_that_fails_on_everything_ends_the_process() -> None:
     assert "fails on every clip" in server.wait_for("the engine is lost")["error"]
 
 
-async def test_a_lost_device_ends_the_process_and_leaves_no_client_waiting() -> None:
-    with faulty(DEMO) as server:
+@PROCESSES
+async def test_a_lost_device_ends_the_process_and_leaves_no_client_waiting(processes: Flags) -> None:
+    with faulty(DEMO, *processes) as server:
         async with clients(server) as session:
             answers = await _lose(server, session, Fault.LOSE)
         assert await asyncio.to_thread(server.wait) == 1
@@ -76,8 +82,9 @@ async def test_a_lost_device_ends_the_process_and_leaves_no_client_waiting() -> 
     assert "illegal memory access" in server.wait_for("the engine is lost")["error"]
 
 
-async def test_an_engine_that_never_returns_is_given_up() -> None:
-    with faulty(DEMO, "--engine-timeout-ms", "700") as server:
+@PROCESSES
+async def test_an_engine_that_never_returns_is_given_up(processes: Flags) -> None:
+    with faulty(DEMO, *processes, "--engine-timeout-ms", "700") as server:
         async with clients(server) as session:
             answers = await _lose(server, session, Fault.HANG)
         assert await asyncio.to_thread(server.wait) == 1
@@ -112,7 +119,8 @@ def _assert_refused(answers: list[Answer]) -> None:
         assert int(answer.headers["Retry-After"]) >= 1
 
 
-def test_the_process_ends_although_its_engine_hangs_in_a_stop(tmp_path: Path) -> None:
+@PROCESSES
+def test_the_process_ends_although_its_engine_hangs_in_a_stop(tmp_path: Path, processes: Flags) -> None:
     async def hang_and_stop(server: LiveServer) -> int:
         async with clients(server) as session:
             task = asyncio.create_task(send(session, _body(Fault.HANG)))
@@ -123,5 +131,5 @@ def test_the_process_ends_although_its_engine_hangs_in_a_stop(tmp_path: Path) ->
                 await task
         return code
 
-    with faulty(DEMO, "--drain-timeout-s", "1", "--engine-timeout-ms", "60000") as server:
+    with faulty(DEMO, *processes, "--drain-timeout-s", "1", "--engine-timeout-ms", "60000") as server:
         assert asyncio.run(hang_and_stop(server)) == 0

@@ -19,6 +19,8 @@ from tests.faulty_server import marked
 from tests.live_server import LiveServer
 from tests.server.conftest import Answer
 from tests.server.peers import (
+    PROCESSES,
+    Flags,
     Peer,
     clients,
     encoded,
@@ -96,9 +98,10 @@ async def _answered_while_held(
     return done, live_ms
 
 
-async def test_clips_whose_clients_have_gone_never_reach_the_engine() -> None:
+@PROCESSES
+async def test_clips_whose_clients_have_gone_never_reach_the_engine(processes: Flags) -> None:
     clips = small_clips(1)[0]
-    with faulty(DEMO) as server:
+    with faulty(DEMO, *processes) as server:
         async with clients(server) as session:
             await tell(server, "hold")
             tasks = []
@@ -123,9 +126,10 @@ async def test_clips_whose_clients_have_gone_never_reach_the_engine() -> None:
     assert not [entry for entry in server.log if "never retrieved" in str(entry)]
 
 
-async def test_a_deadline_passes_while_the_engine_is_busy() -> None:
+@PROCESSES
+async def test_a_deadline_passes_while_the_engine_is_busy(processes: Flags) -> None:
     clips = small_clips(1)[0]
-    with faulty(DEMO) as server:
+    with faulty(DEMO, *processes) as server:
         async with clients(server) as session:
             await tell(server, "hold")
             busy = asyncio.create_task(send(session, encoded(marked(clips, 1))))
@@ -173,9 +177,10 @@ async def test_a_deadline_that_is_none_is_422(body: bytes, live_server: LiveServ
     peer.close()
 
 
-async def test_high_priority_goes_first(body: bytes) -> None:
+@PROCESSES
+async def test_high_priority_goes_first(body: bytes, processes: Flags) -> None:
     clips = small_clips(1)[0]
-    with faulty(DEMO) as server:
+    with faulty(DEMO, *processes) as server:
         async with clients(server) as session:
             await tell(server, "hold")
             tasks = []
@@ -190,19 +195,21 @@ async def test_high_priority_goes_first(body: bytes) -> None:
     assert [number for entry in server.entries("in engine") for number in entry["numbers"]] == [0, 3, 1, 2]
 
 
+@PROCESSES
 @pytest.mark.parametrize("encoding", ENCODINGS)
-async def test_bytes_in_flight_are_bounded(encoding: str) -> None:
+async def test_bytes_in_flight_are_bounded(encoding: str, processes: Flags) -> None:
     sent = dataclasses.replace(ENCODINGS[encoding](EIGHT_MIB), body=b" " * (7 * 2**20))
     length = EIGHT_MIB.nbytes
     flags = ("--max-body-mb", "8", "--max-clip-mb", "8", "--max-inflight-mb", "16")
-    with faulty(DEMO, *flags) as server:
+    with faulty(DEMO, *processes, *flags) as server:
         async with clients(server) as session:
             peers = [await Peer.connect(server) for _ in range(10)]
             for peer in peers:
                 # Seven of eight MiB, and then no more.
                 await peer.write(sent.head(length=length), sent.body)
-            statuses = await asyncio.gather(*(peer.status_or_end() for peer in peers[2:]))
-            assert set(statuses) == {503}
+            # There is room for two, whichever come first.
+            ends = asyncio.as_completed([peer.status_or_end() for peer in peers])
+            assert {await next(ends) for _ in range(8)} == {503}
             assert (await metrics(session))["vjepa_inflight_bytes"] <= 16 * 2**20
             for peer in peers:
                 peer.close()
@@ -238,8 +245,9 @@ def test_bytes_that_come_late_are_not_held() -> None:
     assert admission.held_bytes == 0
 
 
-async def test_a_full_service_refuses_before_the_body(body: bytes) -> None:
-    with faulty(DEMO, "--queue-size", "1") as server:
+@PROCESSES
+async def test_a_full_service_refuses_before_the_body(body: bytes, processes: Flags) -> None:
+    with faulty(DEMO, *processes, "--queue-size", "1") as server:
         async with clients(server) as session:
             await tell(server, "hold")
             busy = asyncio.create_task(send(session, body))
