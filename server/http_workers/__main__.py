@@ -13,6 +13,7 @@ import socket
 import sys
 
 from engines.errors import ServiceError
+from server.allocator import keep_freed_memory
 from server.http_workers.engine_link import EngineLink
 from server.http_workers.http_worker import HttpWorker
 from server.http_workers.messages import Begin, Unusable
@@ -41,6 +42,7 @@ if __name__ == "__main__":
     # Whoever stops the service tells the engine process, and that tells this one.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    keep_freed_memory()
     code = asyncio.run(main(*map(int, sys.argv[1:])))
     sys.stderr.flush()
     # An interpreter that ends in the usual way waits for its threads, of which one may be decoding.
