@@ -7,6 +7,7 @@ handed connections, and of the shared memory. It ends with 0 when it is told to,
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
@@ -19,6 +20,8 @@ from server.http_workers.http_worker import HttpWorker
 from server.http_workers.messages import Begin, Unusable
 from server.http_workers.segment import Segment
 from server.logs import configure_logs
+
+_PR_SET_PDEATHSIG = 1
 
 
 async def main(line: int, door: int, segment: int) -> int:
@@ -43,6 +46,8 @@ if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     keep_freed_memory()
+    # Where somebody has stopped it (SIGSTOP), the end of the engine process has to be noticed, too.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     code = asyncio.run(main(*map(int, sys.argv[1:])))
     sys.stderr.flush()
     # An interpreter that ends in the usual way waits for its threads, of which one may be decoding.

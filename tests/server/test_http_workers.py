@@ -282,6 +282,16 @@ async def test_a_killed_engine_process_fails_everything_cleanly_and_nothing_rema
     assert not list(Path("/dev/shm").glob("*vjepa*"))
 
 
+async def test_workers_that_are_stopped_end_with_the_engine_process() -> None:
+    with serving(DEMO, *TWO) as server:
+        workers = _pids(server).values()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        server.process.kill()
+        for pid in workers:
+            await asyncio.to_thread(_wait_for_end, pid)
+
+
 def _shares_clips(pid: int) -> bool:
     """Whether the process has the shared memory; nobody can find it by a name."""
     return "/memfd:vjepa2-clips (deleted)" in Path(f"/proc/{pid}/maps").read_text()
