@@ -1,9 +1,11 @@
-"""``python -m consumer SOURCE [options]``."""
+"""``python -m consumer SOURCE... [options]``."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import NoReturn
 
 INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended."""
@@ -12,16 +14,19 @@ READER_GONE = 141
 """What a shell reports of a program whose output nobody reads any more."""
 
 
-def main() -> int:
-    """Run the consumer as the command line says; returns its exit code."""
+def main() -> NoReturn:
+    """Run the consumer as the command line says, and end the process."""
     try:
-        return _consume()
+        code = _consume()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
-        # Whoever read --json has gone. Python would complain once more when it flushes stdout at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE
+        # Whoever read --json has gone.
+        code = READER_GONE
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _flush()
+    # An interpreter that ends in the usual way waits for FFmpeg, which may be waiting for a camera.
+    os._exit(code)
 
 
 def _consume() -> int:
@@ -29,19 +34,29 @@ def _consume() -> int:
     import logging
 
     from consumer.errors import ConsumerError
+    from consumer.flags import parse_settings
     from consumer.log import configure_log
     from consumer.pipeline import run
-    from consumer.settings import parse_settings
 
-    settings = parse_settings(sys.argv[1:], os.environ)
-    configure_log(settings.log_format)
     try:
-        run(settings)
+        settings = parse_settings(sys.argv[1:], os.environ)
+    except SystemExit as end:
+        return int(end.code or 0)
+    configure_log(settings.output.log_format)
+    try:
+        return run(settings)
     except ConsumerError as error:
         logging.getLogger(__name__).error(str(error))
         return error.exit_code
-    return 0
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            continue
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,12 +1,11 @@
-"""The client: the service as the consumer sees it, over HTTP."""
+"""The client: the service from asyncio. ``consumer.sync_client`` has the same for everybody else."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -15,21 +14,26 @@ from uuid import uuid4
 
 import aiohttp
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from consumer.answer import Answer
-from consumer.clip import Clip
-from consumer.errors import ServiceAnswerError, ServiceRefusedError, ServiceUnreachableError
-from consumer.wire import ClipBody, Problem, ServiceInfo
+from consumer.body import JPEG_QUALITY, Body, Encoding, Options, PixelFormat, encode_clip, usual_encoding
+from consumer.errors import ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
+from consumer.picture import Picture
+from consumer.retry import Backoff, Patience, retry_after_s
+from consumer.wire import Health, Model, Problem, ServiceInfo
 
 logger = logging.getLogger(__name__)
 
-FIRST_POLL_S = 0.1
-LONGEST_POLL_S = 2.0
+DEFAULT_URL = "http://localhost:8000"
+INFER_PATH = "/api/v1/infer"
 POLL_TIMEOUT_S = 5.0
+LONGEST_DEADLINE_MS = 600_000
+POLLING = Backoff(first_s=0.2, longest_s=2.0)
 
-# What to make of a 503's Retry-After: this much if it names no seconds, and never more than the other.
-USUAL_RETRY_S = 1.0
-LONGEST_RETRY_S = 30.0
+Frames = Sequence[Picture] | NDArray[np.uint8]
+"""A clip's frames in order: uint8 arrays ``[height, width, 3]`` of one size, or one array of all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +45,35 @@ class Reply:
     retry_after: str | None
 
 
-class Service:
-    """The service at ``url``, as an async context manager.
+class AsyncClient:
+    """The service at ``url``, as an async context manager; for any number of tasks at once.
 
-    A request may take ``timeout_s`` seconds; a clip is sent again up to ``retries`` times while the service says 503.
+    ``timeout_s`` is for one request, which is also told to the service, so that it never computes for nobody.
+    A clip is sent again up to ``retries`` times, after growing pauses or the one that the service asks for, while the
+    service cannot be reached or answers 408, 425, 429, 502, 503 or 504. ``encoding`` is how frames travel: raw, jpeg
+    or json; ``None`` takes raw on loopback and jpeg elsewhere. ``api_key`` is needed where the service wants one.
     """
 
-    def __init__(self, url: str, timeout_s: float, retries: int) -> None:
-        self._url = url.rstrip("/")
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 60.0,
+        retries: int = 5,
+        encoding: Encoding | None = None,
+        jpeg_quality: int = JPEG_QUALITY,
+        api_key: str | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._retries = retries
+        self._encoding: Encoding = encoding or usual_encoding(url)
+        self._jpeg_quality = jpeg_quality
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession()
+        # As many connections as there are clips in flight; how many those are is the caller's to decide.
+        self._session = aiohttp.ClientSession(headers=self._headers, connector=aiohttp.TCPConnector(limit=0))
         return self
 
     async def __aexit__(
@@ -61,77 +81,114 @@ class Service:
     ) -> None:
         await self._session.close()
 
-    async def wait_until_ready(self, wait_s: float) -> None:
-        """Poll until the service accepts work; raises ServiceUnreachableError after ``wait_s`` seconds without."""
-        deadline_s = time.monotonic() + wait_s
-        pause_s = FIRST_POLL_S
-        while (obstacle := await self._obstacle()) is not None:
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                raise ServiceUnreachableError(self._url, f"is not ready after {wait_s:g} s: {obstacle}")
-            if pause_s == FIRST_POLL_S:
-                fields = {"url": self._url, "wait_s": wait_s, "reason": obstacle}
-                logger.info("waiting for the service", extra=fields)
-            await asyncio.sleep(min(pause_s, left_s))
-            pause_s = min(pause_s * 2, LONGEST_POLL_S)
+    async def classify(
+        self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
+    ) -> Answer:
+        """Have a clip classified.
 
-    async def frame_count(self) -> int | None:
-        """How many frames the service's model takes, or ``None`` if it does not say."""
+        ``frames`` must be as many as the model takes (see :meth:`model`), in ``pixel_format`` RGB (PIL, PyAV) or BGR
+        (OpenCV). ``top_k`` is how many predictions to answer with, ``clip_id`` comes back with the answer; the
+        service has defaults for both.
+
+        Raises:
+            ClipError: the frames are no clip.
+            ServiceError: the service did not classify it; once the retries are used up, where there are any.
+        """
+        body = await self.encode(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format)
+        failures = 0
+        while True:
+            try:
+                return await self.post(body)
+            except ServiceError as error:
+                failures += 1
+                if not error.retriable or failures > self._retries:
+                    raise
+                pause_s = Backoff().pause_s(failures, error.retry_after_s)
+                fields = {"pause_s": round(pause_s, 3), "retries_left": self._retries - failures, "reason": error.what}
+                logger.warning("trying again", extra=fields)
+                await asyncio.sleep(pause_s)
+
+    async def encode(
+        self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
+    ) -> Body:
+        """Make the request's body for :meth:`post`, without holding up the event loop. Raises ClipError."""
+        options = Options(clip_id or str(uuid4()), top_k, pixel_format, self._jpeg_quality)
+        pictures = [np.ascontiguousarray(frame) for frame in frames]
+        if self._encoding == "jpeg":
+            return await asyncio.to_thread(encode_clip, pictures, self._encoding, options)
+        return encode_clip(pictures, self._encoding, options)
+
+    async def post(self, body: Body) -> Answer:
+        """Send a clip once. Raises a ServiceError."""
+        return _read_answer(await self._request("POST", INFER_PATH, self._timeout_s, body))
+
+    async def model(self) -> Model | None:
+        """The model in service, or ``None`` if the service does not say. Raises ServiceUnreachableError."""
         reply = await self._request("GET", "/", self._poll_timeout_s)
         if reply.status != HTTPStatus.OK:
             return None
         try:
-            return msgspec.json.decode(reply.body, type=ServiceInfo).model.frames
+            return msgspec.json.decode(reply.body, type=ServiceInfo).model
         except msgspec.MsgspecError:
             return None
 
-    async def classify(self, clip: Clip, top_k: int | None) -> Answer:
-        """Have ``clip`` classified. Raises a ServiceError; a 503 is one only once the retries are used up."""
-        body = ClipBody(clip.pictures, top_k, clip_id=str(uuid4()))
-        reply = await self._post(body)
-        for retries_left in range(self._retries - 1, -1, -1):
-            if reply.status != HTTPStatus.SERVICE_UNAVAILABLE:
-                break
-            pause_s = _pause_s(reply)
-            fields = {"pause_s": pause_s, "retries_left": retries_left, "clip_id": body.clip_id}
-            logger.warning("service busy, trying again", extra=fields)
+    async def health(self) -> Health:
+        """What the service is doing, be it well or not. Raises a ServiceError."""
+        reply = await self._request("GET", "/health", self._poll_timeout_s)
+        try:
+            return msgspec.json.decode(reply.body, type=Health)
+        except msgspec.MsgspecError as error:
+            raise _refusal(reply) if reply.status != HTTPStatus.OK else ServiceAnswerError(str(error)) from error
+
+    async def wait_until_ready(self, wait_s: float | None = None) -> None:
+        """Return when the service accepts work; raises ServiceUnreachableError after ``wait_s`` seconds without.
+
+        ``None`` waits for ever. A server that is another one than ours raises ServiceRefusedError at once.
+        """
+        patience, polls = Patience(wait_s), 0
+        while (obstacle := await self.obstacle()) is not None:
+            polls += 1
+            pause_s = patience.left_s(POLLING.pause_s(polls))
+            if pause_s is None:
+                raise ServiceUnreachableError(self.url, f"is not ready after {wait_s:g} s: {obstacle}")
             await asyncio.sleep(pause_s)
-            reply = await self._post(body)
-        return _read_answer(reply)
+
+    async def obstacle(self) -> str | None:
+        """Say why the service does not accept work, or ``None`` if it does. Raises ServiceRefusedError."""
+        try:
+            reply = await self._request("GET", "/health/ready", self._poll_timeout_s)
+        except ServiceUnreachableError as error:
+            return error.reason
+        if reply.status == HTTPStatus.OK:
+            return None
+        refusal = _refusal(reply)
+        if not refusal.retriable:
+            raise refusal
+        return Problem.read(reply.status, reply.body).said
 
     @property
     def _poll_timeout_s(self) -> float:
         return min(POLL_TIMEOUT_S, self._timeout_s)
 
-    async def _obstacle(self) -> str | None:
-        """Say why the service is not ready, or ``None`` if it is."""
-        try:
-            reply = await self._request("GET", "/health/ready", self._poll_timeout_s)
-        except ServiceUnreachableError as error:
-            return error.reason
-        if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            return Problem.read(reply.status, reply.body).said
-        if reply.status != HTTPStatus.OK:
-            raise _refusal(reply)
-        return None
-
-    async def _post(self, body: ClipBody) -> Reply:
-        return await self._request("POST", "/api/v1/infer", self._timeout_s, body)
-
-    async def _request(self, method: str, path: str, timeout_s: float, body: ClipBody | None = None) -> Reply:
+    async def _request(self, method: str, path: str, timeout_s: float, body: Body | None = None) -> Reply:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
-        headers, data = (body.headers, _stream(body)) if body else (None, None)
-        url = self._url + path
+        headers: dict[str, str] = {}
+        if body is not None:
+            headers = body.headers | {"X-Deadline-Ms": str(min(max(1, round(timeout_s * 1000)), LONGEST_DEADLINE_MS))}
+        data = None if body is None else _stream(body)
+        query = None if body is None else body.query
         try:
-            async with self._session.request(method, url, headers=headers, data=data, timeout=timeout) as answer:
+            async with self._session.request(
+                method, self.url + path, params=query, headers=headers, data=data, timeout=timeout
+            ) as answer:
                 return Reply(answer.status, await answer.read(), answer.headers.get("Retry-After"))
         except TimeoutError as error:
-            raise ServiceUnreachableError(self._url, f"did not answer {method} {path} in {timeout_s:g} s") from error
+            raise ServiceUnreachableError(self.url, f"did not answer {method} {path} in {timeout_s:g} s") from error
         except aiohttp.ClientError as error:
-            raise ServiceUnreachableError(self._url, f"cannot be reached: {_reason(error)}") from error
+            raise ServiceUnreachableError(self.url, f"cannot be reached: {_reason(error)}") from error
 
 
-async def _stream(body: ClipBody) -> AsyncIterator[bytes]:
+async def _stream(body: Body) -> AsyncIterator[bytes | memoryview]:
     for chunk in body.chunks():
         yield chunk
 
@@ -147,12 +204,8 @@ def _read_answer(reply: Reply) -> Answer:
 
 def _refusal(reply: Reply) -> ServiceRefusedError:
     problem = Problem.read(reply.status, reply.body)
-    return ServiceRefusedError(reply.status, problem.title, problem.detail, problem.field)
-
-
-def _pause_s(reply: Reply) -> float:
-    asked = reply.retry_after or ""
-    return min(float(asked) if asked.isdecimal() else USUAL_RETRY_S, LONGEST_RETRY_S)
+    asked_s = retry_after_s(reply.retry_after)
+    return ServiceRefusedError(reply.status, problem.title, problem.detail, problem.field, asked_s)
 
 
 def _reason(error: aiohttp.ClientError) -> str:

@@ -3,46 +3,82 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import av
 
 from consumer.picture import Picture, PictureMaker
-from consumer.sampling import ROUNDING_S, Sample, sample, windows
-from consumer.video import VideoFile
+from consumer.sampling import ROUNDING_S, Sample, Shape, Windows, sample
+from consumer.source import Source
+from consumer.timeline import Timed
+from consumer.video import Recording
 
 logger = logging.getLogger(__name__)
+
+Frames = Iterator[Timed[av.VideoFrame]]
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Pictures of one size that stand for ``start_s`` up to ``end_s`` of the source."""
+    """Pictures of one size that stand for ``start_s`` up to ``end_s`` of a recording, or of Unix time if live."""
 
     pictures: tuple[Picture, ...]
     start_s: float
     end_s: float
 
 
-def read_clips(video: VideoFile, frames: int, fps: float, short_edge_px: int) -> Iterator[Clip]:
-    """Read consecutive clips of ``frames`` pictures, ``fps`` a second, shrunk to ``short_edge_px``.
+@dataclass(frozen=True, slots=True)
+class Clipping:
+    """How clips are cut: their shape, and the short edge in pixels that frames are shrunk to (0: not at all).
 
-    Decodes as it is iterated. A video too short for one clip is sampled faster, evenly from its start to its end.
+    ``max_gap_s`` without a frame discards a clip that has begun; ``None`` takes what suits the source.
     """
-    fps = _fitting_fps(video, frames, fps)
-    samples = sample(video.frames(), fps, max_gap_s=frames / fps)
-    for window in windows(_pictures(samples, PictureMaker(short_edge_px)), frames, fps):
+
+    shape: Shape
+    short_edge_px: int
+    max_gap_s: float | None = None
+
+    @property
+    def live_gap_s(self) -> float:
+        """For live sources: just more than what leaves each sampled instant a frame of its own."""
+        return max(1.5 / self.shape.fps, 0.5) if self.max_gap_s is None else self.max_gap_s
+
+
+def read_clips(source: Source, video: Recording, clipping: Clipping, on_partial: Callable[[], None]) -> Iterator[Clip]:
+    """Read the clips of a recording, one after the other, decoding as they are asked for.
+
+    A video too short for one clip is sampled faster, evenly from its start to its end. What makes no clip is
+    discarded and told to ``on_partial``.
+    """
+    clipping = replace(clipping, shape=_fitting(source, video, clipping.shape))
+    # What stands still for a moment is a recording of something that did.
+    whole_clip_s = clipping.shape.frames / clipping.shape.fps
+    max_gap_s = whole_clip_s if clipping.max_gap_s is None else clipping.max_gap_s
+    yield from _clips(video.frames(), clipping, max_gap_s, Windows(clipping.shape, on_partial, fills_up=True))
+
+
+def read_live_clips(frames: Frames, clipping: Clipping, on_partial: Callable[[], None]) -> Iterator[Clip]:
+    """Read clips from the frames of one connection to a live source, which tell themselves where they begin anew."""
+    yield from _clips(frames, clipping, math.inf, Windows(clipping.shape, on_partial, fills_up=False))
+
+
+def _clips(frames: Frames, clipping: Clipping, max_gap_s: float, windows: Windows[Picture]) -> Iterator[Clip]:
+    samples = sample(frames, clipping.shape.fps, max_gap_s)
+    for window in windows.of(_pictures(samples, PictureMaker(clipping.short_edge_px))):
         yield Clip(window.frames, window.start_s, window.end_s)
 
 
-def _fitting_fps(video: VideoFile, frames: int, fps: float) -> float:
-    enough_s = frames / fps - ROUNDING_S
+def _fitting(source: Source, video: Recording, shape: Shape) -> Shape:
+    enough_s = shape.frames / shape.fps - ROUNDING_S
     length_s = video.length_s(limit_s=enough_s)
     if length_s >= enough_s or length_s <= 0:
-        return fps
-    fields = {"source": video.path, "length_s": round(length_s, 3), "fps": round(frames / length_s, 3)}
+        return shape
+    fps = shape.frames / length_s
+    fields = {"source": source.name, "length_s": round(length_s, 3), "fps": round(fps, 3)}
     logger.info("video is shorter than a clip, sampling all of it evenly", extra=fields)
-    return frames / length_s
+    return replace(shape, fps=fps)
 
 
 def _pictures(samples: Iterable[Sample[av.VideoFrame]], maker: PictureMaker) -> Iterator[Sample[Picture]]:

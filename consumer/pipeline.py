@@ -1,79 +1,162 @@
-"""The way of a clip: video file -> sampled frames -> service -> log line."""
+"""The consumer as a whole: sources -> clips -> service -> reports."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import sys
-import time
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
-from consumer.answer import ClassifiedClip
-from consumer.client import Service
-from consumer.clip import Clip, read_clips
-from consumer.errors import NoVideoError
-from consumer.settings import Settings
-from consumer.video import VideoFile, open_video
+from consumer.client import AsyncClient
+from consumer.clip import Clipping
+from consumer.delivery import Delivery
+from consumer.errors import ConsumerError
+from consumer.event_channel import EventChannel
+from consumer.event_sinks import open_sink
+from consumer.evidence import Evidence
+from consumer.feed import Feed, Shared
+from consumer.gate import Gate
+from consumer.metrics import Metrics
+from consumer.reader import check_source
+from consumer.report import Report
+from consumer.sampling import Shape
+from consumer.settings import Sampling, Settings
+from consumer.source import Source
+from consumer.wire import Model
 
 logger = logging.getLogger(__name__)
 
 # What V-JEPA 2's Something-Something models take, for services that do not say.
-USUAL_FRAMES = 16
+USUAL_MODEL = Model(frames=16, crop=256)
+
+PATIENCE_S = 60.0
+"""How long the service may be away when there is no live source that would go on for ever."""
 
 
-def run(settings: Settings) -> None:
-    """Classify the source's clips until its end; raises a ConsumerError at the first that fails."""
-    # Opened before the service is waited for, so that a wrong path is told at once; closed after the event loop, and
-    # with it the thread that decodes, has ended.
-    with open_video(settings.source) as video:
-        asyncio.run(_classify_video(video, settings))
+def run(settings: Settings) -> int:
+    """Classify the clips of all sources until their end, or until SIGTERM; returns the exit code.
+
+    Raises ConsumerError for what fails before anything is read.
+    """
+    # Before the service is waited for, so that a wrong path is told at once.
+    for source in settings.sources:
+        check_source(source, settings.reading)
+    evidence = None if settings.output.save_clips is None else Evidence(settings.output.save_clips)
+    metrics = Metrics()
+    if settings.output.metrics_port is not None:
+        metrics.serve(settings.output.metrics_port)
+    return asyncio.run(_consume(settings, metrics, evidence))
 
 
-async def _classify_video(video: VideoFile, settings: Settings) -> None:
-    async with Service(settings.service_url, settings.timeout_s, settings.retries) as service:
-        await service.wait_until_ready(settings.wait_s)
-        frames = settings.frames or await service.frame_count() or USUAL_FRAMES
-        clips = read_clips(video, frames, settings.fps, settings.short_edge_px)
-        classified = 0
-        # One clip in flight: a file does not run away. The next is decoded when this one is answered.
-        async with aclosing(_in_thread(video, clips)) as ready:
-            async for clip in ready:
-                _report(await _classify(service, clip, settings), settings)
-                classified += 1
-    if not classified:
-        raise NoVideoError(f"no frame of {settings.source} could be decoded", "check that the file is whole")
-    logger.info("done", extra={"source": settings.source, "clips": classified})
+async def _consume(settings: Settings, metrics: Metrics, evidence: Evidence | None) -> int:
+    main = asyncio.current_task()
+    assert main is not None  # noqa: S101 for the type checker
+    stopped = asyncio.Event()
 
+    def stop() -> None:
+        stopped.set()
+        main.cancel()
 
-async def _in_thread(video: VideoFile, clips: Iterator[Clip]) -> AsyncGenerator[Clip]:
-    """Read each clip in a thread, so that decoding never holds up the event loop."""
+    with contextlib.suppress(NotImplementedError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     try:
-        while (clip := await asyncio.to_thread(next, clips, None)) is not None:
-            yield clip
+        return await _run_feeds(settings, metrics, evidence)
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+        logger.info("stopped")
+        return 0
+
+
+async def _run_feeds(settings: Settings, metrics: Metrics, evidence: Evidence | None) -> int:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(_client(settings))
+        gate = await stack.enter_async_context(Gate(client, _patience_s(settings)))
+        await gate.first_opening()
+        service = settings.service
+        delivery = Delivery(client, gate, service.in_flight, service.retries, service.top_k, metrics)
+        shared = Shared(gate, delivery, metrics, lambda: clipping(settings.sampling, gate.model))
+        channels = [await stack.enter_async_context(_channel(target, metrics)) for target in settings.output.events]
+        feeds = list(_feeds(settings, tuple(channels), evidence, shared))
+        codes = await _all(feeds)
+    return max(codes)
+
+
+def clipping(sampling: Sampling, model: Model | None) -> Clipping:
+    """How clips are cut for ``model``, where the settings do not say."""
+    model = model or USUAL_MODEL
+    frames = sampling.frames or model.frames
+    short_edge_px = sampling.short_edge_px
+    if short_edge_px is None:
+        short_edge_px = model.short_edge_px or USUAL_MODEL.short_edge_px or 0
+    return Clipping(Shape(frames, sampling.fps, sampling.clip_stride or frames), short_edge_px, sampling.max_gap_s)
+
+
+async def _all(feeds: list[Feed]) -> list[int]:
+    """Run the feeds to their ends; their exit codes."""
+    tasks = [asyncio.create_task(_run_feed(feed)) for feed in feeds]
+    try:
+        return await asyncio.gather(*tasks)
     finally:
-        video.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _classify(service: Service, clip: Clip, settings: Settings) -> ClassifiedClip:
-    started_s = time.perf_counter()
-    answer = await service.classify(clip, settings.top_k)
-    latency_ms = (time.perf_counter() - started_s) * 1000
-    return ClassifiedClip.of(settings.source, clip, answer, latency_ms)
+async def _run_feed(feed: Feed) -> int:
+    """One feed's failure is logged, and leaves the others alone."""
+    fields = {"source": feed.source.name}
+    try:
+        await feed.run()
+    except ConsumerError as error:
+        logger.error(str(error), extra=fields)
+        return error.exit_code
+    logger.info("done", extra=fields | {"clips": feed.classified})
+    return 0
 
 
-def _report(clip: ClassifiedClip, settings: Settings) -> None:
-    best = clip.predictions[0]
-    fields = {
-        "source": clip.source,
-        "start_s": clip.start_s,
-        "end_s": clip.end_s,
-        "label": best.label,
-        "confidence": round(best.confidence, 4),
-        "latency_ms": clip.latency_ms,
-        "clip_id": clip.clip_id,
-    }
-    logger.info("clip", extra=fields)
-    if settings.json:
-        sys.stdout.write(clip.json_line())
-        sys.stdout.flush()
+def _feeds(
+    settings: Settings, channels: tuple[EventChannel, ...], evidence: Evidence | None, shared: Shared
+) -> Iterator[Feed]:
+    for source in settings.sources:
+        report = _report(source, settings, channels, evidence, shared.metrics)
+        yield Feed(
+            source,
+            settings.reading,
+            settings.service.queue,
+            settings.service.in_flight,
+            settings.output.rules.timeout_s,
+            report,
+            shared,
+        )
+
+
+def _report(
+    source: Source, settings: Settings, channels: tuple[EventChannel, ...], evidence: Evidence | None, metrics: Metrics
+) -> Report:
+    return Report(source, settings.output.json, settings.output.rules, channels, evidence, metrics)
+
+
+def _client(settings: Settings) -> AsyncClient:
+    service = settings.service
+    return AsyncClient(
+        service.url,
+        timeout_s=service.timeout_s,
+        # The delivery retries: it knows of the other sources.
+        retries=0,
+        encoding=service.encoding,
+        jpeg_quality=service.jpeg_quality,
+        api_key=service.api_key,
+    )
+
+
+def _channel(target: str, metrics: Metrics) -> EventChannel:
+    return EventChannel(open_sink(target), metrics)
+
+
+def _patience_s(settings: Settings) -> float | None:
+    if settings.service.wait_s is not None:
+        return settings.service.wait_s
+    return None if any(source.live for source in settings.sources) else PATIENCE_S

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -35,12 +35,21 @@ class Window(Generic[F]):
     end_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """``frames`` frames, ``fps`` a second; the next clip begins ``stride`` frames after this one's first."""
+
+    frames: int
+    fps: float
+    stride: int
+
+
 def sample(frames: Iterable[Timed[F]], fps: float, max_gap_s: float) -> Iterator[Sample[F]]:
     """Pick the frame nearest to each tick of ``fps`` a second, counted from the first frame.
 
     Nearest, because rounded time stamps would make "the frame shown then" flip between neighbours. A slow stream
-    has frames picked more than once. After ``max_gap_s`` without a frame the ticks start anew at the next one: what
-    stood still that long is a broken stream, not something to classify over and over.
+    has frames picked more than once. At a frame that ``starts``, or after ``max_gap_s`` without one, the ticks start
+    anew: what stood still that long is a broken stream, not something to classify over and over.
     """
     origin_s, tick = 0.0, 0
     for held in _held(frames, max_gap_s):
@@ -51,36 +60,61 @@ def sample(frames: Iterable[Timed[F]], fps: float, max_gap_s: float) -> Iterator
             tick += 1
 
 
-def windows(samples: Iterable[Sample[F]], frames: int, fps: float) -> Iterator[Window[F]]:
-    """Group samples, taken ``fps`` a second, into consecutive windows of ``frames`` each.
+class Windows(Generic[F]):
+    """Groups samples into windows of ``shape``; calls ``on_partial`` when it discards frames that made none.
 
-    What does not fill a window is dropped with a log line, unless it is all there is: then its frames are repeated.
+    ``fills_up``: frames that are too few for a window, but all there is, are repeated to make one.
     """
-    pending: list[Sample[F]] = []
-    nothing_yet = True
-    for each in samples:
-        if each.starts:
-            _log_dropped(pending, frames)
-            pending = []
-        pending.append(each)
-        if len(pending) == frames:
-            yield _window(pending, frames, fps)
-            pending, nothing_yet = [], False
-    if pending and nothing_yet:
-        yield _window(pending, frames, fps)
-    else:
-        _log_dropped(pending, frames)
 
+    def __init__(self, shape: Shape, on_partial: Callable[[], None], fills_up: bool) -> None:
+        self._shape = shape
+        self._on_partial = on_partial
+        self._fills_up = fills_up
+        self._pending: list[Sample[F]] = []
+        self._skip = 0
+        # Samples that no window has had yet.
+        self._fresh = 0
 
-def _window(pending: list[Sample[F]], frames: int, fps: float) -> Window[F]:
-    spread = tuple(pending[index * len(pending) // frames].frame for index in range(frames))
-    return Window(spread, pending[0].time_s, pending[-1].time_s + 1 / fps)
+    def of(self, samples: Iterable[Sample[F]]) -> Iterator[Window[F]]:
+        """All windows of the samples, none across a gap."""
+        for each in samples:
+            if each.starts:
+                self._discard()
+            if self._skip:
+                self._skip -= 1
+                continue
+            self._pending.append(each)
+            self._fresh += 1
+            if len(self._pending) == self._shape.frames:
+                yield self._take()
+        if self._pending and self._fills_up:
+            yield self._window()
+        else:
+            self._discard()
 
+    def _take(self) -> Window[F]:
+        window = self._window()
+        del self._pending[: self._shape.stride]
+        self._skip = max(0, self._shape.stride - self._shape.frames)
+        self._fresh = 0
+        self._fills_up = False
+        return window
 
-def _log_dropped(pending: list[Sample[F]], frames: int) -> None:
-    if pending:
-        fields = {"start_s": round(pending[0].time_s, 3), "frames": len(pending), "needed": frames}
-        logger.info("partial clip dropped", extra=fields)
+    def _window(self) -> Window[F]:
+        frames, pending = self._shape.frames, self._pending
+        spread = tuple(pending[index * len(pending) // frames].frame for index in range(frames))
+        return Window(spread, pending[0].time_s, pending[-1].time_s + 1 / self._shape.fps)
+
+    def _discard(self) -> None:
+        if self._fresh:
+            fields = {
+                "start_s": round(self._pending[0].time_s, 3),
+                "frames": len(self._pending),
+                "needed": self._shape.frames,
+            }
+            logger.info("partial clip dropped", extra=fields)
+            self._on_partial()
+        self._pending, self._skip, self._fresh = [], 0, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +130,7 @@ def _held(frames: Iterable[Timed[F]], max_gap_s: float) -> Iterator[_Held[F]]:
     starts, last = True, None
     for frame in frames:
         if last is not None:
-            breaks = frame.time_s - last.time_s > max_gap_s
+            breaks = frame.starts or frame.time_s - last.time_s > max_gap_s
             until_s = _end_s(last, max_gap_s) if breaks else (last.time_s + frame.time_s) / 2
             yield _Held(last, until_s, starts)
             starts = breaks

@@ -1,4 +1,4 @@
-"""The timeline: where each frame of a stream lies in seconds, whatever its time stamps look like."""
+"""The timeline of a recording: where each frame lies in seconds, whatever its time stamps look like."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ DISCONTINUITY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[F]):
-    """A frame shown from ``time_s`` for ``duration_s`` (seconds since the source's start)."""
+    """A frame shown from ``time_s`` for ``duration_s``; ``starts`` marks one that nothing before goes on to.
+
+    Times are seconds since the start of a recording, or Unix time in seconds of what is live.
+    """
 
     time_s: float
     duration_s: float
     frame: F
+    starts: bool = False
 
 
 class Timeline:

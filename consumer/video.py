@@ -1,48 +1,58 @@
-"""The video file: decoded frames with their times, read lazily and once."""
+"""The video: decoded frames with their times, of a file or of what is live, read lazily and once."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
-from typing import cast
+from typing import Protocol, cast
 
 import av
-from av.codec import CodecContext
 from av.container import InputContainer
-from av.error import FFmpegError, InvalidDataError
+from av.error import InvalidDataError
 from av.packet import Packet
-from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from consumer.errors import NoVideoError, SourceStoppedError, SourceUnreadableError
+from consumer.errors import SourceSilentError, SourceStoppedError, SourceUnreadableError
+from consumer.live_timeline import Clock, LiveTimeline
+from consumer.opening import CURES, Link, frame_rate, opened, readable, time_base
+from consumer.source import Source
 from consumer.timeline import Timed, Timeline
 
 logger = logging.getLogger(__name__)
 
-# FFmpeg "decodes" plain text as a terminal's screen; nobody means that by a video.
-TEXT_CODECS = frozenset({"ansi", "bintext", "idf", "xbin"})
+# A receiver of datagrams that hears nothing this long may hear of another sender next.
+DATAGRAM_SILENCE_S = 1.0
 
-UNKNOWN_CODEC = "unknown codec"
 
-# For streams that say nothing at all about their rate: FFmpeg's own assumption for raw video.
-ASSUMED_RATE = Fraction(25)
+class Video(Protocol):
+    """What frames are read from; one pass."""
+
+    def frames(self) -> Iterator[Timed[av.VideoFrame]]:
+        """The frames in presentation order; raises SourceError when there are no more for a bad reason."""
+        ...
+
+
+class Recording(Video, Protocol):
+    """A video that has an end, and a length that can be asked for before it is read."""
+
+    def length_s(self, limit_s: float) -> float:
+        """Seconds of video, or ``limit_s`` if there are at least that many."""
+        ...
 
 
 class VideoFile:
-    """An open video file. Use :func:`open_video`; ``frames()`` may run in another thread than ``stop()``."""
+    """An open video file; ``stopped`` makes ``frames()`` raise SourceStoppedError instead of its next frame."""
 
-    def __init__(self, path: str, container: InputContainer, stream: VideoStream) -> None:
-        self.path = path
+    def __init__(
+        self, source: Source, container: InputContainer, stream: VideoStream, stopped: threading.Event
+    ) -> None:
+        self._source = source
         self._container = container
         self._stream = stream
-        self._stopped = threading.Event()
-
-    def stop(self) -> None:
-        """Make ``frames()`` raise SourceStoppedError instead of giving its next frame."""
-        self._stopped.set()
+        self._stopped = stopped
 
     def length_s(self, limit_s: float) -> float:
         """Seconds of video in the file, or ``limit_s`` if there are at least that many.
@@ -50,7 +60,7 @@ class VideoFile:
         Reads packets from a second opening of the file without decoding them: containers' own durations are
         missing (recordings of a browser) or wrong (recordings that broke off) too often.
         """
-        with _opened(self.path) as (container, stream), _readable(self.path):
+        with opened(self._source, Link()) as (container, stream), readable(self._source, Link()):
             return _span_s(container.demux(stream), stream, limit_s)
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
@@ -58,22 +68,11 @@ class VideoFile:
 
         Damaged packets are skipped and counted in a warning. Raises SourceUnreadableError when reading fails.
         """
-        timeline = Timeline(_time_base(self._stream), self._start_s(), float(1 / _rate(self._stream)))
-        damaged_packets = 0
-        with _readable(self.path):
-            for packet in self._container.demux(self._stream):
-                try:
-                    images = packet.decode()
-                except InvalidDataError:
-                    damaged_packets += 1
-                    continue
-                for image in images:
-                    if self._stopped.is_set():
-                        raise SourceStoppedError(self.path)
-                    yield Timed(*timeline.place(image.pts, image.duration), image)
-        if damaged_packets:
-            fields = {"source": self.path, "packets": damaged_packets}
-            logger.warning("damaged packets skipped", extra=fields)
+        timeline = Timeline(time_base(self._stream), self._start_s(), float(1 / frame_rate(self._stream)))
+        with readable(self._source, Link()):
+            for image in _decoded(self._source, self._container.demux(self._stream)):
+                _check(self._stopped, self._source)
+                yield Timed(*timeline.place(image.pts, image.duration), image)
 
     def _start_s(self) -> float | None:
         # PyAV's stubs promise an int, but raw streams have no start.
@@ -81,72 +80,100 @@ class VideoFile:
         return None if start_us is None else start_us / av.time_base
 
 
+class LiveVideo:
+    """One connection to a live source, until it breaks off, falls silent or is ``stopped``."""
+
+    def __init__(
+        self,
+        source: Source,
+        container: InputContainer,
+        stream: VideoStream,
+        stopped: threading.Event,
+        link: Link,
+        max_gap_s: float,
+    ) -> None:
+        self._source = source
+        self._container = container
+        self._stream = stream
+        self._stopped = stopped
+        self._link = link
+        self._timeline = LiveTimeline(
+            time_base(stream),
+            float(1 / frame_rate(stream)),
+            max_gap_s,
+            DATAGRAM_SILENCE_S if source.datagrams else None,
+            Clock(),
+        )
+
+    def frames(self) -> Iterator[Timed[av.VideoFrame]]:
+        """Decode what comes; never ends but by raising SourceError."""
+        with readable(self._source, self._link):
+            for image in _decoded(self._source, self._watched()):
+                if not image.is_corrupt:
+                    time_s, duration_s, starts = self._timeline.place(image.pts)
+                    yield Timed(time_s, duration_s, image, starts)
+        raise SourceUnreadableError(f"{self._source.name} ended", CURES[self._source.kind])
+
+    def _watched(self) -> Iterator[Packet[VideoStream]]:
+        """The video's packets; raises SourceSilentError where only others, sound for instance, come."""
+        heard_s = time.monotonic()
+        for packet in self._container.demux():
+            _check(self._stopped, self._source)
+            now_s = time.monotonic()
+            if packet.stream_index == self._stream.index:
+                heard_s = now_s
+                yield cast("Packet[VideoStream]", packet)
+            elif now_s - heard_s > self._link.silence_s:
+                raise SourceSilentError(self._source.name, self._link.silence_s)
+
+
 @contextmanager
-def open_video(path: str) -> Iterator[VideoFile]:
-    """Open ``path`` for reading; raises SourceUnreadableError or NoVideoError."""
-    with _opened(path) as (container, stream):
+def open_video(source: Source, stopped: threading.Event | None = None) -> Iterator[VideoFile]:
+    """Open a video file for reading; raises SourceUnreadableError or NoVideoError."""
+    with opened(source, Link()) as (container, stream):
         stream.thread_type = "AUTO"
-        yield VideoFile(path, container, stream)
+        yield VideoFile(source, container, stream, stopped or threading.Event())
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    with _readable(path):
-        # "file:" keeps FFmpeg from taking a colon in the name for a protocol.
-        container = av.open(f"file:{path}", metadata_errors="ignore")
-    with container:
-        yield container, _moving_picture(path, container)
+def open_live_video(source: Source, link: Link, max_gap_s: float, stopped: threading.Event) -> Iterator[LiveVideo]:
+    """Connect to a live source; raises SourceUnreadableError, SourceSilentError or NoVideoError."""
+    with opened(source, link) as (container, stream):
+        # Threads by frame, as for files, would hold back as many frames as there are threads.
+        stream.thread_type = "SLICE"
+        yield LiveVideo(source, container, stream, stopped, link, max_gap_s)
 
 
-@contextmanager
-def _readable(path: str) -> Iterator[None]:
+def _check(stopped: threading.Event, source: Source) -> None:
+    if stopped.is_set():
+        raise SourceStoppedError(source.name)
+
+
+def _decoded(source: Source, packets: Iterator[Packet[VideoStream]]) -> Iterator[av.VideoFrame]:
+    damaged_packets = 0
     try:
-        yield
-    except FFmpegError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise SourceUnreadableError(f"cannot read {path}: {reason}", "give the path of a video file") from error
-
-
-def _moving_picture(path: str, container: InputContainer) -> VideoStream:
-    stream = container.streams.best("video")
-    if isinstance(stream, VideoStream) and _moves(stream):
-        return stream
-    found = ", ".join(f"{each.type} ({_codec(each)})" for each in container.streams) or "nothing"
-    cure = "give a file with a video stream that FFmpeg can decode"
-    raise NoVideoError(f"no video in {path}, found only: {found}", cure)
-
-
-def _moves(stream: VideoStream) -> bool:
-    # Cover art is a video stream too, of one picture.
-    is_cover = bool(stream.disposition & Disposition.attached_pic)
-    return not is_cover and _codec(stream) not in TEXT_CODECS | {UNKNOWN_CODEC}
-
-
-def _codec(stream: Stream) -> str:
-    # None where FFmpeg has no decoder, whatever PyAV's stubs promise.
-    codec: CodecContext | None = stream.codec_context
-    return UNKNOWN_CODEC if codec is None else codec.name
+        for packet in packets:
+            try:
+                images = packet.decode()
+            except InvalidDataError:
+                damaged_packets += 1
+                continue
+            yield from images
+    finally:
+        if damaged_packets:
+            logger.warning("damaged packets skipped", extra={"source": source.name, "packets": damaged_packets})
 
 
 def _span_s(packets: Iterator[Packet[VideoStream]], stream: VideoStream, limit_s: float) -> float:
-    time_base = _time_base(stream)
+    ticks_s = time_base(stream)
     start = end = None
     for packet in packets:
         if not packet.size or packet.is_discard:
             continue
-        ticks = packet.duration or int(1 / (_rate(stream) * time_base))
+        ticks = packet.duration or int(1 / (frame_rate(stream) * ticks_s))
         shown = packet.pts if packet.pts is not None else end or 0
         start = shown if start is None else min(start, shown)
         end = shown + ticks if end is None else max(end, shown + ticks)
-        if (end - start) * time_base >= limit_s:
+        if (end - start) * ticks_s >= limit_s:
             return limit_s
-    return 0.0 if start is None or end is None else float((end - start) * time_base)
-
-
-def _rate(stream: VideoStream) -> Fraction:
-    return stream.average_rate or stream.guessed_rate or ASSUMED_RATE
-
-
-def _time_base(stream: VideoStream) -> Fraction:
-    # Only streams that are written, and not opened yet, have none.
-    return cast(Fraction, stream.time_base)
+    return 0.0 if start is None or end is None else float((end - start) * ticks_s)

@@ -1,48 +1,11 @@
-"""The wire: what the service's contract says requests and answers look like."""
+"""The wire: what the service's contract says that its answers look like."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
-import pybase64
-
-from consumer.picture import Picture
-
-FRAME_BREAK = b'","'
-END = b'"]}'
-
-
-class ClipBody:
-    """The JSON body of a clip, made frame by frame while it is sent: the base64 never exists as a whole."""
-
-    def __init__(self, pictures: tuple[Picture, ...], top_k: int | None, clip_id: str) -> None:
-        height, width, _ = pictures[0].shape
-        options = {"clip_id": clip_id, "width": width, "height": height, "format": "RGB"}
-        if top_k is not None:
-            options["top_k"] = top_k
-        self.clip_id = clip_id
-        self._pictures = pictures
-        self._head = msgspec.json.encode(options)[:-1] + b',"frames":["'
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Content type and exact length in bytes; a known length lets the service refuse or allocate at once."""
-        pixels = sum(picture.shape[0] * picture.shape[1] for picture in self._pictures)
-        breaks = len(FRAME_BREAK) * (len(self._pictures) - 1)
-        size_bytes = len(self._head) + 4 * pixels + breaks + len(END)
-        return {"Content-Type": "application/json", "Content-Length": str(size_bytes)}
-
-    def chunks(self) -> Iterator[bytes]:
-        """The body in pieces; may be asked for again when the clip has to be sent again."""
-        lead = self._head
-        for picture in self._pictures:
-            yield lead
-            yield pybase64.b64encode(picture.data)
-            lead = FRAME_BREAK
-        yield END
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +32,34 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """The part of a service's model that shapes a clip."""
+class Model:
+    """A model of the service: clips have ``frames`` frames, of which it looks at a square of ``crop`` pixels."""
 
     frames: int
+    name: str = ""
+    crop: int | None = None
+    precision: str | None = None
+    device: str | None = None
+
+    @property
+    def short_edge_px(self) -> int | None:
+        """What the service shrinks a frame's short edge to before it crops; larger frames are sent in vain."""
+        return None if self.crop is None else self.crop * 256 // 224
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The body of ``GET /health``; ``status`` is healthy, loading, draining or unhealthy."""
+
+    status: str
+    model_loaded: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceInfo:
-    """What the consumer reads of ``GET /``."""
+    """What the consumer reads of ``GET /``; no model while none is loaded."""
 
-    model: ModelInfo
+    model: Model | None = None
 
 
 def _phrase(status: int) -> str:

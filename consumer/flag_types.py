@@ -1,0 +1,64 @@
+"""What flags accept, and how they say what they do not."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TypeVar
+
+from yarl import URL
+
+T = TypeVar("T")
+
+
+def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """What ``parse`` accepts; the text of its ValueError is what the user gets to read."""
+
+    def parse_or_explain(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse_or_explain
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    """A number in a range."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def integer(low: int, high: int, or_zero: bool = False) -> Callable[[str], int]:
+    """A whole number in a range, or zero."""
+
+    accepted = ("0 or " if or_zero else "") + f"a whole number from {low} to {high}"
+
+    def parse(text: str) -> int:
+        # isdecimal() also keeps out the blanks and underscores that int() lets through.
+        value = int(text) if text.isdecimal() else -1
+        if not (low <= value <= high or (or_zero and value == 0)):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {accepted}")
+        return value
+
+    return parse
+
+
+def http_url(text: str) -> str:
+    """An address of a web service."""
+    try:
+        url = URL(text)
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an http:// or https:// URL")
+    return text

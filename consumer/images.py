@@ -1,0 +1,70 @@
+"""The directory of images: a video whose frames are files, in the order of their names."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from consumer.errors import NoVideoError, SourceStoppedError, SourceUnreadableError
+from consumer.source import Source
+from consumer.timeline import Timed
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+class ImageDirectory:
+    """The images in a directory, ``fps`` of them a second; numbers in names count as numbers (2 before 10)."""
+
+    def __init__(self, source: Source, fps: float, stopped: threading.Event) -> None:
+        """Raises SourceUnreadableError or NoVideoError."""
+        self._source = source
+        self._fps = fps
+        self._stopped = stopped
+        self._paths = _image_paths(source)
+
+    def length_s(self, limit_s: float) -> float:
+        """Seconds of video that the images make, or ``limit_s`` if there are at least that many."""
+        return min(len(self._paths) / self._fps, limit_s)
+
+    def frames(self) -> Iterator[Timed[av.VideoFrame]]:
+        """Read one image after the other; one that cannot be read leaves a hole, and a warning."""
+        for index, path in enumerate(self._paths):
+            if self._stopped.is_set():
+                raise SourceStoppedError(self._source.name)
+            if (frame := _read(path)) is not None:
+                yield Timed(index / self._fps, 1 / self._fps, frame)
+
+
+def _image_paths(source: Source) -> list[Path]:
+    try:
+        found = [path for path in Path(source.location).iterdir() if path.suffix.lower() in SUFFIXES]
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        cure = "give a directory that this user may read"
+        raise SourceUnreadableError(f"cannot read {source.name}: {reason}", cure) from error
+    if not found:
+        raise NoVideoError(f"no images in {source.name}", f"accepted: files named {', '.join(sorted(SUFFIXES))}")
+    return sorted(found, key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
+
+
+def _read(path: Path) -> av.VideoFrame | None:
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        logger.warning("image skipped", extra={"path": str(path), "reason": str(error)})
+        return None
+    return av.VideoFrame.from_ndarray(np.asarray(upright), "rgb24")

@@ -1,0 +1,101 @@
+"""The consumer's metrics, for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+
+from consumer.errors import OutputError
+
+Outcome = Literal["classified", "dropped", "failed", "partial"]
+
+LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Metrics:
+    """Counts; from any thread."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._clips = Counter(
+            "vjepa_consumer_clips",
+            "Clips by what became of them: classified, dropped (outdated), failed (refused by the service) or partial"
+            " (discarded at a gap)",
+            ["source", "outcome"],
+            registry=self.registry,
+        )
+        self._latency = Histogram(
+            "vjepa_consumer_clip_latency_seconds",
+            "From a clip's turn to be sent to its answer, retries included",
+            ["source"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._retries = Counter(
+            "vjepa_consumer_retries", "Times that a clip was sent again", ["source"], registry=self.registry
+        )
+        self._in_flight = Gauge("vjepa_consumer_requests_in_flight", "Requests on their way", registry=self.registry)
+        self._up = Gauge(
+            "vjepa_consumer_source_up", "1 while a live source sends frames", ["source"], registry=self.registry
+        )
+        self._connections = Counter(
+            "vjepa_consumer_connections", "Times that a live source was connected", ["source"], registry=self.registry
+        )
+        self._events = Counter(
+            "vjepa_consumer_events", "Starts and ends of actions", ["source", "event"], registry=self.registry
+        )
+        self._events_lost = Counter(
+            "vjepa_consumer_events_lost", "Events that will never be delivered", registry=self.registry
+        )
+        self._saved = Counter(
+            "vjepa_consumer_clips_saved", "Clips by whether they were saved", ["outcome"], registry=self.registry
+        )
+
+    def serve(self, port: int) -> None:
+        """Answer on ``port`` of all interfaces, from a thread of its own; raises OutputError."""
+        try:
+            start_http_server(port, registry=self.registry)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise OutputError(f"cannot listen on --metrics-port {port}: {reason}", "use a free port") from error
+
+    def clip(self, source: str, outcome: Outcome) -> None:
+        """A clip's fate is decided."""
+        self._clips.labels(source, outcome).inc()
+
+    def partial(self, source: str) -> None:
+        """Frames were discarded that made no whole clip."""
+        self.clip(source, "partial")
+
+    def answered(self, source: str, latency_s: float) -> None:
+        """A clip was classified."""
+        self.clip(source, "classified")
+        self._latency.labels(source).observe(latency_s)
+
+    def retried(self, source: str) -> None:
+        """A clip is sent again."""
+        self._retries.labels(source).inc()
+
+    def in_flight(self, change: int) -> None:
+        """A request began (1) or ended (-1)."""
+        self._in_flight.inc(change)
+
+    def connected(self, source: str, up: bool) -> None:
+        """A live source is there, or is not."""
+        self._up.labels(source).set(up)
+        if up:
+            self._connections.labels(source).inc()
+
+    def event(self, source: str, event: str) -> None:
+        """An action started or ended."""
+        self._events.labels(source, event).inc()
+
+    def event_lost(self) -> None:
+        """An event will never be delivered."""
+        self._events_lost.inc()
+
+    def saved(self, success: bool) -> None:
+        """A clip was saved, or could not be."""
+        self._saved.labels("saved" if success else "failed").inc()

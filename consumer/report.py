@@ -1,0 +1,97 @@
+"""The report: what is made of a classified clip: a log line, a line of JSON, events, evidence, figures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from consumer.answer import ClassifiedClip
+from consumer.clip import Clip
+from consumer.errors import OutputError
+from consumer.event_channel import EventChannel
+from consumer.events import ActionDetector, ActionEvent, Rules
+from consumer.evidence import Evidence
+from consumer.metrics import Metrics
+from consumer.source import Source
+
+logger = logging.getLogger(__name__)
+
+
+class Report:
+    """Reports on one source, in the order of its clips."""
+
+    def __init__(
+        self,
+        source: Source,
+        json: bool,
+        rules: Rules,
+        channels: tuple[EventChannel, ...],
+        evidence: Evidence | None,
+        metrics: Metrics,
+    ) -> None:
+        self._source = source
+        self._json = json
+        self._detector = ActionDetector(source.name, rules) if channels else None
+        self._channels = channels
+        self._evidence = evidence
+        self._metrics = metrics
+
+    async def classified(self, clip: Clip, result: ClassifiedClip) -> None:
+        """A clip has its answer."""
+        self._metrics.answered(result.source, result.latency_ms / 1000)
+        logger.info("clip", extra=self._fields(result))
+        if self._json:
+            sys.stdout.write(result.json_line())
+            sys.stdout.flush()
+        worth_saving = self._detector is None or bool(self._detector.confident(result))
+        if self._evidence is not None and worth_saving:
+            await self._save(self._evidence, clip, result)
+        if self._detector is not None:
+            self._tell(self._detector.update(result))
+
+    def silent(self) -> None:
+        """No more clips, or none for long: nothing is known to go on."""
+        if self._detector is not None:
+            self._tell(self._detector.end_all())
+
+    def _tell(self, events: Iterable[ActionEvent]) -> None:
+        for event in events:
+            self._metrics.event(event.source, event.event)
+            fields = {"source": event.source, "label": event.label, "confidence": round(event.confidence, 4)}
+            logger.info(f"action {event.event}", extra=fields | {"action_id": event.action_id})
+            for channel in self._channels:
+                channel.put(event)
+
+    async def _save(self, evidence: Evidence, clip: Clip, result: ClassifiedClip) -> None:
+        try:
+            path = await asyncio.to_thread(evidence.save, clip, result, self._source.live)
+        except OutputError as error:
+            # A full disk must not keep anybody from being told of what happens.
+            self._metrics.saved(success=False)
+            logger.error(str(error), extra={"source": result.source, "clip_id": result.clip_id})
+        else:
+            self._metrics.saved(success=True)
+            logger.info("clip saved", extra={"source": result.source, "path": str(path)})
+
+    def _fields(self, result: ClassifiedClip) -> dict[str, object]:
+        best = result.predictions[0]
+        span = {"start_s": result.start_s, "end_s": result.end_s}
+        return {
+            "source": result.source,
+            **(_times(span) if self._source.live else span),
+            "label": best.label,
+            "confidence": round(best.confidence, 4),
+            "latency_ms": result.latency_ms,
+            "clip_id": result.clip_id,
+        }
+
+
+def _times(span: dict[str, float]) -> dict[str, object]:
+    """Of what is live, seconds since 1970 are for programs; the log is for people too."""
+    return {
+        name.removesuffix("_s"): datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds")
+        for name, time_s in span.items()
+    }
