@@ -23,7 +23,6 @@ JPEG_QUALITY = 90
 
 FRAME_BREAK = b'","'
 JSON_END = b'"]}'
-LINE = b"\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def _json(pictures: Sequence[Picture], options: Options) -> Body:
 
 def _raw(pictures: Sequence[Picture], options: Options) -> Body:
     height, width, _ = pictures[0].shape
-    query = {"width": str(width), "height": str(height), "format": options.pixel_format} | _query(options)
+    query = {"width": str(width), "height": str(height), "format": options.pixel_format} | _texts(options)
 
     def chunks() -> Iterator[memoryview]:
         for picture in pictures:
@@ -118,24 +117,29 @@ def _raw(pictures: Sequence[Picture], options: Options) -> Body:
 
 def _jpeg(pictures: Sequence[Picture], options: Options) -> Body:
     boundary = secrets.token_hex(16)
-    parts = [_part(picture, index, boundary, options) for index, picture in enumerate(pictures)]
-    parts.append(b"--" + boundary.encode() + b"--" + LINE)
+    parts = [_part(boundary, name, text.encode()) for name, text in _texts(options).items()]
+    parts += [_part(boundary, "frames", _image(picture, options), f"{i}.jpg") for i, picture in enumerate(pictures)]
+    parts.append(f"--{boundary}--\r\n".encode())
     content_type = f"multipart/form-data; boundary={boundary}"
-    return Body(_query(options), content_type, sum(map(len, parts)), lambda: iter(parts))
+    return Body({}, content_type, sum(map(len, parts)), lambda: iter(parts))
 
 
-def _part(picture: Picture, index: int, boundary: str, options: Options) -> bytes:
-    head = (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="frames"; filename="{index}.jpg"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
+def _part(boundary: str, name: str, content: bytes, file_name: str | None = None) -> bytes:
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'
+    if file_name is not None:
+        head += f'; filename="{file_name}"\r\nContent-Type: image/jpeg'
+    return f"{head}\r\n\r\n".encode() + content + b"\r\n"
+
+
+def _image(picture: Picture, options: Options) -> bytes:
+    return bytes(
+        simplejpeg.encode_jpeg(
+            picture, quality=options.jpeg_quality, colorspace=options.pixel_format, colorsubsampling="420"
+        )
     )
-    image = simplejpeg.encode_jpeg(
-        picture, quality=options.jpeg_quality, colorspace=options.pixel_format, colorsubsampling="420"
-    )
-    return head.encode() + bytes(image) + LINE
 
 
-def _query(options: Options) -> dict[str, str]:
+def _texts(options: Options) -> dict[str, str]:
     top_k = {} if options.top_k is None else {"top_k": str(options.top_k)}
     return {"clip_id": options.clip_id} | top_k
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import av
 
+from consumer.errors import SourceError, SourceStoppedError
 from consumer.picture import Picture, PictureMaker
 from consumer.sampling import ROUNDING_S, Sample, Shape, Windows, sample
 from consumer.source import Source
@@ -66,8 +67,14 @@ def read_live_clips(frames: Frames, clipping: Clipping, on_partial: Callable[[],
 
 def _clips(frames: Frames, clipping: Clipping, max_gap_s: float, windows: Windows[Picture]) -> Iterator[Clip]:
     samples = sample(frames, clipping.shape.fps, max_gap_s)
-    for window in windows.of(_pictures(samples, PictureMaker(clipping.short_edge_px))):
-        yield Clip(window.frames, window.start_s, window.end_s)
+    try:
+        for window in windows.of(_pictures(samples, PictureMaker(clipping.short_edge_px))):
+            yield Clip(window.frames, window.start_s, window.end_s)
+    except SourceStoppedError:
+        raise
+    except SourceError:
+        windows.discard()
+        raise
 
 
 def _fitting(source: Source, video: Recording, shape: Shape) -> Shape:

@@ -79,7 +79,7 @@ class Windows(Generic[F]):
         """All windows of the samples, none across a gap."""
         for each in samples:
             if each.starts:
-                self._discard()
+                self.discard()
             if self._skip:
                 self._skip -= 1
                 continue
@@ -90,7 +90,7 @@ class Windows(Generic[F]):
         if self._pending and self._fills_up:
             yield self._window()
         else:
-            self._discard()
+            self.discard()
 
     def _take(self) -> Window[F]:
         window = self._window()
@@ -105,7 +105,8 @@ class Windows(Generic[F]):
         spread = tuple(pending[index * len(pending) // frames].frame for index in range(frames))
         return Window(spread, pending[0].time_s, pending[-1].time_s + 1 / self._shape.fps)
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
+        """Forget the frames of a window that has begun, as what comes next does not go on from them."""
         if self._fresh:
             fields = {
                 "start_s": round(self._pending[0].time_s, 3),

@@ -13,6 +13,7 @@ import av
 from av.container import InputContainer
 from av.error import InvalidDataError
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from consumer.errors import SourceSilentError, SourceStoppedError, SourceUnreadableError
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 # A receiver of datagrams that hears nothing this long may hear of another sender next.
 DATAGRAM_SILENCE_S = 1.0
+
+# Networks do not hold datagrams back for this long.
+OTHER_SENDER_S = 1.0
 
 
 class Video(Protocol):
@@ -116,15 +120,25 @@ class LiveVideo:
 
     def _watched(self) -> Iterator[Packet[VideoStream]]:
         """The video's packets; raises SourceSilentError where only others, sound for instance, come."""
-        heard_s = time.monotonic()
+        heard_s, stamp_s = time.monotonic(), None
         for packet in self._container.demux():
             _check(self._stopped, self._source)
             now_s = time.monotonic()
             if packet.stream_index == self._stream.index:
+                last_s, stamp_s = stamp_s, self._stamp_s(packet)
+                if _jumps(last_s, stamp_s, now_s - heard_s):
+                    # Its first key frame may be lost; until its next, what is decoded would be a mixture of both.
+                    self._stream.codec_context.flush_buffers()
                 heard_s = now_s
                 yield cast("Packet[VideoStream]", packet)
             elif now_s - heard_s > self._link.silence_s:
                 raise SourceSilentError(self._source.name, self._link.silence_s)
+
+    def _stamp_s(self, packet: Packet[Stream]) -> float | None:
+        """The packet's time in seconds, where that tells something of its sender."""
+        if packet.dts is None or not self._source.datagrams:
+            return None
+        return float(packet.dts * time_base(self._stream))
 
 
 @contextmanager
@@ -142,6 +156,13 @@ def open_live_video(source: Source, link: Link, max_gap_s: float, stopped: threa
         # Threads by frame, as for files, would hold back as many frames as there are threads.
         stream.thread_type = "SLICE"
         yield LiveVideo(source, container, stream, stopped, link, max_gap_s)
+
+
+def _jumps(last_s: float | None, stamp_s: float | None, passed_s: float) -> bool:
+    """Whether time stamps went on otherwise than time did, so that they are another sender's."""
+    if last_s is None or stamp_s is None:
+        return False
+    return abs(stamp_s - last_s - passed_s) > OTHER_SENDER_S
 
 
 def _check(stopped: threading.Event, source: Source) -> None:
