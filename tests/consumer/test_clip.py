@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +11,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.clip import Clip, read_clips
+from consumer.clip import Clip, Clipping, read_clips
 from consumer.errors import SourceStoppedError
 from consumer.picture import Picture, PictureMaker
+from consumer.sampling import Shape
+from consumer.source import parse_source
 from consumer.timeline import Timed
 from consumer.video import VideoFile, open_video
 from tests.consumer.videos import at, number_of, write_video
 
 
 def clips_of(path: Path, frames: int = 16, fps: float = 3, short_edge_px: int = 0) -> list[Clip]:
-    with open_video(str(path)) as video:
-        return list(read_clips(video, frames, fps, short_edge_px))
+    source = parse_source(str(path))
+    clipping = Clipping(Shape(frames, fps, frames), short_edge_px)
+    with open_video(source) as video:
+        return list(read_clips(source, video, clipping, lambda: None))
 
 
 def numbers_of(clip: Clip) -> list[int]:
@@ -141,10 +146,10 @@ def test_frames_are_decoded_once_and_only_picked_ones_converted(
 
 
 def test_clips_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.mp4", at(30, 20))
-    with open_video(str(path)) as video:
-        clips = read_clips(video, 16, 3, 0)
+    source, stopped = parse_source(str(write_video(tmp_path / "a.mp4", at(30, 20)))), threading.Event()
+    with open_video(source, stopped) as video:
+        clips = read_clips(source, video, Clipping(Shape(16, 3, 16), 0), lambda: None)
         next(clips)
-        video.stop()
+        stopped.set()
         with pytest.raises(SourceStoppedError):
             next(clips)

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.sampling import ROUNDING_S, Sample, sample, windows
+from consumer.sampling import ROUNDING_S, Sample, Shape, Window, Windows, sample
 from consumer.timeline import Timed
 
 MAX_GAP_S = 5.0
+
+
+def windows(
+    samples: Iterable[Sample[int]], frames: int, fps: float, stride: int | None = None, fills_up: bool = True
+) -> list[Window[int]]:
+    return list(Windows[int](Shape(frames, fps, stride or frames), lambda: None, fills_up).of(samples))
 
 
 def timed(times_s: list[float], last_s: float = 0.04) -> list[Timed[int]]:
@@ -62,7 +71,7 @@ def test_sampling_starts_anew_after_a_gap() -> None:
 
 def test_nothing_comes_of_nothing() -> None:
     assert picked([]) == []
-    assert list(windows([], 16, 3)) == []
+    assert windows([], 16, 3) == []
 
 
 @given(
@@ -96,7 +105,7 @@ def test_sampled_at_the_rate_that_fits_a_short_video_fills_one_clip(
 ) -> None:
     video = steady(source_fps, frames)
     fps = clip_frames / (frames / source_fps)
-    filled = list(windows(sample(video, fps, frames / source_fps), clip_frames, fps))
+    filled = windows(sample(video, fps, frames / source_fps), clip_frames, fps)
     assert len(filled) == 1
     assert filled[0].start_s == 0
     assert filled[0].end_s <= frames / source_fps + ROUNDING_S
@@ -108,7 +117,7 @@ def ticks(count: int, fps: float = 3, starts_at: tuple[int, ...] = (0,)) -> list
 
 @given(count=st.integers(0, 200), frames=st.integers(1, 32))
 def test_windows_are_full_consecutive_and_share_no_frame(count: int, frames: int) -> None:
-    found = list(windows(ticks(count), frames, 3))
+    found = windows(ticks(count), frames, 3)
     if count >= frames:
         assert [frame for window in found for frame in window.frames] == list(range(count // frames * frames))
     assert all(len(window.frames) == frames for window in found)
@@ -117,7 +126,7 @@ def test_windows_are_full_consecutive_and_share_no_frame(count: int, frames: int
 
 def test_what_does_not_fill_a_window_is_dropped_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "consumer")
-    assert len(list(windows(ticks(20), 16, 3))) == 1
+    assert len(windows(ticks(20), 16, 3)) == 1
     (record,) = caplog.records
     assert record.getMessage() == "partial clip dropped"
     assert vars(record)["frames"] == 4
@@ -132,5 +141,39 @@ def test_the_only_window_is_filled_by_repeating_its_frames(caplog: pytest.LogCap
 
 
 def test_a_window_never_spans_a_gap() -> None:
-    found = list(windows(ticks(40, starts_at=(0, 20)), 16, 3))
+    found = windows(ticks(40, starts_at=(0, 20)), 16, 3)
     assert [window.frames[0] for window in found] == [0, 20]
+
+
+@given(count=st.integers(0, 120), frames=st.integers(1, 20), stride=st.integers(1, 40))
+def test_windows_begin_a_stride_apart(count: int, frames: int, stride: int) -> None:
+    found = windows(ticks(count), frames, 3, stride, fills_up=False)
+    starts = range(0, count - frames + 1, stride)
+    assert [window.frames for window in found] == [tuple(range(start, start + frames)) for start in starts]
+
+
+@given(starts_at=st.sets(st.integers(1, 99), max_size=6), frames=st.integers(1, 20), stride=st.integers(1, 30))
+def test_overlapping_windows_never_span_a_gap_either(starts_at: set[int], frames: int, stride: int) -> None:
+    for window in windows(ticks(100, starts_at=(0, *starts_at)), frames, 3, stride, fills_up=False):
+        assert not starts_at & set(window.frames[1:])
+
+
+def test_every_partial_window_is_told_and_none_that_only_overlaps() -> None:
+    told: list[None] = []
+    shape = Shape(frames=4, fps=3, stride=2)
+    samples = ticks(13, starts_at=(0, 6, 9))
+    assert len(list(Windows[int](shape, lambda: told.append(None), fills_up=False).of(samples))) == 3
+    # 0-3 2-5 | 6 7 8 are too few | 9-12, of which 11 and 12 are left and were in it.
+    assert len(told) == 1
+
+
+def test_a_live_source_s_few_frames_are_not_repeated() -> None:
+    assert windows(ticks(6), 16, 3, fills_up=False) == []
+
+
+def test_a_frame_that_starts_anew_starts_the_ticks_anew() -> None:
+    frames = steady(30, 30)
+    frames[15] = replace(frames[15], starts=True)
+    samples = list(sample(frames, 3, math.inf))
+    assert [each.frame for each in samples] == [0, 10, 15, 25]
+    assert [each.starts for each in samples] == [True, False, True, False]

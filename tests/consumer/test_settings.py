@@ -1,50 +1,106 @@
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
-from consumer.settings import Settings, parse_settings
+from consumer.events import Rules
+from consumer.flags import parse_settings
+from consumer.opening import Link
+from consumer.reader import Reading
+from consumer.settings import Output, Sampling, Service, Settings
+from consumer.source import parse_source
 
+# The object that a setting is in, its field, and how it is set.
 GIVEN = {
-    "service_url": ("--service-url", "VJEPA_SERVICE_URL", "https://gpu:1234/vjepa", "https://gpu:1234/vjepa"),
-    "fps": ("--fps", "VJEPA_CONSUMER_FPS", "7.5", 7.5),
-    "frames": ("--frames", "VJEPA_CONSUMER_FRAMES", "64", 64),
-    "short_edge_px": ("--short-edge", "VJEPA_CONSUMER_SHORT_EDGE", "438", 438),
-    "top_k": ("--top-k", "VJEPA_CONSUMER_TOP_K", "3", 3),
-    "wait_s": ("--wait", "VJEPA_CONSUMER_WAIT", "0", 0.0),
-    "timeout_s": ("--timeout", "VJEPA_CONSUMER_TIMEOUT", "1.5", 1.5),
-    "retries": ("--retries", "VJEPA_CONSUMER_RETRIES", "0", 0),
-    "log_format": ("--log-format", "VJEPA_CONSUMER_LOG_FORMAT", "json", "json"),
+    ("service", "url"): ("--service-url", "VJEPA_SERVICE_URL", "https://gpu:1234/vjepa", "https://gpu:1234/vjepa"),
+    ("service", "encoding"): ("--encoding", "VJEPA_CONSUMER_ENCODING", "jpeg", "jpeg"),
+    ("service", "jpeg_quality"): ("--jpeg-quality", "VJEPA_CONSUMER_JPEG_QUALITY", "75", 75),
+    ("service", "top_k"): ("--top-k", "VJEPA_CONSUMER_TOP_K", "3", 3),
+    ("service", "wait_s"): ("--wait", "VJEPA_CONSUMER_WAIT", "0", 0.0),
+    ("service", "timeout_s"): ("--timeout", "VJEPA_CONSUMER_TIMEOUT", "1.5", 1.5),
+    ("service", "retries"): ("--retries", "VJEPA_CONSUMER_RETRIES", "0", 0),
+    ("service", "in_flight"): ("--in-flight", "VJEPA_CONSUMER_IN_FLIGHT", "9", 9),
+    ("service", "queue"): ("--queue", "VJEPA_CONSUMER_QUEUE", "7", 7),
+    ("sampling", "fps"): ("--fps", "VJEPA_CONSUMER_FPS", "7.5", 7.5),
+    ("sampling", "frames"): ("--frames", "VJEPA_CONSUMER_FRAMES", "64", 64),
+    ("sampling", "clip_stride"): ("--clip-stride", "VJEPA_CONSUMER_CLIP_STRIDE", "4", 4),
+    ("sampling", "max_gap_s"): ("--max-gap", "VJEPA_CONSUMER_MAX_GAP", "2.5", 2.5),
+    ("sampling", "short_edge_px"): ("--short-edge", "VJEPA_CONSUMER_SHORT_EDGE", "438", 438),
+    ("reading", "backend"): ("--backend", "VJEPA_CONSUMER_BACKEND", "deepstream", "deepstream"),
+    ("reading", "longest_pause_s"): ("--reconnect-max", "VJEPA_CONSUMER_RECONNECT_MAX", "2", 2.0),
+    ("reading", "image_fps"): ("--image-fps", "VJEPA_CONSUMER_IMAGE_FPS", "12", 12.0),
+    ("reading.link", "transport"): ("--rtsp-transport", "VJEPA_CONSUMER_RTSP_TRANSPORT", "udp", "udp"),
+    ("reading.link", "silence_s"): ("--silence-timeout", "VJEPA_CONSUMER_SILENCE_TIMEOUT", "4", 4.0),
+    ("output", "save_clips"): ("--save-clips", "VJEPA_CONSUMER_SAVE_CLIPS", "clips", Path("clips")),
+    ("output", "metrics_port"): ("--metrics-port", "VJEPA_CONSUMER_METRICS_PORT", "9100", 9100),
+    ("output", "events"): ("--events", "VJEPA_CONSUMER_EVENTS", "http://hook/x", ("http://hook/x",)),
+    ("output", "log_format"): ("--log-format", "VJEPA_CONSUMER_LOG_FORMAT", "json", "json"),
+    ("output.rules", "threshold"): ("--event-threshold", "VJEPA_CONSUMER_EVENT_THRESHOLD", "0.25", 0.25),
+    ("output.rules", "clips"): ("--event-clips", "VJEPA_CONSUMER_EVENT_CLIPS", "5", 5),
+    ("output.rules", "timeout_s"): ("--event-timeout", "VJEPA_CONSUMER_EVENT_TIMEOUT", "5", 5.0),
+    ("output.rules", "labels"): ("--event-label", "VJEPA_CONSUMER_EVENT_LABEL", "Falling down", ("Falling down",)),
 }
+# Not set by a flag of one value.
+OTHERS = {("service", "api_key"), ("output", "json"), ("output", "rules"), ("reading", "link")}
+
+
+def value_of(settings: Settings, place: tuple[str, str]) -> object:
+    part: object = settings
+    for name in (*place[0].split("."), place[1]):
+        part = getattr(part, name)
+    return part
 
 
 def test_defaults() -> None:
-    assert parse_settings(["a.mp4"], {}) == Settings(source="a.mp4")
+    assert parse_settings(["a.mp4"], {}) == Settings(sources=(parse_source("a.mp4"),))
+    assert Settings(()).sampling.fps == 3
+    assert Settings(()).service.url == "http://localhost:8000"
 
 
-@pytest.mark.parametrize("field", GIVEN)
-def test_each_setting_has_a_flag_and_a_variable(field: str) -> None:
-    flag, variable, text, value = GIVEN[field]
-    assert getattr(parse_settings(["a.mp4", flag, text], {}), field) == value
-    assert getattr(parse_settings(["a.mp4"], {variable: text}), field) == value
-    assert getattr(parse_settings(["a.mp4", flag, text], {variable: "5"}), field) == value
+@pytest.mark.parametrize("place", GIVEN)
+def test_each_setting_has_a_flag_and_a_variable(place: tuple[str, str]) -> None:
+    flag, variable, text, value = GIVEN[place]
+    assert value_of(parse_settings(["a.mp4", flag, text], {}), place) == value
+    assert value_of(parse_settings(["a.mp4"], {variable: text}), place) == value
+
+
+def test_the_flag_comes_before_the_variable() -> None:
+    assert parse_settings(["a.mp4", "--fps", "2"], {"VJEPA_CONSUMER_FPS": "5"}).sampling.fps == 2
 
 
 def test_every_setting_is_covered_here() -> None:
-    assert {*GIVEN, "source", "json"} == set(Settings.__dataclass_fields__)
+    parts = {"service": Service, "sampling": Sampling, "reading": Reading, "reading.link": Link, "output": Output,
+             "output.rules": Rules}  # fmt: skip
+    all_of_them = {(name, each.name) for name, part in parts.items() for each in fields(part)}
+    assert GIVEN.keys() | OTHERS == all_of_them
+
+
+def test_sources_may_come_from_the_environment() -> None:
+    environment = {"VJEPA_CONSUMER_SOURCES": "rtsp://a/1 'my clip.mp4'"}
+    assert [source.location for source in parse_settings([], environment).sources] == ["rtsp://a/1", "my clip.mp4"]
+    assert [source.location for source in parse_settings(["b.mp4"], environment).sources] == ["b.mp4"]
+
+
+def test_the_key_comes_from_the_environment_and_is_not_shown() -> None:
+    settings = parse_settings(["a.mp4"], {"VJEPA_API_KEY": "secret"})
+    assert settings.service.api_key == "secret"
+    assert "secret" not in repr(settings)
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("false", False), ("0", False), ("", False)])
 def test_false_in_the_environment_is_false(text: str, value: bool) -> None:
-    assert parse_settings(["a.mp4"], {"VJEPA_CONSUMER_JSON": text}).json is value
+    assert parse_settings(["a.mp4"], {"VJEPA_CONSUMER_JSON": text}).output.json is value
 
 
 def test_the_flag_beats_the_environment_both_ways() -> None:
-    assert parse_settings(["a.mp4", "--no-json"], {"VJEPA_CONSUMER_JSON": "1"}).json is False
-    assert parse_settings(["a.mp4", "--json"], {"VJEPA_CONSUMER_JSON": "0"}).json is True
+    assert parse_settings(["a.mp4", "--no-json"], {"VJEPA_CONSUMER_JSON": "1"}).output.json is False
+    assert parse_settings(["a.mp4", "--json"], {"VJEPA_CONSUMER_JSON": "0"}).output.json is True
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:
-    assert parse_settings(["a.mp4"], {"VJEPA_CONSUMER_FPS": ""}).fps == 3
+    assert parse_settings(["a.mp4"], {"VJEPA_CONSUMER_FPS": ""}).sampling.fps == 3
 
 
 @pytest.mark.parametrize(
@@ -58,12 +114,19 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         (["--frames", "1.5"], "--frames: '1.5' is not a whole number from 1 to 256"),
         (["--short-edge", "31"], "--short-edge: '31' is not 0 or a whole number from 32 to 4320"),
         (["--top-k", "0"], "--top-k: '0' is not a whole number from 1 to 10000"),
-        (["--wait", "-1"], "--wait: '-1' is not a number from 0 to 3600"),
+        (["--wait", "-1"], "--wait: '-1' is not a number from 0 to 86400"),
         (["--timeout", "0"], "--timeout: '0' is not a number from 0.1 to 3600"),
         (["--retries", "x"], "--retries: 'x' is not a whole number from 0 to 100"),
         (["--service-url", "localhost:8000"], "--service-url: 'localhost:8000' is not an http:// or https:// URL"),
         (["--service-url", "http://["], "--service-url: 'http://[' is not an http:// or https:// URL"),
         (["--log-format", "xml"], "--log-format: invalid choice: 'xml'"),
+        (["rtmp://camera/1"], "SOURCE: rtmp:// is not read; accepted: the path of a video file"),
+        (["udp://camera"], "'udp://camera' names no port"),
+        (["udp://camera:5000?codec=theora"], "codec 'theora' is not read; accepted: h264, h265"),
+        (["udp://camera:5000?codec=h264&payload=300"], "payload '300' is not an RTP payload type"),
+        (["--events", "kafka://x/y"], "'kafka://x/y' cannot take events; accepted: stdout"),
+        (["--events", "mqtt://broker"], "'mqtt://broker' cannot take events"),
+        (["--clip-stride", "0"], "--clip-stride: '0' is not a whole number from 1 to 100000"),
         (["--js"], "unrecognized arguments: --js"),
     ],
 )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import struct
+import threading
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,12 +11,17 @@ import pytest
 
 from consumer.errors import NoVideoError, SourceStoppedError, SourceUnreadableError
 from consumer.picture import PictureMaker
-from consumer.video import open_video
+from consumer.source import Kind, Source, parse_source
+from consumer.video import VideoFile, open_video
 from tests.consumer.videos import at, damage, number_of, write_sound, write_video
 
 
+def opened(path: Path) -> AbstractContextManager[VideoFile]:
+    return open_video(Source(Kind.FILE, str(path), str(path)))
+
+
 def times_of(path: Path) -> list[float]:
-    with open_video(str(path)) as video:
+    with opened(path) as video:
         return [frame.time_s for frame in video.frames()]
 
 
@@ -22,7 +29,7 @@ def times_of(path: Path) -> list[float]:
 @pytest.mark.parametrize("fps", [12, 25, 30])
 def test_frames_come_with_their_times(tmp_path: Path, name: str, fps: int) -> None:
     path = write_video(tmp_path / name, at(fps, 2), rate=fps)
-    with open_video(str(path)) as video:
+    with opened(path) as video:
         maker = PictureMaker(0)
         frames = [(frame.time_s, number_of(maker.make(frame.frame))) for frame in video.frames()]
     assert [number for _, number in frames] == list(range(2 * fps))
@@ -54,17 +61,18 @@ def test_a_raw_stream_has_no_time_stamps_but_a_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.h264"])
 def test_the_length_is_that_of_the_packets(tmp_path: Path, name: str) -> None:
     path = write_video(tmp_path / name, at(12, 2.5, start_s=7), time_base=Fraction(1, 12), rate=12)
-    with open_video(str(path)) as video:
+    with opened(path) as video:
         assert video.length_s(limit_s=100) == pytest.approx(2.5, abs=0.002)
         assert video.length_s(limit_s=1) == 1
         assert len(list(video.frames())) == 30
 
 
 def test_stopping_ends_the_frames(tmp_path: Path) -> None:
-    with open_video(str(write_video(tmp_path / "a.mp4", at(30, 2)))) as video:
+    stopped = threading.Event()
+    with open_video(parse_source(str(write_video(tmp_path / "a.mp4", at(30, 2)))), stopped) as video:
         frames = video.frames()
         next(frames)
-        video.stop()
+        stopped.set()
         with pytest.raises(SourceStoppedError):
             next(frames)
 
@@ -79,7 +87,7 @@ def test_damaged_packets_are_skipped_and_counted(tmp_path: Path, caplog: pytest.
 def test_a_turned_video_is_set_upright(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", at(30, 0.2), size=(128, 96))
     turn_clockwise(path)
-    with open_video(str(path)) as video:
+    with opened(path) as video:
         second = list(video.frames())[1].frame
         picture = PictureMaker(0).make(second)
     assert picture.shape == (128, 96, 3)
@@ -103,18 +111,18 @@ def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
         ("text.mp4", "invalid data"),
         ("empty.mp4", "invalid data"),
     ):
-        with pytest.raises(SourceUnreadableError, match=reason), open_video(str(tmp_path / name)):
+        with pytest.raises(SourceUnreadableError, match=reason), opened(tmp_path / name):
             pass
 
 
 def test_text_that_ffmpeg_would_draw_as_a_screen_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello\n" * 100)
-    with pytest.raises(NoVideoError, match="ansi"), open_video(str(tmp_path / "notes.txt")):
+    with pytest.raises(NoVideoError, match="ansi"), opened(tmp_path / "notes.txt"):
         pass
 
 
 def test_sound_is_no_video(tmp_path: Path) -> None:
-    with pytest.raises(NoVideoError, match=r"audio \(aac\).*help: "), open_video(str(write_sound(tmp_path / "a.m4a"))):
+    with pytest.raises(NoVideoError, match=r"audio \(aac\).*help: "), opened(write_sound(tmp_path / "a.m4a")):
         pass
 
 
