@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 from aiohttp import web
 
 from consumer.answer import Answer, Prediction
-from consumer.client import LONGEST_RETRY_S, USUAL_RETRY_S, Reply, Service, _pause_s
-from consumer.clip import Clip
-from consumer.errors import ServiceAnswerError, ServiceRefusedError, ServiceUnreachableError
+from consumer.body import Encoding
+from consumer.client import AsyncClient
+from consumer.errors import ClipError, ServiceAnswerError, ServiceRefusedError, ServiceUnreachableError
+from consumer.sync_client import Client
+from consumer.wire import Health, Model
 from tests.consumer.peers import LiveServer, Serve
 
-CLIP = Clip(tuple(np.full((8, 10, 3), 10 * index, np.uint8) for index in range(16)), 0, 16 / 3)
+CLIP = tuple(np.full((8, 10, 3), 10 * index, np.uint8) for index in range(16))
 # Nothing listens on the discard port here.
 NOBODY = "http://127.0.0.1:9"
 
@@ -32,8 +35,8 @@ def predictions(clip_id: str = "a") -> web.Response:
 
 
 async def classify(url: str, retries: int = 0, timeout_s: float = 30) -> Answer:
-    async with Service(url, timeout_s, retries) as service:
-        return await service.classify(CLIP, top_k=3)
+    async with AsyncClient(url, timeout_s=timeout_s, retries=retries, encoding="json") as client:
+        return await client.classify(CLIP, top_k=3)
 
 
 async def test_a_clip_is_posted_and_its_answer_read(serve: Serve) -> None:
@@ -44,7 +47,7 @@ async def test_a_clip_is_posted_and_its_answer_read(serve: Serve) -> None:
         return predictions(received["clip_id"])
 
     answer = await classify(await serve(infer))
-    assert [base64.b64decode(frame) for frame in received["frames"]] == [p.tobytes() for p in CLIP.pictures]
+    assert [base64.b64decode(frame) for frame in received["frames"]] == [p.tobytes() for p in CLIP]
     assert (received["width"], received["height"], received["format"], received["top_k"]) == (10, 8, "RGB", 3)
     assert answer == Answer((Prediction("Pushing [something]", 0.75),), received["clip_id"], "m", {"total": 1.5})
 
@@ -68,10 +71,10 @@ async def test_a_refusal_before_the_body_is_read_is_understood(serve: Serve) -> 
     async def infer(request: web.Request) -> web.Response:
         return web.json_response({"title": "Too large"}, status=413)
 
-    large = Clip(tuple(np.zeros((1080, 1920, 3), np.uint8) for _ in range(16)), 0, 1)
-    async with Service(await serve(infer), timeout_s=30, retries=0) as service:
+    large = tuple(np.zeros((1080, 1920, 3), np.uint8) for _ in range(16))
+    async with AsyncClient(await serve(infer), retries=0) as service:
         with pytest.raises(ServiceRefusedError, match=r"413 Too large; help: .*--short-edge"):
-            await service.classify(large, None)
+            await service.classify(large)
 
 
 async def test_a_busy_service_is_asked_again(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
@@ -84,7 +87,7 @@ async def test_a_busy_service_is_asked_again(serve: Serve, caplog: pytest.LogCap
     await classify(await serve(infer), retries=2)
     assert len(asked) == 3
     assert len(set(asked)) == 1
-    assert caplog.messages == ["service busy, trying again"] * 2
+    assert caplog.messages == ["trying again"] * 2
 
 
 async def test_a_service_that_stays_busy_is_given_up(serve: Serve) -> None:
@@ -97,21 +100,6 @@ async def test_a_service_that_stays_busy_is_given_up(serve: Serve) -> None:
     with pytest.raises(ServiceRefusedError, match="503 Service Unavailable: the queue is full"):
         await classify(await serve(infer), retries=2)
     assert len(asked) == 3
-
-
-@pytest.mark.parametrize(
-    ("retry_after", "pause_s"),
-    [
-        ("0", 0),
-        ("7", 7),
-        ("99999999999", LONGEST_RETRY_S),
-        (None, USUAL_RETRY_S),
-        ("-1", USUAL_RETRY_S),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", USUAL_RETRY_S),
-    ],
-)
-def test_retry_after_is_honoured_within_reason(retry_after: str | None, pause_s: float) -> None:
-    assert _pause_s(Reply(503, b"", retry_after)) == pause_s
 
 
 @pytest.mark.parametrize(
@@ -158,29 +146,95 @@ async def test_nobody_there_is_unreachable() -> None:
         await classify(NOBODY)
 
 
-async def test_waiting_ends_when_the_service_gets_ready(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "consumer")
+@pytest.mark.parametrize("status", [408, 425, 429, 502, 503, 504])
+async def test_what_may_pass_is_tried_again(serve: Serve, status: int) -> None:
+    asked: list[None] = []
+
+    async def infer(request: web.Request) -> web.Response:
+        await request.read()
+        asked.append(None)
+        if len(asked) == 1:
+            return web.json_response({"title": "t"}, status=status, headers={"Retry-After": "0"})
+        return predictions()
+
+    await classify(await serve(infer), retries=1)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 415, 422, 500])
+async def test_what_will_not_pass_is_not_tried_again(serve: Serve, status: int) -> None:
+    asked: list[None] = []
+
+    async def infer(request: web.Request) -> web.Response:
+        await request.read()
+        asked.append(None)
+        return web.json_response({"title": "t"}, status=status, headers={"Retry-After": "0"})
+
+    with pytest.raises(ServiceRefusedError) as raised:
+        await classify(await serve(infer), retries=5)
+    assert raised.value.status == status
+    assert len(asked) == 1
+
+
+async def test_the_pause_is_no_shorter_than_asked_for(serve: Serve) -> None:
+    times_s: list[float] = []
+
+    async def infer(request: web.Request) -> web.Response:
+        await request.read()
+        times_s.append(time.monotonic())
+        return busy("1") if len(times_s) == 1 else predictions()
+
+    await classify(await serve(infer), retries=1)
+    assert times_s[1] - times_s[0] >= 1
+
+
+async def test_a_service_that_hung_up_is_tried_again(serve: Serve) -> None:
+    asked: list[None] = []
+
+    async def infer(request: web.Request) -> web.Response:
+        await request.read()
+        asked.append(None)
+        if len(asked) == 1:
+            assert request.transport
+            request.transport.close()
+        return predictions()
+
+    await classify(await serve(infer), retries=1)
+    assert len(asked) == 2
+
+
+async def test_key_and_deadline_travel_with_the_request(serve: Serve) -> None:
+    headers = {}
+
+    async def infer(request: web.Request) -> web.Response:
+        await request.read()
+        headers.update(request.headers)
+        return predictions()
+
+    async with AsyncClient(await serve(infer), timeout_s=7, api_key="secret") as client:
+        await client.classify(CLIP)
+    assert (headers["Authorization"], headers["X-Deadline-Ms"]) == ("Bearer secret", "7000")
+
+
+async def test_waiting_ends_when_the_service_gets_ready(serve: Serve) -> None:
     polls: list[None] = []
 
     async def ready(request: web.Request) -> web.Response:
         polls.append(None)
         return busy("1") if len(polls) < 4 else web.json_response({})
 
-    async with Service(await serve(ready=ready), timeout_s=30, retries=0) as service:
+    async with AsyncClient(await serve(ready=ready)) as service:
         await service.wait_until_ready(wait_s=60)
     assert len(polls) == 4
-    assert caplog.messages == ["waiting for the service"]
 
 
-async def test_a_ready_service_is_not_waited_for(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "consumer")
-    async with Service(await serve(), timeout_s=30, retries=0) as service:
+async def test_a_ready_service_is_not_waited_for(serve: Serve) -> None:
+    async with AsyncClient(await serve()) as service:
         await service.wait_until_ready(wait_s=0)
-    assert not caplog.messages
 
 
 async def test_waiting_has_an_end() -> None:
-    async with Service(NOBODY, timeout_s=30, retries=0) as service:
+    async with AsyncClient(NOBODY, retries=0) as service:
         with pytest.raises(ServiceUnreachableError, match=r"is not ready after 0\.2 s: .*connection refused"):
             await service.wait_until_ready(wait_s=0.2)
 
@@ -189,45 +243,81 @@ async def test_another_kind_of_server_is_not_waited_for(serve: Serve) -> None:
     async def ready(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
 
-    async with Service(await serve(ready=ready), timeout_s=30, retries=0) as service:
+    async with AsyncClient(await serve(ready=ready), retries=0) as service:
         with pytest.raises(ServiceRefusedError, match="404 Not Found; help: check that --service-url"):
             await service.wait_until_ready(wait_s=60)
 
 
 @pytest.mark.parametrize(
-    ("body", "frames"),
-    [('{"model": {"frames": 64}}', 64), ('{"model": null}', None), ('{"model": {}}', None), ("hello", None)],
+    ("body", "model"),
+    [
+        ('{"model": {"frames": 64, "name": "m", "crop": 384, "max_batch": 8}}', Model(64, "m", 384)),
+        ('{"model": null}', None),
+        ('{"model": {}}', None),
+        ("hello", None),
+    ],
 )
-async def test_the_frame_count_is_asked_for(serve: Serve, body: str, frames: int | None) -> None:
+async def test_the_model_is_asked_for(serve: Serve, body: str, model: Model | None) -> None:
     async def index(request: web.Request) -> web.Response:
         return web.Response(text=body)
 
-    async with Service(await serve(index=index), timeout_s=30, retries=0) as service:
-        assert await service.frame_count() == frames
+    async with AsyncClient(await serve(index=index)) as service:
+        assert await service.model() == model
 
 
-async def test_a_service_without_a_front_page_does_not_say_its_frame_count(serve: Serve) -> None:
-    async with Service(await serve(), timeout_s=30, retries=0) as service:
-        assert await service.frame_count() is None
+async def test_a_service_without_a_front_page_does_not_say_its_model(serve: Serve) -> None:
+    async with AsyncClient(await serve()) as service:
+        assert await service.model() is None
 
 
-async def test_the_real_service_says_its_frame_count_and_classifies(live_server: LiveServer) -> None:
-    random = np.random.default_rng(0)
-    async with Service(live_server.url, timeout_s=30, retries=0) as service:
-        await service.wait_until_ready(wait_s=30)
-        frames = await service.frame_count()
-        assert frames is not None
-        pictures = tuple(random.integers(0, 256, (292, 389, 3), dtype=np.uint8) for _ in range(frames))
-        answer = await service.classify(Clip(pictures, 0, 1), top_k=2)
+@pytest.mark.parametrize("encoding", ["raw", "jpeg", "json"])
+async def test_the_real_service_says_its_model_and_classifies(live_server: LiveServer, encoding: Encoding) -> None:
+    smooth = np.add.outer(np.arange(292), np.arange(389))[..., None] // 3 + np.array([0, 20, 40])
+    async with AsyncClient(live_server.url, encoding=encoding) as client:
+        await client.wait_until_ready(wait_s=30)
+        model = await client.model()
+        assert model is not None
+        frames = np.stack([(smooth + 3 * index).clip(0, 255).astype(np.uint8) for index in range(model.frames)])
+        answer = await client.classify(frames, top_k=2, clip_id="my clip & yours")
+        other_order = await client.classify(frames[..., ::-1], top_k=2, pixel_format="BGR")
+        health = await client.health()
     assert len(answer.predictions) == 2
+    assert answer.clip_id == "my clip & yours"
     assert answer.predictions[0].confidence >= answer.predictions[1].confidence
     assert set(answer.timings_ms) == {"decode", "queue", "infer", "total"}
+    assert [each.label for each in other_order.predictions] == [each.label for each in answer.predictions]
+    assert other_order.predictions[0].confidence == pytest.approx(answer.predictions[0].confidence, abs=0.02)
+    assert health == Health("healthy", model_loaded=True)
+
+
+def test_three_lines_without_asyncio(live_server: LiveServer) -> None:
+    frames = np.zeros((16, 64, 64, 3), np.uint8)
+    with Client(live_server.url) as client:
+        answer = client.classify(frames)
+        assert answer.predictions[0].confidence > 0
+        assert client.health().status == "healthy"
+        model = client.model()
+        assert model is not None
+        assert model.frames == 16
+        client.wait_until_ready(0)
+        with pytest.raises(ServiceRefusedError, match="422"):
+            client.classify(frames[:3])
+        with pytest.raises(ClipError):
+            client.classify([])
+
+
+def test_any_number_of_threads_may_use_one_client(live_server: LiveServer) -> None:
+    with Client(live_server.url) as client, ThreadPoolExecutor(8) as threads:
+        ids = [f"clip {index}" for index in range(24)]
+        frames = np.zeros((16, 32, 32, 3), np.uint8)
+        answers = list(threads.map(lambda clip_id: client.classify(frames, clip_id=clip_id), ids))
+    assert [answer.clip_id for answer in answers] == ids
 
 
 async def test_the_real_service_refuses_with_a_problem(live_server: LiveServer) -> None:
-    async with Service(live_server.url, timeout_s=30, retries=0) as service:
+    async with AsyncClient(live_server.url, retries=0) as service:
         with pytest.raises(ServiceRefusedError) as raised:
-            await service.classify(Clip(CLIP.pictures[:3], 0, 1), None)
+            await service.classify(CLIP[:3])
     assert raised.value.status == HTTPStatus.UNPROCESSABLE_ENTITY
     assert raised.value.field == "frames"
     assert "3" in raised.value.detail

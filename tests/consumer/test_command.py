@@ -6,51 +6,14 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from aiohttp import web
 
 from tests.consumer.peers import LiveServer, Serve
+from tests.consumer.processes import NOBODY, consume, end, start
 from tests.consumer.videos import at, damage, write_sound, write_video
-
-ROOT = Path(__file__).parents[2]
-NOBODY = "http://127.0.0.1:9"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a run ended; ``errors`` are the lines of its stderr."""
-
-    code: int
-    output: list[str]
-    errors: list[str]
-
-
-async def start(*arguments: str | Path, stdout: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "consumer", *arguments),
-        stdout=stdout,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not name.startswith("VJEPA_")},
-        # A test run in a shell's background would hand down that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-async def end(process: asyncio.subprocess.Process) -> Ended:
-    output, errors = await process.communicate()
-    output = output or b""
-    assert process.returncode is not None
-    assert b"Traceback" not in errors
-    return Ended(process.returncode, output.decode().splitlines(), errors.decode().splitlines())
-
-
-async def consume(*arguments: str | Path) -> Ended:
-    return await end(await start(*arguments))
 
 
 async def test_each_clip_is_a_line_of_json_and_of_log(live_server: LiveServer, tmp_path: Path) -> None:
@@ -123,8 +86,9 @@ async def test_a_video_without_a_frame_that_decodes(serve: Serve, tmp_path: Path
 async def test_a_service_that_is_not_there(tmp_path: Path) -> None:
     ended = await consume(write_video(tmp_path / "a.mp4", at(30, 1)), "--service-url", NOBODY, "--wait", "0")
     assert ended.code == 1
-    (line,) = ended.errors
-    assert "is not ready after 0 s: cannot be reached: connection refused; help: " in line
+    waiting, gave_up = ended.errors
+    assert " WARNING waiting for the service " in waiting
+    assert "is not ready after 0 s: cannot be reached: connection refused; help: " in gave_up
 
 
 async def test_arguments_that_cannot_be_used() -> None:
@@ -191,6 +155,6 @@ async def test_the_manual_names_every_variable() -> None:
     ended = await consume("--help")
     assert ended.code == 0
     manual = "".join("".join(ended.output).split())
-    for flag in ("FPS", "FRAMES", "SHORT_EDGE", "TOP_K", "WAIT", "TIMEOUT", "RETRIES", "JSON", "LOG_FORMAT"):
-        assert f"VJEPA_CONSUMER_{flag}]" in manual
-    assert "VJEPA_SERVICE_URL]" in manual
+    for variable in ("CONSUMER_FPS", "CONSUMER_JSON", "CONSUMER_EVENTS", "CONSUMER_METRICS_PORT", "SERVICE_URL"):
+        assert f"VJEPA_{variable}]" in manual
+    assert "VJEPA_CONSUMER_SOURCES" in manual
