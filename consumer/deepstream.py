@@ -23,6 +23,8 @@ from consumer.source import Kind, Source
 from consumer.timeline import Timed
 
 NANOSECONDS = Fraction(1, 10**9)
+# GStreamer's way to say that a frame has no time stamp is the largest number of 64 bits.
+NO_TIME_NS = 2**63
 SDK_MODULES = ("pyservicemaker", "cupy")
 
 # nvbuf-memory-type: plain CUDA device memory, which DLPack can hand on.
@@ -51,7 +53,7 @@ class DeepStreamVideo:
                 pts_ns, pixels = self.arrived.get(timeout=self._link.silence_s)
             except queue.Empty:
                 raise SourceSilentError(self._source.name, self._link.silence_s) from None
-            time_s, duration_s, starts = self._timeline.place(pts_ns)
+            time_s, duration_s, starts = self._timeline.place(None if pts_ns >= NO_TIME_NS else pts_ns)
             yield Timed(time_s, duration_s, av.VideoFrame.from_ndarray(pixels, "rgb24"), starts)
         raise SourceStoppedError(self._source.name)
 

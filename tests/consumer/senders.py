@@ -58,17 +58,24 @@ class Numbers:
             assert self._taken.wait_for(lambda: self._next >= until, 60)
 
 
-def send_frames(target: Any, container_format: str, numbers: Numbers, stopped: threading.Event, **options: str) -> None:
+def send_frames(
+    target: Any,
+    container_format: str,
+    numbers: Numbers,
+    stopped: threading.Event,
+    size: tuple[int, int] = SIZE,
+    **options: str,
+) -> None:
     """Encode numbered frames as H.264 and send them at their pace until ``stopped``; a GOP is half a second."""
     with av.open(target, "w", format=container_format, options=options) as container:
         encoding = {"tune": "zerolatency", "preset": "ultrafast", "g": str(FPS // 2), "bf": "0"}
         stream = container.add_stream("libx264", rate=FPS, options=encoding)
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         began_s = time.monotonic()
         for index in itertools.count():
             if stopped.wait(max(0.0, began_s + index / FPS - time.monotonic())):
                 break
-            frame = numbered_frame(numbers.take() % 256, SIZE)
+            frame = numbered_frame(numbers.take() % 256, size)
             frame.pts, frame.time_base = index, Fraction(1, FPS)
             container.mux(stream.encode(frame))
 
@@ -161,7 +168,8 @@ class _Connection(socketserver.StreamRequestHandler):
         if method == "PLAY":
             target = _Interleaved(self.wfile, self.server.silent)
             arguments = (target, "rtp", self.server.numbers, stopped)
-            threading.Thread(target=send_frames, args=arguments, kwargs={"packetsize": "1200"}, daemon=True).start()
+            options = {"packetsize": "1200", "size": self.server.size}
+            threading.Thread(target=send_frames, args=arguments, kwargs=options, daemon=True).start()
 
     def _describe(self, url: str) -> tuple[dict[str, str], str]:
         lines = ("v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=-", "t=0 0", "m=video 0 RTP/AVP 96", "a=rtpmap:96 H264/90000")
@@ -174,7 +182,8 @@ class RtspServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int, size: tuple[int, int]) -> None:
+        self.size = size
         self.numbers = Numbers()
         self.silent = threading.Event()
         self.connections: list[tuple[socket.socket, threading.Event]] = []
@@ -198,8 +207,8 @@ class RtspServer(socketserver.ThreadingTCPServer):
 
 
 @contextlib.contextmanager
-def rtsp_server(port: int = 0) -> Iterator[RtspServer]:
-    with RtspServer(port) as server:
+def rtsp_server(port: int = 0, size: tuple[int, int] = SIZE) -> Iterator[RtspServer]:
+    with RtspServer(port, size) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
             yield server

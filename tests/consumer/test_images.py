@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from consumer.clip import Clip, Clipping, read_clips
+from consumer.errors import NoVideoError, SourceStoppedError, SourceUnreadableError
+from consumer.images import ImageDirectory
+from consumer.sampling import Shape
+from consumer.source import parse_source
+from tests.consumer.peers import LiveServer
+from tests.consumer.processes import consume
+from tests.consumer.videos import number_of, numbered_frame
+
+
+def write_images(directory: Path, count: int, name: str = "{}.png", size: tuple[int, int] = (128, 96)) -> Path:
+    directory.mkdir(exist_ok=True)
+    for number in range(count):
+        numbered_frame(number, size).to_image().save(directory / name.format(number))
+    return directory
+
+
+def clips_of(directory: Path, frames: int = 16, fps: float = 3, image_fps: float = 3) -> list[Clip]:
+    source = parse_source(str(directory))
+    video = ImageDirectory(source, image_fps, threading.Event())
+    return list(read_clips(source, video, Clipping(Shape(frames, fps, frames), 0), lambda: None))
+
+
+def numbers_of(clip: Clip) -> list[int]:
+    return [number_of(picture) for picture in clip.pictures]
+
+
+@pytest.mark.parametrize("name", ["{}.png", "frame-{}.jpg", "{:04}.webp", "IMG_{}.JPEG", "a{}b.bmp"])
+def test_images_come_in_the_order_of_their_numbers(tmp_path: Path, name: str) -> None:
+    first, second = clips_of(write_images(tmp_path / "a", 32, name))
+    assert numbers_of(first) + numbers_of(second) == list(range(32))
+
+
+def test_images_that_were_taken_faster_are_sampled(tmp_path: Path) -> None:
+    (clip,) = clips_of(write_images(tmp_path / "a", 64), image_fps=12)
+    assert numbers_of(clip) == list(range(0, 64, 4))
+
+
+def test_fewer_images_than_a_clip_are_repeated(tmp_path: Path) -> None:
+    (clip,) = clips_of(write_images(tmp_path / "a", 8))
+    assert sorted(set(numbers_of(clip))) == list(range(8))
+
+
+def test_other_files_are_not_looked_at_and_broken_ones_are_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = write_images(tmp_path / "a", 17)
+    (directory / "notes.txt").write_text("hello")
+    (directory / "3.png").write_bytes(b"not an image")
+    (clip,) = clips_of(directory)
+    assert 3 not in numbers_of(clip)
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert record.getMessage() == "image skipped"
+
+
+def test_an_image_of_another_size_is_fitted(tmp_path: Path) -> None:
+    directory = write_images(tmp_path / "a", 16)
+    numbered_frame(5, (64, 48)).to_image().save(directory / "5.png")
+    (clip,) = clips_of(directory)
+    assert numbers_of(clip) == list(range(16))
+
+
+def test_an_image_is_turned_as_its_camera_was(tmp_path: Path) -> None:
+    directory = tmp_path / "a"
+    directory.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    numbered_frame(1).to_image().save(directory / "1.jpg", exif=exif)
+    (clip,) = clips_of(directory, frames=1)
+    assert clip.pictures[0].shape == (128, 96, 3)
+
+
+def test_stopping_ends_the_frames(tmp_path: Path) -> None:
+    stopped = threading.Event()
+    frames = ImageDirectory(parse_source(str(write_images(tmp_path / "a", 3))), 1, stopped).frames()
+    next(frames)
+    stopped.set()
+    with pytest.raises(SourceStoppedError):
+        next(frames)
+
+
+def test_directories_without_images(tmp_path: Path) -> None:
+    source = parse_source(str(tmp_path))
+    with pytest.raises(NoVideoError, match=r"no images in .*help: accepted: files named .*jpg"):
+        ImageDirectory(source, 1, threading.Event())
+    tmp_path.rmdir()
+    with pytest.raises(SourceUnreadableError, match="no such file"):
+        ImageDirectory(source, 1, threading.Event())
+
+
+async def test_a_directory_is_classified(live_server: LiveServer, tmp_path: Path) -> None:
+    ended = await consume(write_images(tmp_path / "a", 20), "--service-url", live_server.url, "--clip-stride", "4")
+    assert ended.code == 0
+    assert any("clips=2" in line for line in ended.errors)

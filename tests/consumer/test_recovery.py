@@ -1,0 +1,167 @@
+"""A service that is not there yet, goes away, is busy or slow; and Ctrl-C in each of these."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from engines.bundle import DEMO
+from tests.consumer.peers import LiveServer
+from tests.consumer.processes import consume, consuming
+from tests.consumer.recording_service import Received, RecordingService, answer
+from tests.consumer.senders import rtsp_server
+from tests.consumer.videos import at, write_video
+from tests.live_server import serving
+
+StartServer = Callable[..., Awaitable[TestServer]]
+
+MIB = 2**20
+
+
+async def test_a_consumer_that_is_there_before_its_service(tmp_path: Path, unused_tcp_port: int) -> None:
+    video = write_video(tmp_path / "a.mp4", at(12, 16 / 3), rate=12)
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with consuming(video, "--service-url", url) as consumer:
+        waiting = await consumer.until("waiting for the service")
+        assert "connection refused" in waiting["reason"]
+        with serving(DEMO, "--port", str(unused_tcp_port)):
+            ready = await consumer.until("service ready")
+            assert ready["waited_s"] > 0
+            await consumer.until("clip")
+            assert await consumer.ended() == 0
+
+
+async def test_a_service_that_restarts_while_a_camera_is_watched(unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    with rtsp_server() as camera:
+        async with consuming(camera.url, "--service-url", url, "--fps", "20") as consumer:
+            for restarts in range(1, 3):
+                with serving(DEMO, "--port", str(unused_tcp_port)) as server:
+                    await consumer.until("service ready", restarts)
+                    await consumer.until("clip", len(consumer.entries("clip")) + 2)
+                    assert server.stop() == 0
+                await consumer.until("service lost", restarts)
+            assert await consumer.stop(signal.SIGTERM) == 0
+    assert not consumer.entries("source lost, connecting again")
+    assert len(consumer.entries("service lost")) == 2
+
+
+async def test_a_service_that_is_killed_loses_no_clip_of_a_file(tmp_path: Path, unused_tcp_port: int) -> None:
+    video = write_video(tmp_path / "a.mp4", at(12, 8 * 16 / 3), rate=12, size=(64, 48))
+    port = ("--port", str(unused_tcp_port))
+    with serving(DEMO, *port, module="tests.faulty_server") as server:
+        server.tell("hold")
+        server.wait_for("told")
+        warmed_up = len(server.entries("in engine"))
+        arguments = ("--service-url", f"http://127.0.0.1:{unused_tcp_port}", "--json", "--in-flight", "2")
+        async with consuming(video, *arguments) as consumer:
+            await asyncio.to_thread(server.wait_for, "in engine", warmed_up + 1)
+            server.process.kill()
+            server.wait()
+            await consumer.until("service lost")
+            with serving(DEMO, *port):
+                assert await consumer.ended() == 0
+    starts_s = [line["start_s"] for line in consumer.output]
+    assert starts_s == pytest.approx([index * 16 / 3 for index in range(8)], abs=0.01)
+
+
+async def test_a_service_that_does_not_come_is_given_up_for_a_file(tmp_path: Path, unused_tcp_port: int) -> None:
+    video = write_video(tmp_path / "a.mp4", at(12, 1))
+    ended = await consume(video, "--service-url", f"http://127.0.0.1:{unused_tcp_port}", "--wait", "1")
+    assert ended.code == 1
+    assert "is not ready after 1 s" in ended.errors[-1]
+
+
+async def test_a_busy_service_is_asked_again_by_a_file(tmp_path: Path, aiohttp_server: StartServer) -> None:
+    service = RecordingService()
+
+    async def reply(received: Received) -> web.Response:
+        if len(service.received) % 3:
+            return web.json_response({"title": "busy"}, status=429, headers={"Retry-After": "0"})
+        return answer(clip_id=received.query["clip_id"])
+
+    service.reply = reply
+    url = str((await aiohttp_server(service.application())).make_url("/"))
+    ended = await consume(write_video(tmp_path / "a.mp4", at(12, 16), rate=12), "--service-url", url)
+    assert ended.code == 0
+    assert any("clips=6" in line for line in ended.errors)
+    assert any("service busy, trying again" in line for line in ended.errors)
+
+
+async def test_eight_cameras_and_a_slow_service(aiohttp_server: StartServer, unused_tcp_port: int) -> None:
+    """Memory stays flat, what is dropped is counted, and nobody starves."""
+    service = RecordingService()
+
+    async def reply(received: Received) -> web.Response:
+        # A test's memory must not grow with what it was sent.
+        service.received[-1] = Received(received.frames[:0], {}, {})
+        await asyncio.sleep(0.5)
+        return answer()
+
+    service.reply = reply
+    url = str((await aiohttp_server(service.application())).make_url("/"))
+    with rtsp_server(size=(320, 240)) as camera:
+        cameras = [f"{camera.url}{number}" for number in range(8)]
+        flags = ("--service-url", url, "--fps", "10", "--in-flight", "2", "--metrics-port", str(unused_tcp_port))
+        async with consuming(*cameras, *flags) as consumer:
+            for source in cameras:
+                await consumer.until("clip", 1, source=source)
+            process = psutil.Process(consumer.process.pid)
+            began_bytes, began = process.memory_info().rss, len(consumer.entries("clip"))
+            await consumer.until("clip", began + 48)
+            grown_bytes = process.memory_info().rss - began_bytes
+            figures = await scraped(f"http://127.0.0.1:{unused_tcp_port}/metrics")
+            assert await consumer.stop() == 130
+    dropped = sum(value for name, value in figures.items() if 'outcome="dropped"' in name)
+    assert dropped >= 48
+    # Each clip is 1.8 MB: had the dropped ones been kept, that would be 90 MB.
+    assert grown_bytes < 24 * MIB
+    classified = Counter(entry["source"] for entry in consumer.entries("clip"))
+    assert set(classified) == set(cameras)
+    assert max(classified.values()) <= min(classified.values()) + 3
+    assert figures["vjepa_consumer_requests_in_flight"] <= 2
+
+
+async def scraped(url: str) -> dict[str, float]:
+    async with aiohttp.ClientSession() as session, session.get(url) as reply:
+        lines = (await reply.text()).splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+
+async def test_ctrl_c_while_clips_are_dropped(aiohttp_server: StartServer) -> None:
+    never = asyncio.Event()
+
+    async def reply(received: Received) -> web.Response:
+        await never.wait()
+        return answer()
+
+    url = str((await aiohttp_server(RecordingService(reply=reply).application())).make_url("/"))
+    with rtsp_server() as camera:
+        async with consuming(camera.url, "--service-url", url, "--fps", "20", "--in-flight", "1") as consumer:
+            await consumer.until("clip dropped, the service is too slow or away")
+            assert await consumer.stop() == 130
+    never.set()
+    # Every line of the log was JSON, so none was part of a traceback.
+
+
+async def test_ctrl_c_while_a_camera_is_waited_for(live_server: LiveServer) -> None:
+    async with consuming("rtsp://127.0.0.1:9/nobody", "--service-url", live_server.url) as consumer:
+        await consumer.until("source lost, connecting again", 2)
+        assert await consumer.stop() == 130
+
+
+async def test_sigterm_is_an_orderly_end(live_server: LiveServer) -> None:
+    with rtsp_server() as camera:
+        async with consuming(camera.url, "--service-url", live_server.url, "--fps", "20") as consumer:
+            await consumer.until("clip")
+            assert await consumer.stop(signal.SIGTERM) == 0
+    assert consumer.log[-1]["event"] == "stopped"

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.retry import LONGEST_ASKED_S, Backoff, Patience, retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("header", "expected_s"),
+    [
+        (None, None),
+        ("0", 0),
+        (" 7 ", 7),
+        ("99999999999", LONGEST_ASKED_S),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+    ],
+)
+def test_retry_after_is_read(header: str | None, expected_s: float | None) -> None:
+    assert retry_after_s(header) == expected_s
+
+
+def test_retry_after_may_be_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    assert retry_after_s(date) == pytest.approx(60, abs=5)
+
+
+@given(failures=st.integers(1, 10_000), asked_s=st.none() | st.floats(0, LONGEST_ASKED_S))
+def test_pauses_grow_to_the_longest_and_are_never_shorter_than_asked(failures: int, asked_s: float | None) -> None:
+    backoff = Backoff(first_s=0.5, longest_s=30)
+    pause_s = backoff.pause_s(failures, asked_s)
+    if asked_s is None:
+        doubled_s = min(0.5 * 2 ** min(failures - 1, 20), 30)
+        assert doubled_s / 2 <= pause_s <= doubled_s
+    else:
+        assert asked_s <= pause_s <= asked_s + 30 / 4
+
+
+def test_pauses_differ() -> None:
+    assert len({Backoff().pause_s(3) for _ in range(20)}) > 10
+    assert len({Backoff().pause_s(3, 2.0) for _ in range(20)}) > 10
+
+
+def test_patience_has_an_end_or_none() -> None:
+    assert Patience(None).left_s(5) == 5
+    assert Patience(0).left_s(5) is None
+    assert Patience(1).left_s(5) == pytest.approx(1, abs=0.5)
+    assert Patience(100).left_s(5) == 5
