@@ -20,8 +20,8 @@ export *ARGS: (_install "export")
 serve *ARGS: (_install "")
     @exec {{ python }} -m server "$@"
 
-# Send a video to the service: file path.
-consume *ARGS: (_install "")
+# Send videos to the service: files, cameras, streams, directories of images.
+consume *ARGS: (_install "mqtt")
     @exec {{ python }} -m consumer "$@"
 
 # Run the tests.

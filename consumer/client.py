@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from uuid import uuid4
 
 import aiohttp
@@ -22,12 +22,15 @@ from consumer.body import JPEG_QUALITY, Body, Encoding, Options, PixelFormat, en
 from consumer.errors import ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
 from consumer.picture import Picture
 from consumer.retry import Backoff, Patience, retry_after_s
-from consumer.wire import Health, Model, Problem, ServiceInfo
+from consumer.wire import Health, Model, Models, Problem, ServiceInfo
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 DEFAULT_URL = "http://localhost:8000"
 INFER_PATH = "/api/v1/infer"
+MODELS_PATH = "/api/v1/models"
 POLL_TIMEOUT_S = 5.0
 LONGEST_DEADLINE_MS = 600_000
 POLLING = Backoff(first_s=0.2, longest_s=2.0)
@@ -122,23 +125,39 @@ class AsyncClient:
         """Send a clip once. Raises a ServiceError."""
         return _read_answer(await self._request("POST", INFER_PATH, self._timeout_s, body))
 
+    async def models(self) -> tuple[Model, ...]:
+        """The models in service; empty while there is none. Raises a ServiceError."""
+        reply = await self._request("GET", MODELS_PATH, self._poll_timeout_s)
+        if reply.status == HTTPStatus.OK:
+            return _decoded(reply, Models).models
+        refusal = _refusal(reply)
+        if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return ()
+        raise refusal
+
     async def model(self) -> Model | None:
         """The model in service, or ``None`` if the service does not say. Raises ServiceUnreachableError."""
-        reply = await self._request("GET", "/", self._poll_timeout_s)
-        if reply.status != HTTPStatus.OK:
-            return None
         try:
-            return msgspec.json.decode(reply.body, type=ServiceInfo).model
-        except msgspec.MsgspecError:
+            return next(iter(await self.models()), None)
+        except ServiceUnreachableError:
+            raise
+        except ServiceError:
+            return await self._summary()
+
+    async def _summary(self) -> Model | None:
+        """The same of a service without a list of models, as far as it goes."""
+        try:
+            found = _decoded(await self._request("GET", "/", self._poll_timeout_s), ServiceInfo).model
+        except ServiceAnswerError:
             return None
+        return None if found is None else Model(found.frames, found.name, found.crop)
 
     async def health(self) -> Health:
         """What the service is doing, be it well or not. Raises a ServiceError."""
         reply = await self._request("GET", "/health", self._poll_timeout_s)
-        try:
-            return msgspec.json.decode(reply.body, type=Health)
-        except msgspec.MsgspecError as error:
-            raise _refusal(reply) if reply.status != HTTPStatus.OK else ServiceAnswerError(str(error)) from error
+        if reply.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
+            raise _refusal(reply)
+        return _decoded(reply, Health)
 
     async def wait_until_ready(self, wait_s: float | None = None) -> None:
         """Return when the service accepts work; raises ServiceUnreachableError after ``wait_s`` seconds without.
@@ -196,8 +215,12 @@ async def _stream(body: Body) -> AsyncIterator[bytes | memoryview]:
 def _read_answer(reply: Reply) -> Answer:
     if reply.status != HTTPStatus.OK:
         raise _refusal(reply)
+    return _decoded(reply, Answer)
+
+
+def _decoded(reply: Reply, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(reply.body, type=Answer)
+        return msgspec.json.decode(reply.body, type=kind)
     except msgspec.MsgspecError as error:
         raise ServiceAnswerError(str(error)) from error
 

@@ -60,6 +60,10 @@ class Client:
         call = self._client.classify(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format)
         return self._await(call)
 
+    def models(self) -> tuple[Model, ...]:
+        """The models in service; see AsyncClient.models."""
+        return self._await(self._client.models())
+
     def model(self) -> Model | None:
         """The model in service; see AsyncClient.model."""
         return self._await(self._client.model())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import msgspec
@@ -33,18 +33,47 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of the service: clips have ``frames`` frames, of which it looks at a square of ``crop`` pixels."""
+    """A model of the service; what it does not say is empty or ``None``.
+
+    Clips have exactly ``frames`` frames, whose short edge is resized to ``resize`` pixels and of which a square of
+    ``crop`` pixels is looked at. ``labels`` are in the order of the model's outputs; ``max_batch`` clips are computed
+    at once, by ``target`` on ``device`` in ``precision``.
+    """
 
     frames: int
     name: str = ""
     crop: int | None = None
+    resize: int | None = None
+    labels: tuple[str, ...] = ()
+    max_batch: int | None = None
+    target: str | None = None
     precision: str | None = None
     device: str | None = None
+    bundle: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def short_edge_px(self) -> int | None:
-        """What the service shrinks a frame's short edge to before it crops; larger frames are sent in vain."""
+        """The short edge beyond which frames are sent in vain."""
+        if self.resize is not None:
+            return self.resize
         return None if self.crop is None else self.crop * 256 // 224
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The body of ``GET /api/v1/models``."""
+
+    models: tuple[Model, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """What ``GET /`` says of the model, which older services say nothing else of."""
+
+    frames: int
+    name: str = ""
+    crop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +88,7 @@ class Health:
 class ServiceInfo:
     """What the consumer reads of ``GET /``; no model while none is loaded."""
 
-    model: Model | None = None
+    model: ModelSummary | None = None
 
 
 def _phrase(status: int) -> str:

@@ -275,8 +275,9 @@ async def test_the_real_service_says_its_model_and_classifies(live_server: LiveS
     smooth = np.add.outer(np.arange(292), np.arange(389))[..., None] // 3 + np.array([0, 20, 40])
     async with AsyncClient(live_server.url, encoding=encoding) as client:
         await client.wait_until_ready(wait_s=30)
-        model = await client.model()
-        assert model is not None
+        (model,) = await client.models()
+        assert model == await client.model()
+        assert (model.name, model.frames, len(model.labels)) == ("demo", 16, 11)
         frames = np.stack([(smooth + 3 * index).clip(0, 255).astype(np.uint8) for index in range(model.frames)])
         answer = await client.classify(frames, top_k=2, clip_id="my clip & yours")
         other_order = await client.classify(frames[..., ::-1], top_k=2, pixel_format="BGR")
