@@ -46,6 +46,11 @@ class DeepStreamVideo:
         self._stopped = stopped
         self.arrived: queue.Queue[tuple[int, Any]] = queue.Queue(HELD_FRAMES)
 
+    @property
+    def ahead_s(self) -> float:
+        """By how many seconds its frames so far lie later than they were seen."""
+        return self._timeline.ahead_s
+
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
         """What comes; never ends but by raising SourceError."""
         while not self._stopped.is_set():

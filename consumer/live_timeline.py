@@ -33,6 +33,9 @@ class LiveTimeline:
     ``max_gap_s`` between two frames is a break, after which presentation times are anchored to ``clock`` anew. So is
     ``silence_s`` in which nothing arrived, whatever the time stamps say: for senders that may start anew behind the
     connection's back (``None``: for those that cannot).
+
+    Frames that had been waiting somewhere come in one burst, the first of them anchored to a clock that has gone on:
+    ``ahead_s`` is by how many seconds all of them lie too late, as far as is known.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class LiveTimeline:
         self._offset_s: float | None = None
         self._last_s: float | None = None
         self._arrived_s = 0.0
+        self.ahead_s = 0.0
 
     def place(self, pts: int | None) -> tuple[float, float, bool]:
         """Give the next frame in presentation order its ``(time_s, duration_s, starts)``; ``pts`` is in ticks."""
@@ -63,6 +67,7 @@ class LiveTimeline:
         elif self._last_s is not None:
             time_s = max(time_s, self._last_s)
         self._last_s, self._arrived_s = time_s, now_s
+        self.ahead_s = max(self.ahead_s, time_s - now_s)
         return time_s, statistics.median(self._steps_s), starts
 
     def _shifted(self, stamp_s: float, now_s: float) -> float:
@@ -73,6 +78,7 @@ class LiveTimeline:
         """Have ``stamp_s`` be now, or just after the frame before where that is later."""
         time_s = now_s if self._last_s is None else max(now_s, self._last_s + self._interval_s)
         self._offset_s = time_s - stamp_s
+        self.ahead_s = 0.0
         return time_s
 
     def _breaks(self, time_s: float, now_s: float) -> bool:

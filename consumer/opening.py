@@ -94,7 +94,8 @@ def _open(source: Source, link: Link) -> InputContainer:
         file,
         mode="r",
         format=file_format,
-        options=options | {"analyzeduration": str(ANALYSIS_US)},
+        # Nor need it count frames to tell their rate: it is measured here.
+        options=options | {"analyzeduration": str(ANALYSIS_US), "fpsprobesize": "0"},
         metadata_errors="ignore",
         timeout=(link.silence_s, link.silence_s),
     )

@@ -20,7 +20,7 @@ from consumer.opening import Link
 from consumer.retry import Backoff
 from consumer.source import Kind, Source
 from consumer.timeline import Timed
-from consumer.video import Recording, Video, open_live_video, open_video
+from consumer.video import Live, Recording, open_live_video, open_video
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Reader:
                 for clip in read_live_clips(self._announced(video.frames()), clipping, self._on_partial):
                     if self._clipping() != clipping:
                         return
-                    yield clip
+                    yield clip.earlier(video.ahead_s)
         finally:
             self._tally.connected(self._source.name, up=False)
 
@@ -147,7 +147,7 @@ class Reader:
             yield first
             yield from frames
 
-    def _open_live(self, max_gap_s: float) -> AbstractContextManager[Video]:
+    def _open_live(self, max_gap_s: float) -> AbstractContextManager[Live]:
         opener = open_deepstream_video if self._reading.backend == "deepstream" else open_live_video
         return opener(self._source, self._reading.link, max_gap_s, self._stopped)
 

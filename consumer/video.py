@@ -39,6 +39,15 @@ class Video(Protocol):
         ...
 
 
+class Live(Video, Protocol):
+    """A video that goes on by itself; see LiveTimeline for ``ahead_s``."""
+
+    @property
+    def ahead_s(self) -> float:
+        """By how many seconds its frames so far lie later than they were seen."""
+        ...
+
+
 class Recording(Video, Protocol):
     """A video that has an end, and a length that can be asked for before it is read."""
 
@@ -108,6 +117,11 @@ class LiveVideo:
             DATAGRAM_SILENCE_S if source.datagrams else None,
             Clock(),
         )
+
+    @property
+    def ahead_s(self) -> float:
+        """By how many seconds its frames so far lie later than they were seen."""
+        return self._timeline.ahead_s
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
         """Decode what comes; never ends but by raising SourceError."""

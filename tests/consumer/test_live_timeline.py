@@ -78,6 +78,18 @@ def test_a_camera_slower_than_the_sampling_has_no_gaps() -> None:
     assert not any(starts for _, starts in placed[3:])
 
 
+def test_a_burst_tells_how_long_its_frames_had_waited() -> None:
+    clock = Arrivals()
+    timeline = LiveTimeline(MILLISECOND, 0.1, 0.5, None, clock)
+    # Twenty frames had waited for two seconds; from then on they come as they are seen.
+    for index in range(40):
+        clock.now_s = NOW_S + 2 + max(0, index - 19) / 10
+        time_s, _, starts = timeline.place(100 * index)
+        assert starts == (index == 0)
+    assert timeline.ahead_s == pytest.approx(1.9)
+    assert time_s - timeline.ahead_s == pytest.approx(clock.now_s)
+
+
 @given(st.lists(st.tuples(st.floats(0, 10), st.none() | st.integers(-(2**33), 2**33)), max_size=40))
 def test_times_never_go_back_and_breaks_are_the_only_gaps(steps: list[tuple[float, int | None]]) -> None:
     arrivals, now_s = [], 0.0
