@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,6 +22,9 @@ from consumer.report import Report
 from consumer.source import Source
 
 logger = logging.getLogger(__name__)
+
+# An outage of a night must not fill the log: dropped clips are told of together.
+TELL_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,11 @@ class Feed:
         self._shared = shared
         self._report = report
         self._silence_s = silence_s if source.live else None
-        drop = self._dropped
-        self._clips = ClipQueue(asyncio.get_running_loop(), queue, drops=source.live, on_drop=drop)
+        self._clips = ClipQueue(asyncio.get_running_loop(), queue, drops=source.live, on_drop=self._dropped)
         self._sent: asyncio.Queue[_Sent | None] = asyncio.Queue(in_flight)
         self._reader = Reader(source, reading, shared.clipping, self._clips, shared.metrics)
+        self._telling = threading.Lock()
+        self._untold, self._tell_again_s = 0, 0.0
         self._on_their_way: set[asyncio.Task[tuple[Answer, float]]] = set()
 
     async def run(self) -> None:
@@ -133,5 +139,14 @@ class Feed:
             await self._shared.gate.look()
 
     def _dropped(self) -> None:
+        """Count a clip; from the reader's thread too."""
         self._shared.metrics.clip(self.source.name, "dropped")
-        logger.warning("clip dropped, the service is too slow or away", extra={"source": self.source.name})
+        with self._telling:
+            self._untold += 1
+            now_s = time.monotonic()
+            if now_s < self._tell_again_s:
+                return
+            untold, self._untold = self._untold, 0
+            self._tell_again_s = now_s + TELL_EVERY_S
+        fields = {"source": self.source.name, "clips": untold}
+        logger.warning("clips dropped, the service is too slow or away", extra=fields)

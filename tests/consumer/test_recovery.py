@@ -147,7 +147,7 @@ async def test_ctrl_c_while_clips_are_dropped(aiohttp_server: StartServer) -> No
     url = str((await aiohttp_server(RecordingService(reply=reply).application())).make_url("/"))
     with rtsp_server() as camera:
         async with consuming(camera.url, "--service-url", url, "--fps", "20", "--in-flight", "1") as consumer:
-            await consumer.until("clip dropped, the service is too slow or away")
+            await consumer.until("clips dropped, the service is too slow or away")
             assert await consumer.stop() == 130
     never.set()
     # Every line of the log was JSON, so none was part of a traceback.
@@ -165,3 +165,39 @@ async def test_sigterm_is_an_orderly_end(live_server: LiveServer) -> None:
             await consumer.until("clip")
             assert await consumer.stop(signal.SIGTERM) == 0
     assert consumer.log[-1]["event"] == "stopped"
+
+
+async def test_a_port_for_figures_that_is_taken(tmp_path: Path, aiohttp_server: StartServer) -> None:
+    taken = (await aiohttp_server(RecordingService().application())).port
+    video = write_video(tmp_path / "a.mp4", at(12, 1))
+    ended = await consume(video, "--metrics-port", str(taken))
+    assert ended.code == 2
+    assert f"cannot listen on --metrics-port {taken}: address already in use; help: " in ended.errors[-1]
+
+
+async def test_one_file_that_fails_leaves_the_others_alone(tmp_path: Path, aiohttp_server: StartServer) -> None:
+    async def reply(received: Received) -> web.Response:
+        if received.frames.shape[2] == 64:
+            return web.json_response({"title": "Internal Server Error"}, status=500)
+        return answer(clip_id=received.query["clip_id"])
+
+    url = str((await aiohttp_server(RecordingService(reply=reply).application())).make_url("/"))
+    good = write_video(tmp_path / "good.mp4", at(12, 16), rate=12)
+    bad = write_video(tmp_path / "bad.mp4", at(12, 16), rate=12, size=(64, 48))
+    ended = await consume(bad, good, "--service-url", url)
+    assert ended.code == 1
+    assert any("500 Internal Server Error" in line and str(bad) in line for line in ended.errors)
+    assert any(f"done source={good} clips=6" in line for line in ended.errors)
+
+
+async def test_an_unknown_key_is_said_to_be_one(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("right\n")
+    video = write_video(tmp_path / "a.mp4", at(12, 16 / 3), rate=12)
+    with serving(DEMO, "--api-key-file", str(keys)) as server:
+        refused = await consume(video, "--service-url", server.url, environment={"VJEPA_API_KEY": "wrong"})
+        taken = await consume(video, "--service-url", server.url, environment={"VJEPA_API_KEY": "right"})
+    assert refused.code == 1
+    assert "401 Unauthorized: the key is unknown" in refused.errors[-1]
+    assert "VJEPA_API_KEY" in refused.errors[-1]
+    assert taken.code == 0

@@ -83,6 +83,13 @@ def test_sources_may_come_from_the_environment() -> None:
     assert [source.location for source in parse_settings(["b.mp4"], environment).sources] == ["b.mp4"]
 
 
+def test_several_values_in_one_variable() -> None:
+    settings = parse_settings(["a.mp4"], {"VJEPA_CONSUMER_EVENTS": "[stdout, mqtt://broker/topic]"})
+    assert settings.output.events == ("stdout", "mqtt://broker/topic")
+    several = parse_settings(["a.mp4", "--events", "stdout", "--events", "http://hook"], {})
+    assert several.output.events == ("stdout", "http://hook")
+
+
 def test_the_key_comes_from_the_environment_and_is_not_shown() -> None:
     settings = parse_settings(["a.mp4"], {"VJEPA_API_KEY": "secret"})
     assert settings.service.api_key == "secret"
