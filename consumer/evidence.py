@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -20,8 +20,12 @@ from consumer.clip import Clip
 from consumer.errors import OutputError
 from consumer.picture import Picture
 
-LINES_IN_HEIGHT = 14
+LINES_IN_HEIGHT = 16
 SMALLEST_TEXT_PX = 9
+MOST_LINES = 3
+
+# A picture that is smaller than this has no room for words, and is enlarged by a whole factor.
+SMALLEST_EDGE_PX = 240
 BAND = (0, 0, 0)
 TEXT = (255, 255, 255)
 
@@ -71,36 +75,47 @@ def _written_aside(path: Path) -> Iterator[Path]:
 
 
 def _write(path: Path, pictures: tuple[Picture, ...], fps: float, text: str) -> None:
-    height, width = (edge // 2 * 2 for edge in pictures[0].shape[:2])
+    factor = math.ceil(SMALLEST_EDGE_PX / min(pictures[0].shape[:2]))
+    height, width = (edge * factor // 2 * 2 for edge in pictures[0].shape[:2])
+    band = _band(text, width, height)
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         # What encodes here must not take the cores from what decodes.
         stream.thread_count = 1
         for picture in pictures:
-            labelled = _labelled(picture[:height, :width], text)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(labelled, "rgb24")))
+            large = picture.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
+            large[height - len(band) :] = band
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(large), "rgb24")))
         container.mux(stream.encode())
 
 
-def _labelled(picture: Picture, text: str) -> Picture:
-    image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
-    font = _fitting_font(text, image.width, max(SMALLEST_TEXT_PX, image.height // LINES_IN_HEIGHT))
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    margin = (bottom - top) // 3
-    band_top = image.height - (bottom - top) - 2 * margin
-    draw.rectangle((0, band_top, image.width, image.height), fill=BAND)
-    draw.text(((image.width - (right - left)) // 2 - left, band_top + margin - top), text, font=font, fill=TEXT)
-    return np.asarray(image)
+def _band(text: str, width: int, height: int) -> Picture:
+    """The lower edge of the picture, uint8 ``[up to height, width, 3]``, with the text in it."""
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    for size_px in range(max(SMALLEST_TEXT_PX, height // LINES_IN_HEIGHT), SMALLEST_TEXT_PX - 1, -1):
+        font = ImageFont.load_default(size_px)
+        lines = _wrapped(text, width, font)
+        if len(lines) <= MOST_LINES and all(font.getlength(line) <= width for line in lines):
+            break
+    shown = "\n".join(lines[:MOST_LINES])
+    left, top, right, bottom = draw.multiline_textbbox((0, 0), shown, font=font, align="center")
+    margin = size_px // 3
+    band = Image.new("RGB", (width, min(height, round(bottom - top) + 2 * margin)), BAND)
+    place = ((width - (right - left)) / 2 - left, margin - top)
+    ImageDraw.Draw(band).multiline_text(place, shown, font=font, fill=TEXT, align="center")
+    return np.asarray(band)
 
 
-@lru_cache(maxsize=256)
-def _fitting_font(text: str, width_px: int, size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    font = ImageFont.load_default(size_px)
-    if size_px > SMALLEST_TEXT_PX and font.getlength(text) > width_px:
-        return _fitting_font(text, width_px, size_px - 1)
-    return font
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _unwritable(path: Path, error: OSError) -> OutputError:
