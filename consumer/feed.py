@@ -14,7 +14,7 @@ from consumer.answer import Answer, ClassifiedClip
 from consumer.clip import Clip, Clipping
 from consumer.clip_queue import ClipQueue
 from consumer.delivery import Delivery
-from consumer.errors import ClipDroppedError, ConsumerError, ServiceError, ServiceRefusedError
+from consumer.errors import ClipDroppedError, ServiceError, ServiceRefusedError
 from consumer.gate import Gate
 from consumer.metrics import Metrics
 from consumer.reader import Reader, Reading
@@ -89,10 +89,6 @@ class Feed:
             await asyncio.gather(sender, *self._on_their_way, return_exceptions=True)
             self._report.silent()
 
-    def ended(self) -> bool:
-        """Whether the reader's thread has ended, after ``run()``; waits a moment for it."""
-        return self._reader.join()
-
     async def _send(self) -> None:
         """Send clips as places become free; after that raises what the source ended with."""
         outdated = self._clips.full if self.source.live else None
@@ -102,12 +98,18 @@ class Feed:
                 clip = self._clips.take()
                 task = asyncio.create_task(self._shared.delivery.answer(self.source.name, clip, outdated))
                 self._on_their_way.add(task)
-                task.add_done_callback(self._on_their_way.discard)
+                task.add_done_callback(self._arrived)
                 await self._sent.put(_Sent(clip, task))
-        except ConsumerError:
+        except Exception:
             await self._sent.put(None)
             raise
         await self._sent.put(None)
+
+    def _arrived(self, task: asyncio.Task[tuple[Answer, float]]) -> None:
+        self._on_their_way.discard(task)
+        # After the first failure of a recording nobody asks for the others.
+        if not task.cancelled():
+            task.exception()
 
     async def _next(self) -> _Sent | None:
         while True:

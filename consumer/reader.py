@@ -26,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 Backend = Literal["pyav", "deepstream"]
 
-# How long a thread that has been stopped may take; FFmpeg may not come back before its peer says something.
-STOPPING_S = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -80,11 +77,6 @@ class Reader:
         """Have the thread end at its next frame."""
         self._stopped.set()
         self._clips.end()
-
-    def join(self, timeout_s: float = STOPPING_S) -> bool:
-        """Wait for the thread's end; ``False`` if it is not there yet."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:

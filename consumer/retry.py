@@ -23,12 +23,11 @@ class Backoff:
     longest_s: float = 30.0
 
     def pause_s(self, failures: int, asked_s: float | None = None) -> float:
-        """Seconds to wait after that many failures in a row (1 or more), and never less than was ``asked_s``."""
+        """Seconds to wait after that many failures in a row (1 or more), or a little more than was ``asked_s``."""
+        if asked_s is not None:
+            return asked_s + random.uniform(0.0, 0.1 + asked_s / 4)  # noqa: S311
         doubled_s = self.first_s * 2.0 ** min(failures - 1, 30)
-        pause_s = min(doubled_s, self.longest_s) * random.uniform(0.5, 1.0)  # noqa: S311
-        if asked_s is None:
-            return pause_s
-        return asked_s + pause_s * min(asked_s / self.longest_s, 0.25)
+        return min(doubled_s, self.longest_s) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def retry_after_s(header: str | None) -> float | None:
