@@ -52,23 +52,31 @@ class Link:
     transport: Transport = "tcp"
     silence_s: float = 10.0
 
+    def patience_s(self, source: Source) -> float:
+        """How long to wait for the next packet of a source that has begun to send.
+
+        FFmpeg takes packets of an RTP sender that has started anew for old ones and drops them, possibly for minutes:
+        that looks like silence too, and a connection made anew ends it.
+        """
+        return self.silence_s / 4 if source.kind in (Kind.RTP, Kind.SDP) else self.silence_s
+
 
 @contextmanager
 def opened(source: Source, link: Link) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open ``source``; raises SourceUnreadableError, SourceSilentError or NoVideoError."""
-    with readable(source, link):
+    with readable(source, link.silence_s):
         container = _open(source, link)
     with container:
         yield container, _moving_picture(source, container)
 
 
 @contextmanager
-def readable(source: Source, link: Link) -> Iterator[None]:
-    """Turn FFmpeg's errors into ours."""
+def readable(source: Source, silence_s: float) -> Iterator[None]:
+    """Turn FFmpeg's errors into ours; ``silence_s`` is how long it has been told to wait."""
     try:
         yield
     except ExitError as error:
-        raise SourceSilentError(source.name, link.silence_s) from error
+        raise SourceSilentError(source.name, silence_s) from error
     except FFmpegError as error:
         reason = (error.strerror or str(error)).lower()
         raise SourceUnreadableError(f"cannot read {source.name}: {reason}", CURES[source.kind]) from error
@@ -97,7 +105,7 @@ def _open(source: Source, link: Link) -> InputContainer:
         # Nor need it count frames to tell their rate: it is measured here.
         options=options | {"analyzeduration": str(ANALYSIS_US), "fpsprobesize": "0"},
         metadata_errors="ignore",
-        timeout=(link.silence_s, link.silence_s),
+        timeout=(link.silence_s, link.patience_s(source)),
     )
 
 

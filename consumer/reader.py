@@ -14,7 +14,14 @@ import av
 from consumer.clip import Clip, Clipping, read_clips, read_live_clips
 from consumer.clip_queue import ClipQueue
 from consumer.deepstream import import_sdk, open_deepstream_video
-from consumer.errors import BackendMissingError, ConsumerError, NoVideoError, SourceError, SourceStoppedError
+from consumer.errors import (
+    BackendMissingError,
+    ConsumerError,
+    NoVideoError,
+    SourceError,
+    SourceSilentError,
+    SourceStoppedError,
+)
 from consumer.images import ImageDirectory
 from consumer.opening import Link
 from consumer.retry import Backoff
@@ -114,7 +121,9 @@ class Reader:
                 raise
             except SourceError as error:
                 failures += 1
-                pause_s = backoff.pause_s(failures)
+                # Listening again at a port of this machine costs nothing; a pause would miss the first words.
+                listens = self._source.datagrams and isinstance(error, SourceSilentError)
+                pause_s = 0.0 if listens else backoff.pause_s(failures)
                 fields = {"source": self._source.name, "reason": error.what, "pause_s": round(pause_s, 2)}
                 logger.warning("source lost, connecting again", extra=fields)
                 self._stopped.wait(pause_s)

@@ -73,7 +73,7 @@ class VideoFile:
         Reads packets from a second opening of the file without decoding them: containers' own durations are
         missing (recordings of a browser) or wrong (recordings that broke off) too often.
         """
-        with opened(self._source, Link()) as (container, stream), readable(self._source, Link()):
+        with opened(self._source, Link()) as (container, stream), readable(self._source, Link().silence_s):
             return _span_s(container.demux(stream), stream, limit_s)
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
@@ -82,7 +82,7 @@ class VideoFile:
         Damaged packets are skipped and counted in a warning. Raises SourceUnreadableError when reading fails.
         """
         timeline = Timeline(time_base(self._stream), self._start_s(), float(1 / frame_rate(self._stream)))
-        with readable(self._source, Link()):
+        with readable(self._source, Link().silence_s):
             for image in _decoded(self._source, self._container.demux(self._stream)):
                 _check(self._stopped, self._source)
                 yield Timed(*timeline.place(image.pts, image.duration), image)
@@ -125,7 +125,7 @@ class LiveVideo:
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
         """Decode what comes; never ends but by raising SourceError."""
-        with readable(self._source, self._link):
+        with readable(self._source, self._link.patience_s(self._source)):
             for image in _decoded(self._source, self._watched()):
                 if not image.is_corrupt:
                     time_s, duration_s, starts = self._timeline.place(image.pts)
@@ -134,16 +134,18 @@ class LiveVideo:
 
     def _watched(self) -> Iterator[Packet[VideoStream]]:
         """The video's packets; raises SourceSilentError where only others, sound for instance, come."""
-        heard_s, stamp_s = time.monotonic(), None
+        heard_s, stamped = time.monotonic(), None
         for packet in self._container.demux():
             _check(self._stopped, self._source)
             now_s = time.monotonic()
             if packet.stream_index == self._stream.index:
-                last_s, stamp_s = stamp_s, self._stamp_s(packet)
-                if _jumps(last_s, stamp_s, now_s - heard_s):
-                    # Its first key frame may be lost; until its next, what is decoded would be a mixture of both.
-                    self._stream.codec_context.flush_buffers()
                 heard_s = now_s
+                if (stamp_s := self._stamp_s(packet)) is not None:
+                    if stamped is not None and abs((stamp_s - stamped[0]) - (now_s - stamped[1])) > OTHER_SENDER_S:
+                        # Another sender. Its first key frame may be lost; what is decoded until its next would be a
+                        # mixture of both.
+                        self._stream.codec_context.flush_buffers()
+                    stamped = stamp_s, now_s
                 yield cast("Packet[VideoStream]", packet)
             elif now_s - heard_s > self._link.silence_s:
                 raise SourceSilentError(self._source.name, self._link.silence_s)
@@ -170,13 +172,6 @@ def open_live_video(source: Source, link: Link, max_gap_s: float, stopped: threa
         # Threads by frame, as for files, would hold back as many frames as there are threads.
         stream.thread_type = "SLICE"
         yield LiveVideo(source, container, stream, stopped, link, max_gap_s)
-
-
-def _jumps(last_s: float | None, stamp_s: float | None, passed_s: float) -> bool:
-    """Whether time stamps went on otherwise than time did, so that they are another sender's."""
-    if last_s is None or stamp_s is None:
-        return False
-    return abs(stamp_s - last_s - passed_s) > OTHER_SENDER_S
 
 
 def _check(stopped: threading.Event, source: Source) -> None:
