@@ -82,17 +82,18 @@ async def test_a_service_that_does_not_come_is_given_up_for_a_file(tmp_path: Pat
 
 
 async def test_a_busy_service_is_asked_again_by_a_file(tmp_path: Path, aiohttp_server: StartServer) -> None:
-    service = RecordingService()
+    asked: Counter[str] = Counter()
 
     async def reply(received: Received) -> web.Response:
-        if len(service.received) % 3:
+        asked[received.query["clip_id"]] += 1
+        if asked[received.query["clip_id"]] < 3:
             return web.json_response({"title": "busy"}, status=429, headers={"Retry-After": "0"})
         return answer(clip_id=received.query["clip_id"])
 
-    service.reply = reply
-    url = str((await aiohttp_server(service.application())).make_url("/"))
+    url = str((await aiohttp_server(RecordingService(reply=reply).application())).make_url("/"))
     ended = await consume(write_video(tmp_path / "a.mp4", at(12, 16), rate=12), "--service-url", url)
     assert ended.code == 0
+    assert list(asked.values()) == [3] * 6
     assert any("clips=6" in line for line in ended.errors)
     assert any("service busy, trying again" in line for line in ended.errors)
 
