@@ -123,7 +123,8 @@ def running(contender: Contender, payload: Payload) -> Iterator[Running]:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the server, SIGKILL to what is left of its session."""
-    os.killpg(process.pid, signal.SIGCONT)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_S)

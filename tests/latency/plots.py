@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,8 @@ from tests.latency.tables import phase_shares_ms
 
 _SIZE_INCHES = (8, 4.5)
 _DPI = 130
+# Strong ones first, then the pale ones of the same hues.
+_COLORS = (*matplotlib.color_sequences["tab20"][::2], *matplotlib.color_sequences["tab20"][1::2])
 
 
 def draw(measured: Measurements, place: Path) -> list[Path]:
@@ -77,6 +80,7 @@ def _phases(measured: Measurements, scenario: str) -> Figure | None:
 
 def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     figure, axes = plt.subplots(figsize=_SIZE_INCHES, layout="constrained")
+    axes.set_prop_cycle(color=_COLORS)
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
