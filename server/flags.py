@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +13,7 @@ from engines.bundle import BUNDLES
 from engines.options import Graphs
 from engines.runtimes import default_bundle
 from server.deadline import LONGEST_DEADLINE_MS
+from server.flag_types import between, devices, listed
 from server.settings import MIB, Settings
 
 
@@ -58,10 +57,10 @@ def _parser() -> configargparse.ArgParser:
 
 def _add_network(parser: configargparse.ArgParser) -> None:
     parser.add("--host", default=Settings.host, help="0.0.0.0 to be reached from other machines and containers")
-    parser.add("--port", type=_between(0, 65535), default=Settings.port, help="0 takes a free one and logs it")
+    parser.add("--port", type=between(0, 65535), default=Settings.port, help="0 takes a free one and logs it")
     parser.add(
         "--http-workers",
-        type=_between(0, 64),
+        type=between(0, 64),
         default=Settings.http_workers,
         help="processes that read requests and decode clips beside the one with the engine, which batches the clips of"
         " all; worth it when the engine is a GPU that waits for more clips than one core can read (vjepa_phase_seconds:"
@@ -69,25 +68,25 @@ def _add_network(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--max-connections",
-        type=_between(1, 1_000_000),
+        type=between(1, 1_000_000),
         default=Settings.max_connections,
         help="clients connected at once before new ones get 503; raise it for more cameras than that",
     )
     parser.add(
         "--header-timeout-s",
-        type=_between(1, 3600),
+        type=between(1, 3600),
         default=Settings.header_timeout_s,
         help="from a request's first byte to the end of its header, then 408; raise it for very bad links",
     )
     parser.add(
         "--body-timeout-s",
-        type=_between(1, 3600),
+        type=between(1, 3600),
         default=Settings.body_timeout_s,
         help="for the body after that, then 408; raise it when large clips come over slow links",
     )
     parser.add(
         "--keepalive-timeout-s",
-        type=_between(1, 86400),
+        type=between(1, 86400),
         default=Settings.keepalive_timeout_s,
         help="how long an idle connection stays open; longer than your load balancer's, which else meets closed ones",
     )
@@ -97,7 +96,7 @@ def _add_access(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--api-key-file",
         type=Path,
-        help="one key a line, read again when it changes; everything but /health then needs"
+        help="one key a line, read again when it changes; everything but /health and documents then needs"
         " `Authorization: Bearer KEY`; for every network that others share",
     )
     parser.add(
@@ -108,7 +107,7 @@ def _add_access(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--cors-origins",
-        type=_listed,
+        type=listed,
         default=Settings.cors_origins,
         metavar="ORIGINS",
         help="origins of web pages that may ask from a browser, with commas between, * for all",
@@ -119,7 +118,7 @@ def _add_engine(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--device",
         dest="devices",
-        type=_devices,
+        type=devices,
         default=Settings.devices,
         metavar="cuda:N",
         help="GPUs to run on when the machine has several, with commas between: each gets an engine of its own, and the"
@@ -127,7 +126,7 @@ def _add_engine(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--lanes",
-        type=_between(0, 8),
+        type=between(0, 8),
         default=Settings.lanes,
         help="batches on a GPU at once: with 2 the next one is copied up and preprocessed while one computes, 1 takes"
         " less device memory; 0 is 2 on a GPU and 1 elsewhere",
@@ -141,33 +140,33 @@ def _add_engine(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--threads",
-        type=_between(0, 1024),
+        type=between(0, 1024),
         default=Settings.threads,
         help="cores the engine takes, 0 for all; fewer leave room for other programs on the machine",
     )
     parser.add(
         "--decode-threads",
-        type=_between(0, 1024),
+        type=between(0, 1024),
         default=Settings.decode_threads,
         help="threads that decode clips, or the images of one clip, in each HTTP process, 0 for one a core up to 8;"
         " fewer leave cores to an engine on the CPU, more help when many clients send images",
     )
     parser.add(
         "--batch-wait-ms",
-        type=_between(0, 10_000),
+        type=between(0, 10_000),
         default=Settings.batch_wait_ms,
         help="how long an idle engine waits for its batch to fill; fuller batches for later answers, so rarely wise",
     )
     parser.add(
         "--engine-timeout-ms",
-        type=_between(1, 3_600_000),
+        type=between(1, 3_600_000),
         default=Settings.engine_timeout_ms,
         help="a batch that takes longer means that the engine hangs: the process ends, for its supervisor to restart;"
         " several times your slowest batch",
     )
     parser.add(
         "--bundle-poll-s",
-        type=_between(0, 86400),
+        type=between(0, 86400),
         default=Settings.bundle_poll_s,
         help="how often to look whether the bundle has changed and is to be swapped in; 0 swaps on SIGHUP only",
     )
@@ -176,21 +175,21 @@ def _add_engine(parser: configargparse.ArgParser) -> None:
 def _add_load(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--deadline-ms",
-        type=_between(1, LONGEST_DEADLINE_MS),
+        type=between(1, LONGEST_DEADLINE_MS),
         default=Settings.deadline_ms,
         help="from a request's first byte to its answer, then 504, where X-Deadline-Ms says nothing else; what your"
         " clients wait",
     )
     parser.add(
         "--queue-size",
-        type=_between(1, 1_000_000),
+        type=between(1, 1_000_000),
         default=Settings.queue_size,
         help="clips in decoding, queue and engine at once before new ones get 503; bounds waiting time, so several"
         " times the engine's batch, and not more than it does within a deadline",
     )
     parser.add(
         "--max-inflight-mb",
-        type=_between(1, 1_048_576),
+        type=between(1, 1_048_576),
         default=Settings.max_inflight_bytes // MIB,
         help="MiB of bodies and pixels held at once before new ones get 503; bounds memory",
     )
@@ -199,13 +198,13 @@ def _add_load(parser: configargparse.ArgParser) -> None:
 def _add_sizes(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--max-body-mb",
-        type=_between(1, 4096),
+        type=between(1, 4096),
         default=Settings.max_body_bytes // MIB,
         help="largest request body in MiB; raise it for raw frames above 1280 x 720",
     )
     parser.add(
         "--max-clip-mb",
-        type=_between(1, 16384),
+        type=between(1, 16384),
         default=Settings.max_clip_bytes // MIB,
         help="largest decoded clip in MiB (16 frames of 1920 x 1080 are 95); raise it for 4K images",
     )
@@ -214,14 +213,14 @@ def _add_sizes(parser: configargparse.ArgParser) -> None:
 def _add_stop(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--drain-delay-s",
-        type=_between(0, 3600),
+        type=between(0, 3600),
         default=Settings.drain_delay_s,
         help="on SIGTERM, how long requests are still taken while /health/ready says 503: as long as your load balancer"
         " needs to notice",
     )
     parser.add(
         "--drain-timeout-s",
-        type=_between(0, 3600),
+        type=between(0, 3600),
         default=Settings.drain_timeout_s,
         help="how long a stop then waits for requests in flight; with the delay, less than what your orchestrator waits"
         " before it kills",
@@ -246,28 +245,3 @@ def _add_log(parser: configargparse.ArgParser) -> None:
         action="store_true",
         help="send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT; needs the extra `tracing`",
     )
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _devices(text: str) -> tuple[str, ...]:
-    names = _listed(text)
-    for name in names:
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-            raise argparse.ArgumentTypeError(f"{name!r} is no device; accepted: cuda:0, cuda:1, ..., cuda or cpu")
-    if len(set(names)) < len(names) or (len(names) > 1 and {"cuda", "cpu"} & set(names)):
-        raise argparse.ArgumentTypeError(f"{text}: each once; cuda, which is all GPUs, and cpu only by themselves")
-    return names
-
-
-def _between(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{value} is not between {low} and {high}")
-        return value
-
-    parse.__name__ = "whole number"  # argparse's own message for a non-number names the type so
-    return parse
