@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 from engines.bundle import DEMO
 from tests.checkpoints import ODD, write_checkpoint
 from tests.live_server import LiveServer, run_module, serving
+
+# A shell's background job ignores Ctrl-C, and so would the programs that it is tested on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

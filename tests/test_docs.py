@@ -30,7 +30,7 @@ _PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", 
 _PROGRAMS += ["tests.latency"] if (ROOT / "tests/latency/__main__.py").exists() else []
 _WITH_COMMANDS = ("export.demo",)
 # Of docker-compose, and of the commands of the demo's own recipe.
-_OTHERS_FLAGS = {"--profile", "--help", "--compile", "--cache", "--plot", "--photos"}
+_OTHERS_FLAGS = {"--profile", "--help", "--compile", "--cache", "--plot", "--photos", "--wheels"}
 
 
 def _blocks(document: Path) -> list[str]:

@@ -66,7 +66,7 @@ class Pieces(RuleBasedStateMachine):
         assert whole is not None
 
 
-Pieces.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Pieces.TestCase.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
 TestPieces = Pieces.TestCase
 
 

@@ -29,6 +29,7 @@ class StandInEngine:
 
     device_name = "stand-in"
     precision: Precision = "fp32"
+    lanes = 1
 
     def __init__(self, manifest: Manifest, device: StandInDevice) -> None:
         self.manifest = msgspec.structs.replace(manifest, labels=LABELS, frames=FRAMES, max_batch=MAX_BATCH)

@@ -99,7 +99,10 @@ async def _lose(server: LiveServer, session: aiohttp.ClientSession, fault: Fault
     await reader.write(post_head(len(_body())), b"{")
     await tell(server, "hold")
     tasks = [asyncio.create_task(send(session, _body(fault, 1)))]
-    await until_metric(session, "vjepa_admitted_clips", lambda clips: clips == 1)
+    seen = server.entries("in engine")
+    while [1] not in [entry["numbers"] for entry in seen]:
+        await asyncio.to_thread(server.wait_for, "in engine", len(seen) + 1)
+        seen = server.entries("in engine")
     tasks += [asyncio.create_task(send(session, _body(number=number))) for number in range(2, 7)]
     await until_metric(session, "vjepa_queue_clips", lambda clips: clips == 5)
     await tell(server, "release")

@@ -91,7 +91,7 @@ class Places(RuleBasedStateMachine):
         assert self.slots[1].allocate(GRANULES * GRANULE_BYTES) is not None
 
 
-Places.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+Places.TestCase.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
 TestPlaces = Places.TestCase
 
 
@@ -191,7 +191,7 @@ class _Held:
 
     def __init__(self) -> None:
         self.manifest = msgspec.structs.replace(open_bundle(DEMO).manifest, max_batch=1)
-        self.device_name = "held"
+        self.device_name, self.lanes = "held", 1
         self.precision: Precision = "fp32"
         self.entered = threading.Semaphore(0)
         self.free = threading.Event()
@@ -212,7 +212,7 @@ class _Held:
 
 async def test_a_clip_keeps_its_place_until_the_engine_has_read_it() -> None:
     segment, engine, sent = Segment.created(4 * GRANULE_BYTES), _Held(), list[Message]()
-    batcher = Batcher(engine, 60, ServiceRate(), Metrics(["healthy"]))
+    batcher = Batcher([engine], 60, ServiceRate(), Metrics(["healthy"]))
     batcher.start(lambda error: pytest.fail(str(error)))
     deployment = Deployment(engine, batcher)
     clips = WorkerClips(segment, sent.append)

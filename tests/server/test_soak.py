@@ -9,7 +9,7 @@ from tests.live_server import serving
 from tests.server.peers import PROCESSES, Flags
 from tests.soak import soak
 
-SECONDS = 25
+SECONDS = 12
 
 
 @PROCESSES
