@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from engines.errors import SlowBodyError, TooLargeError, UnreadableError
 from server.admission import SOON_BYTES, Holding
 from server.connection import Connection
+from server.deadline import limited
 
 # Memory for so many bytes.
 NewMemory = Callable[[int], memoryview]
@@ -147,14 +148,10 @@ class Body:
     async def _in_time(self) -> AsyncIterator[None]:
         self.check_length()
         self._ask_for_body()
-        limit = asyncio.timeout(self.timeout_s)
+        late = SlowBodyError(f"the body was not there after {self.timeout_s:g} s")
         try:
-            async with limit:
+            async with limited(asyncio.timeout(self.timeout_s), late):
                 yield
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise SlowBodyError(f"the body was not there after {self.timeout_s:g} s") from None
         except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
             raise UnreadableError(f"the body cannot be read: {' '.join(str(error).split())[:200]}") from None
 

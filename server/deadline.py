@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import get_args
 
-from engines.errors import DeadlineError, InvalidError
+from engines.errors import DeadlineError, InvalidError, ServiceError
 from server.clip_queue import Priority
 
 DEADLINE_HEADER = "X-Deadline-Ms"
@@ -41,11 +41,18 @@ def asked_priority(headers: Mapping[str, str]) -> Priority:
 @contextlib.asynccontextmanager
 async def until(deadline_s: float, deadline_ms: int) -> AsyncIterator[None]:
     """Ends the block at ``deadline_s`` of the event loop's clock; raises DeadlineError then."""
-    limit = asyncio.timeout_at(deadline_s)
+    late = DeadlineError(f"not answered within the {deadline_ms} ms that the request had")
+    async with limited(asyncio.timeout_at(deadline_s), late):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def limited(limit: asyncio.Timeout, late: ServiceError) -> AsyncIterator[None]:
+    """Ends the block at ``limit`` and raises ``late`` then; a TimeoutError of the block's own passes."""
     try:
         async with limit:
             yield
     except TimeoutError:
         if not limit.expired():
             raise
-        raise DeadlineError(f"not answered within the {deadline_ms} ms that the request had") from None
+        raise late from None
