@@ -39,7 +39,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> Precision:
-        """What the network really computes in on this device: ``fp32``, ``bf16`` or ``fp16``."""
+        """What the network really computes in on this device: ``fp32``, ``bf16``, ``fp16`` or ``int8``."""
         ...
 
     @property

@@ -14,7 +14,7 @@ FORMAT_VERSION = 2
 FILE_NAME = "engine.json"
 
 Target = Literal["openvino", "tensorrt", "tensorrt-rtx", "torch"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Positive = Annotated[int, Meta(gt=0)]
 
 

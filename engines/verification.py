@@ -13,7 +13,7 @@ from engines.manifest import Manifest, Precision, Verification
 from engines.reference import FILE_NAME, Floats, Reference
 
 # How far a probability may be from the checkpoint's in FP32.
-TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3}
+TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3, "int8": 1e-1}
 
 
 def reference_of(bundle: Bundle) -> Reference | None:

@@ -19,6 +19,7 @@ from engines.reference import FILE_NAME as REFERENCE_FILE_NAME
 from engines.reference import Reference
 from engines.runtimes import open_engine
 from engines.verification import verify
+from export.calibration import calibration_digest
 from export.checkpoint import Checkpoint, find_checkpoint
 from export.compilers import Compiled, compile_network
 from export.graph import network_tensors, trace, write_onnx, write_program
@@ -54,7 +55,8 @@ def export_bundle(settings: ExportSettings) -> Exported:
     check_replaceable(output)
     with stage("hash checkpoint"):
         origin = origin_of(checkpoint)
-    options = (settings.precision, settings.max_batch, settings.plan, settings.verify, settings.inductor)
+    learned = calibration_digest(settings.calibration)
+    options = (settings.precision, settings.max_batch, settings.plan, settings.verify, settings.inductor, learned)
     recipe = digest_of(origin, settings.target, *options)
     built = None if settings.force else _built(output, recipe)
     if built is not None:
@@ -93,7 +95,9 @@ class _Export:
                 link_files(self._reference(), directory)
             errors = self._probe() if self._settings.verify and self._precision != "fp32" else ()
             link_files(self._graph(), directory)
-            compiled = compile_network(self._settings, self._tensors[0], directory, self._output.parent)
+            compiled = compile_network(
+                self._settings, self._tensors[0], self._checkpoint.preprocessing, directory, self._output.parent
+            )
             with stage("hash bundle"):
                 write_manifest(directory, self._manifest(compiled, errors))
             if self._settings.verify:
@@ -137,6 +141,8 @@ class _Export:
     def _graph(self) -> Path:
         def build(directory: Path) -> None:
             network = self._network.to(DTYPES[self._precision])
+            # Compilers want the memory.
+            del self._network
             with stage("trace"):
                 program = trace(network, self._tensors[0])
             if self._settings.needs_onnx:

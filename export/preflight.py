@@ -8,6 +8,7 @@ from dataclasses import replace
 from engines.cuda_device import CudaDevice, cuda_devices
 from engines.errors import EngineError, ExportError
 from engines.tensorrt_api import TensorRt, TensorRtTarget, load_tensorrt
+from export.calibration import videos_in
 from export.settings import ExportSettings
 
 # What an RTX plan is for when neither the user nor the machine says: Ada, which the most RTX cards are.
@@ -20,6 +21,8 @@ def settled(settings: ExportSettings) -> ExportSettings:
     Raises:
         ExportError: this machine cannot build for the target.
     """
+    if settings.precision == "int8":
+        _require_int8(settings)
     gpu = next(iter(cuda_devices()), None)
     if settings.plan.via == "torch-tensorrt":
         _require_torch_tensorrt(gpu)
@@ -44,6 +47,13 @@ def require_tensorrt(target: TensorRtTarget, gpu: CudaDevice | None) -> TensorRt
             help="export there, or for RTX cards with --target tensorrt-rtx, or for this CPU with --target openvino",
         )
     return tensorrt
+
+
+def _require_int8(settings: ExportSettings) -> None:
+    if not importlib.util.find_spec("nncf"):
+        raise ExportError("int8 is calibrated with NNCF, which is not installed", help='pip install "nncf>=3,<4"')
+    if settings.calibration is not None:
+        videos_in(settings.calibration)
 
 
 def _check_capabilities(tensorrt: TensorRt, capabilities: tuple[str, ...]) -> None:

@@ -48,6 +48,7 @@ class ExportSettings:
     verify: bool = True
     force: bool = False
     inductor: Inductor | None = None
+    calibration: Path | None = None
     plan: PlanOptions = field(default_factory=PlanOptions)
 
     @property
@@ -78,6 +79,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
         verify=flags["verify"],
         force=flags["force"],
         inductor=_inductor(parser, flags, target),
+        calibration=_calibration(parser, flags),
         plan=_plan_options(parser, flags, target, max_batch),
     )
 
@@ -87,6 +89,13 @@ def _inductor(parser: configargparse.ArgParser, flags: dict[str, Any], target: T
     if how is not None and target != "torch":
         parser.error(f"--inductor: only the torch target has it, not {target}")
     return how
+
+
+def _calibration(parser: configargparse.ArgParser, flags: dict[str, Any]) -> Path | None:
+    videos: Path | None = flags["calibration"]
+    if videos is not None and flags["precision"] != "int8":
+        parser.error("--calibration: only --precision int8 is calibrated")
+    return videos
 
 
 def _plan_options(
@@ -130,8 +139,9 @@ def _parser() -> configargparse.ArgParser:
     )
     parser.add(
         "--precision",
-        choices=("fp32", "bf16", "fp16"),
-        help="fp32 when the last digits matter more than speed; left out: the fastest that this machine verifies",
+        choices=get_args(Precision),
+        help="fp32 when the last digits matter more than speed, int8 the other way round (openvino only); left out: the"
+        " fastest that keeps the answers",
     )
     parser.add(
         "--max-batch",
@@ -139,6 +149,13 @@ def _parser() -> configargparse.ArgParser:
         choices=range(1, 65),
         metavar="1..64",
         help="clips per run; more pays off on a GPU (left out: 8), on a CPU 1 is the fastest (left out: 1)",
+    )
+    parser.add(
+        "--calibration",
+        type=Path,
+        metavar="VIDEOS",
+        help="for int8: a video or a directory of them as your cameras see them, so that what is lost is lost elsewhere"
+        " (left out: rendered motions)",
     )
     _add_output_flags(parser)
     parser.add(

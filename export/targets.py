@@ -12,7 +12,7 @@ PRECISIONS: dict[Target, tuple[Precision, ...]] = {
     "tensorrt": ("fp16", "bf16", "fp32"),
     "tensorrt-rtx": ("fp16", "bf16", "fp32"),
     "torch": ("fp16", "bf16", "fp32"),
-    "openvino": ("bf16", "fp32"),
+    "openvino": ("bf16", "fp32", "int8"),
 }
 _MAX_BATCH: dict[Target, int] = {"tensorrt": 8, "tensorrt-rtx": 8, "torch": 8, "openvino": 1}
 
@@ -43,5 +43,5 @@ def best_max_batch(target: Target) -> int:
 
 
 def network_precision(target: Target, precision: Precision) -> Precision:
-    """What the graph is written in: OpenVINO lowers the precision itself, layer by layer."""
+    """What the graph is written in: OpenVINO and NNCF lower the precision themselves, layer by layer."""
     return "fp32" if target == "openvino" else precision

@@ -16,8 +16,8 @@ from filelock import FileLock
 
 from export.checkpoint import Checkpoint
 
-BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino")
-_SOURCES = ("lean.py", "rotary.py", "graph.py", "precision.py", "references.py")
+BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino", "nncf")
+_SOURCES = ("lean.py", "rotary.py", "graph.py", "precision.py", "references.py", "calibration.py", "quantization.py")
 _KEPT_S = 7 * 24 * 3600
 
 

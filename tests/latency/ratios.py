@@ -9,6 +9,7 @@ from tests.latency.measurements import Case, Figure, Measurements
 from tests.latency.payloads import CLIP_BYTES
 
 OURS = "vjepa2-serve"
+OURS_INT8 = f"{OURS} int8"
 FASTAPI = "FastAPI"
 FLOOR = "floor"
 BEST_RIVAL = "best rival"
@@ -17,7 +18,7 @@ TRANSFORMERS = {dtype: f"FastAPI + transformers {dtype}" for dtype in ("fp32", "
 
 @dataclass(frozen=True)
 class Comparison:
-    """Our ``payload`` against ``other``'s ``other_payload``; ``limit`` is what must hold, if anything."""
+    """``ours``, with ``payload``, against ``other``'s ``other_payload``; ``limit`` is what must hold, if anything."""
 
     scenario: str
     payload: str
@@ -26,12 +27,14 @@ class Comparison:
     other: str
     other_payload: str = "json"
     limit: float | None = None
+    ours: str = OURS
 
     @property
     def name(self) -> str:
         """As baselines know it."""
         other = self.other if self.other_payload == self.payload else f"{self.other}'s {self.other_payload}"
-        return f"{self.scenario}: {self.payload} / {other}, {self.figure}, {told_clients(self.clients)}"
+        payload = self.payload + self.ours.removeprefix(OURS)
+        return f"{self.scenario}: {payload} / {other}, {self.figure}, {told_clients(self.clients)}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ COMPARISONS = (
     Comparison("demo", "json", "requests/s", 4, TRANSFORMERS["fp32"]),
     Comparison("vitl", "json", "p50", 1, TRANSFORMERS["bf16"], limit=0.75),
     Comparison("vitl", "json", "p50", 1, TRANSFORMERS["fp32"], limit=0.25),
+    Comparison("vitl", "json", "p50", 1, TRANSFORMERS["bf16"], ours=OURS_INT8),
+    Comparison("vitl", "json", "p50", 1, TRANSFORMERS["fp32"], limit=0.25, ours=OURS_INT8),
 )
 
 
@@ -81,7 +86,7 @@ def told_clients(clients: int) -> str:
 def ratios(measured: Measurements) -> Iterator[Ratio]:
     """Every comparison of which both sides were measured."""
     for comparison in COMPARISONS:
-        ours = Case(comparison.scenario, OURS, comparison.payload, comparison.clients)
+        ours = Case(comparison.scenario, comparison.ours, comparison.payload, comparison.clients)
         other = _other(comparison, measured)
         if ours in measured and other is not None and other in measured:
             value = measured.ratio(ours, other, comparison.figure)

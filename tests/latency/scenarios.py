@@ -9,7 +9,7 @@ from export.checkpoint import DEMO_CHECKPOINT
 from tests.latency import servers
 from tests.latency.contender import Contender
 from tests.latency.payloads import ENCODINGS, stand_in_label
-from tests.latency.ratios import MEMORY
+from tests.latency.ratios import MEMORY, OURS_INT8
 from tests.latency.vitl import vitl_bundle, vitl_checkpoint
 
 
@@ -74,7 +74,8 @@ def _vitl(quick: bool) -> Scenario:
     """A ViT-L, whose network takes seconds on a CPU: three requests each."""
     checkpoint = vitl_checkpoint()
     rivals = [servers.transformers(checkpoint, precision) for precision in ("bf16", "fp32")]
-    entries = [Entry(servers.ours(str(vitl_bundle()))), *map(Entry, rivals)]
+    ours = [servers.ours(str(vitl_bundle())), servers.ours(str(vitl_bundle("int8")), name=OURS_INT8)]
+    entries = [Entry(contender) for contender in (*ours, *rivals)]
     title = "ViT-L with random weights on the CPU; FastAPI has transformers' model of the same config"
     return Scenario("vitl", title, entries, (1,), 0, 1 if quick else 3)
 

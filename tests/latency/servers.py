@@ -20,9 +20,9 @@ _DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 _RIVALS = "tests.latency.rivals"
 
 
-def ours(bundle: str = "demo", pace: str | None = None) -> Contender:
+def ours(bundle: str = "demo", pace: str | None = None, name: str = OURS) -> Contender:
     """Our server on ``bundle``, or on the stand-in engine of that ``pace``."""
-    return Contender(OURS, _our_command(bundle, pace), "1", _stand_in(pace), tells_phases=True)
+    return Contender(name, _our_command(bundle, pace), "1", _stand_in(pace), tells_phases=True)
 
 
 def twofold_ours(pace: str) -> Contender:

@@ -1,0 +1,100 @@
+"""Clips like those the service will see, from which int8 learns how large activations become."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from engines.clip import Clip
+from engines.errors import ExportError
+from engines.preprocessing import Preprocessing, crop_clip
+from export.demo.clips import render_clip
+
+# As many frames a second as the consumer takes.
+_FPS = 3
+_SEED = 21_000_000
+_RENDERED_SIZE = (240, 320)
+_MOST_CLIPS = 40
+_HOLD_OUT_EACH = 5
+_CURE = "name a video, or a directory of nothing but videos"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Clips of cropped frames, RGB uint8 [T, crop, crop, 3]: to learn from, and to see what it cost."""
+
+    learned: tuple[Clip, ...]
+    held_out: tuple[Clip, ...]
+
+
+def calibration(videos: Path | None, frames: int, preprocessing: Preprocessing) -> Calibration:
+    """Clips of ``frames`` frames of ``videos`` in turn, or of rendered motions; each fifth is held out.
+
+    Raises:
+        ExportError: there is no video, or one cannot be read, or there are fewer than five clips.
+    """
+    clips = _rendered(frames) if videos is None else _recorded(videos, frames)
+    cropped = [Clip(crop_clip(clip.frames, preprocessing), "RGB") for clip in itertools.islice(clips, _MOST_CLIPS)]
+    if len(cropped) < _HOLD_OUT_EACH:
+        raise ExportError(
+            f"--calibration {videos}: {len(cropped)} clips of {frames} frames; {_HOLD_OUT_EACH} are the least",
+            help=f"a clip takes {frames / _FPS:.0f} s of video; name more or longer ones",
+        )
+    held_out = cropped[::_HOLD_OUT_EACH]
+    return Calibration(tuple(clip for index, clip in enumerate(cropped) if index % _HOLD_OUT_EACH), tuple(held_out))
+
+
+def videos_in(path: Path) -> list[Path]:
+    """``path`` itself, or the files in it; raises ExportError when there are none."""
+    found = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    if not found or not all(file.is_file() for file in found):
+        raise ExportError(f"--calibration {path}: no videos there", help=_CURE)
+    return found
+
+
+def calibration_digest(path: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of the videos, by which other ones are noticed."""
+    stats = [(file.name, file.stat()) for file in videos_in(path)] if path else []
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+
+
+def _rendered(frames: int) -> Iterator[Clip]:
+    for seed in itertools.count(_SEED):
+        yield Clip(np.ascontiguousarray(render_clip(seed, frames=frames, size=_RENDERED_SIZE).frames), "RGB")
+
+
+def _recorded(videos: Path, frames: int) -> Iterator[Clip]:
+    """The first clip of each video, then the second of each, so that a few long ones do not stand for all."""
+    reading = deque(_clips_of(video, frames) for video in videos_in(videos))
+    while reading:
+        clips = reading.popleft()
+        if (clip := next(clips, None)) is not None:
+            reading.append(clips)
+            yield clip
+
+
+def _clips_of(video: Path, frames: int) -> Iterator[Clip]:
+    try:
+        with av.open(video) as container:
+            pictures = _sampled(container)
+            while len(clip := list(itertools.islice(pictures, frames))) == frames:
+                yield Clip(np.stack(clip), "RGB")
+    except (av.FFmpegError, IndexError) as error:
+        raise ExportError(f"--calibration: {video} cannot be read as a video ({error})", help=_CURE) from None
+
+
+def _sampled(container: av.container.InputContainer) -> Iterator[npt.NDArray[np.uint8]]:
+    """Every so many frames that ``_FPS`` are left a second; uint8 [H, W, 3], RGB."""
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    step = max(1, round(float(stream.average_rate or _FPS) / _FPS))
+    for frame in itertools.islice(container.decode(stream), 0, None, step):
+        yield cast(npt.NDArray[np.uint8], frame.to_ndarray(format="rgb24"))

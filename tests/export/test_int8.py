@@ -1,0 +1,138 @@
+"""The demo in 8-bit integers, calibrated with videos: what it answers, what that cost, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from engines.bundle import DEMO, Bundle, open_bundle
+from engines.clip import Clip
+from engines.errors import ExportError
+from engines.reference import FILE_NAME, Reference
+from engines.runtimes import load_engine
+from export.calibration import calibration
+from export.demo.clips import render_clip
+from export.demo.labels import LABELS
+from export.pipeline import export_bundle
+from export.preflight import settled
+from export.settings import parse_settings
+from tests.live_server import run_module
+
+VIDEOS = 10
+
+
+def _write_video(path: Path, seed: int, frames: int = 16, fps: int = 3) -> None:
+    """A rendered motion as MPEG-4."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for picture in render_clip(seed, LABELS[seed % len(LABELS)], frames=frames, size=(120, 160)).frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("videos")
+    for index in range(VIDEOS):
+        # Some have more frames a second than are taken, some two clips.
+        _write_video(directory / f"{index}.mp4", 77_000 + index, *((32, 3) if index % 2 else (32, 6)))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def bundle(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    output = tmp_path_factory.mktemp("int8") / "bundle"
+    flags = ("--target", "openvino", "--precision", "int8", "--max-batch", "3", "--calibration", str(videos))
+    return export_bundle(settled(parse_settings(["demo", "--output", str(output), *flags]))).bundle
+
+
+def test_the_bundle_tells_how_it_was_made_and_what_that_cost(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert (manifest.target, manifest.precision) == ("openvino", "int8")
+    assert {file.name for file in manifest.files} == {"model.bin", "model.xml", "reference.npz"}
+    assert manifest.built_with["nncf"] > "3"
+    # Fifteen clips in all: five videos of one, five of two; each fifth is held out.
+    assert manifest.options["calibration_clips"] == 12
+    assert "of 3 clips" in str(manifest.options["held_out"])
+    assert manifest.verification is not None
+    assert manifest.verification.precision == "int8"
+    assert manifest.verification.max_abs_probability_error <= 0.1
+    assert manifest.verification.top1_agreement == 1.0
+
+
+def test_a_quarter_of_the_weights_and_nearly_all_of_the_answers(bundle: Bundle) -> None:
+    integers, floats = load_engine(bundle), load_engine(open_bundle(DEMO))
+    assert integers.precision == "int8"
+    clips = [Clip(np.ascontiguousarray(render_clip(78_000 + index).frames), "RGB") for index in range(66)]
+    answers = [[engine.infer([clip]).probabilities[0] for clip in clips] for engine in (integers, floats)]
+    integers.close()
+    floats.close()
+    best = np.argmax(answers, axis=2)
+    assert (best[0] == best[1]).mean() >= 0.95
+    assert np.abs(np.subtract(*answers)).mean() <= 0.01
+    weights = bundle.file(".bin").stat().st_size
+    assert weights < 0.35 * (DEMO / "model.onnx").stat().st_size
+
+
+def test_a_batch_is_answered_in_its_order(bundle: Bundle) -> None:
+    engine, reference = load_engine(bundle), Reference.read(bundle.path / FILE_NAME)
+    alone = np.concatenate([engine.infer([clip]).probabilities for clip in reference.clips[:3]])
+    together = engine.infer(reference.clips[:3]).probabilities
+    engine.close()
+    np.testing.assert_allclose(together, alone, atol=2e-2)
+    np.testing.assert_allclose(together, reference.probabilities[:3], atol=0.1)
+
+
+def test_the_same_videos_are_not_learned_from_twice_and_others_are(bundle: Bundle, videos: Path) -> None:
+    flags = ["demo", "--output", str(bundle.path), "--target", "openvino", "--precision", "int8", "--max-batch", "3"]
+    again = export_bundle(settled(parse_settings([*flags, "--calibration", str(videos)])))
+    assert again.reused
+    assert again.bundle.manifest == bundle.manifest
+
+
+def test_clips_of_all_videos_are_learned_from_in_turn(videos: Path) -> None:
+    found = calibration(videos, 16, open_bundle(DEMO).manifest.preprocessing)
+    assert (len(found.learned), len(found.held_out)) == (12, 3)
+    crops = [clip.frames for clip in (*found.learned, *found.held_out)]
+    assert {crop.shape for crop in crops} == {(16, 64, 64, 3)}
+    assert len({crop.tobytes() for crop in crops}) == len(crops)
+
+
+def test_a_video_that_is_none_is_named(tmp_path: Path, videos: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no video")
+    with pytest.raises(ExportError, match=r"notes\.txt cannot be read as a video"):
+        calibration(tmp_path, 16, open_bundle(DEMO).manifest.preprocessing)
+
+
+def test_too_little_video_is_said_with_how_much_it_takes(tmp_path: Path) -> None:
+    _write_video(tmp_path / "short.mp4", 1, frames=20)
+    with pytest.raises(ExportError, match="1 clips of 16 frames; 5 are the least") as refused:
+        calibration(tmp_path, 16, open_bundle(DEMO).manifest.preprocessing)
+    assert "5 s of video" in str(refused.value.help)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--precision", "int8", "--calibration", "nowhere"), "nowhere: no videos there"),
+        (("--precision", "fp32", "--calibration", "."), "only --precision int8 is calibrated"),
+        (("--target", "torch", "--precision", "int8"), "torch runs in fp16, bf16, fp32"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused_before_any_work(flags: tuple[str, ...], words: str) -> None:
+    refused = run_module("export", "demo", "--target", "openvino", *flags)
+    assert refused.returncode in (1, 2)
+    assert words in refused.stderr
+    assert "import torch" not in refused.stderr
+
+
+def test_without_nncf_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(ExportError, match="NNCF, which is not installed") as refused:
+        settled(parse_settings(["demo", "--target", "openvino", "--precision", "int8"]))
+    assert "pip install" in str(refused.value.help)
