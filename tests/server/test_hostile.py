@@ -67,6 +67,7 @@ async def _drip(peers: list[Peer]) -> None:
         await asyncio.sleep(1)
 
 
+@pytest.mark.alone
 async def test_slow_clients_are_closed_and_slow_down_nobody() -> None:
     with serving(DEMO, "--header-timeout-s", "4", "--body-timeout-s", "4") as server:
         async with clients(server) as session:
