@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from engines.bundle import DEMO
 from tests.checkpoints import ODD, write_checkpoint
-from tests.export_command import run_export
+from tests.in_process import run_here
 from tests.live_server import LiveServer, serving
 from tests.turns import turn
 
@@ -56,7 +56,7 @@ def _exported(checkpoint: Path, factory: pytest.TempPathFactory, name: str, *fla
     """``checkpoint`` exported by the command, for batches up to 4."""
 
     def export(path: Path) -> None:
-        exported = run_export(str(checkpoint), "--max-batch", "4", "--output", str(path), *flags)
+        exported = run_here("export", str(checkpoint), "--max-batch", "4", "--output", str(path), *flags)
         assert exported.returncode == 0, exported.stderr
 
     return _shared(factory, name, export)

@@ -11,7 +11,7 @@ from tests.live_server import serving
 from tests.server.peers import PROCESSES, Flags
 from tests.soak import soak
 
-SECONDS = 12
+SECONDS = 8
 
 
 @pytest.mark.alone
