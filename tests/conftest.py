@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from engines.bundle import DEMO
 from tests.checkpoints import ODD, write_checkpoint
-from tests.live_server import LiveServer, run_module, serving
+from tests.in_process import run_here
+from tests.live_server import LiveServer, serving
+from tests.turns import turn
 
 # A shell's background job ignores Ctrl-C, and so would the programs that it is tested on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
+    """Waits for its turn before the fixtures are made and before the test's timeout counts."""
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -25,25 +36,37 @@ def live_server() -> Iterator[LiveServer]:
         assert server.stop() == 0
 
 
+def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """What ``make`` writes, written once for all processes of a run (pytest-xdist gives each its own directory)."""
+    base = factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            make(path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def odd_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that nobody prepared for: random weights, 12 frames, crop 96, 5 labels, sharded."""
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "odd", ODD)
+    return _shared(tmp_path_factory, "odd", lambda path: write_checkpoint(path, ODD))
 
 
 def _exported(checkpoint: Path, factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:
     """``checkpoint`` exported by the command, for batches up to 4."""
-    output = factory.mktemp("bundles") / name
-    exported = run_module("export", str(checkpoint), "--max-batch", "4", "--output", str(output), *flags)
-    assert exported.returncode == 0, exported.stderr
-    return output
+
+    def export(path: Path) -> None:
+        exported = run_here("export", str(checkpoint), "--max-batch", "4", "--output", str(path), *flags)
+        assert exported.returncode == 0, exported.stderr
+
+    return _shared(factory, name, export)
 
 
 @pytest.fixture(scope="session")
 def odd_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``odd_checkpoint`` for OpenVINO, in fp32."""
     pytest.importorskip("openvino")
-    return _exported(odd_checkpoint, tmp_path_factory, "odd", "--target", "openvino", "--precision", "fp32")
+    return _exported(odd_checkpoint, tmp_path_factory, "odd-openvino", "--target", "openvino", "--precision", "fp32")
 
 
 @pytest.fixture(scope="session")

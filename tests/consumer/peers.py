@@ -23,3 +23,16 @@ class Serve(Protocol):
     async def __call__(
         self, infer: Handler | None = None, *, ready: Handler | None = None, index: Handler | None = None
     ) -> str: ...
+
+
+def busy(retry_after: str) -> web.Response:
+    """503, with the pause in seconds that it asks for."""
+    problem = {"title": "Service Unavailable", "status": 503, "detail": "the queue is full"}
+    headers = {"Retry-After": retry_after}
+    return web.json_response(problem, status=503, headers=headers, content_type="application/problem+json")
+
+
+def predictions(clip_id: str = "a") -> web.Response:
+    """A good answer."""
+    best = [{"label": "Pushing [something]", "confidence": 0.75}]
+    return web.json_response({"predictions": best, "clip_id": clip_id, "model": "m", "timings_ms": {"total": 1.5}})

@@ -3,35 +3,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
 
 import numpy as np
 import pytest
 from aiohttp import web
 
 from consumer.answer import Answer, Prediction
-from consumer.body import Encoding
 from consumer.client import AsyncClient
-from consumer.errors import ClipError, ServiceAnswerError, ServiceRefusedError, ServiceUnreachableError
-from consumer.sync_client import Client
-from consumer.wire import Health, Model
-from tests.consumer.peers import LiveServer, Serve
+from consumer.errors import ServiceAnswerError, ServiceRefusedError, ServiceUnreachableError
+from tests.consumer.peers import Serve, busy, predictions
+from tests.consumer.processes import NOBODY
 
 CLIP = tuple(np.full((8, 10, 3), 10 * index, np.uint8) for index in range(16))
-# Nothing listens on the discard port here.
-NOBODY = "http://127.0.0.1:9"
-
-
-def busy(retry_after: str) -> web.Response:
-    problem = {"title": "Service Unavailable", "status": 503, "detail": "the queue is full"}
-    headers = {"Retry-After": retry_after}
-    return web.json_response(problem, status=503, headers=headers, content_type="application/problem+json")
-
-
-def predictions(clip_id: str = "a") -> web.Response:
-    best = [{"label": "Pushing [something]", "confidence": 0.75}]
-    return web.json_response({"predictions": best, "clip_id": clip_id, "model": "m", "timings_ms": {"total": 1.5}})
 
 
 async def classify(url: str, retries: int = 0, timeout_s: float = 30) -> Answer:
@@ -214,111 +197,3 @@ async def test_key_and_deadline_travel_with_the_request(serve: Serve) -> None:
     async with AsyncClient(await serve(infer), timeout_s=7, api_key="secret") as client:
         await client.classify(CLIP)
     assert (headers["Authorization"], headers["X-Deadline-Ms"]) == ("Bearer secret", "7000")
-
-
-async def test_waiting_ends_when_the_service_gets_ready(serve: Serve) -> None:
-    polls: list[None] = []
-
-    async def ready(request: web.Request) -> web.Response:
-        polls.append(None)
-        return busy("1") if len(polls) < 4 else web.json_response({})
-
-    async with AsyncClient(await serve(ready=ready)) as service:
-        await service.wait_until_ready(wait_s=60)
-    assert len(polls) == 4
-
-
-async def test_a_ready_service_is_not_waited_for(serve: Serve) -> None:
-    async with AsyncClient(await serve()) as service:
-        await service.wait_until_ready(wait_s=0)
-
-
-async def test_waiting_has_an_end() -> None:
-    async with AsyncClient(NOBODY, retries=0) as service:
-        with pytest.raises(ServiceUnreachableError, match=r"is not ready after 0\.2 s: .*connection refused"):
-            await service.wait_until_ready(wait_s=0.2)
-
-
-async def test_another_kind_of_server_is_not_waited_for(serve: Serve) -> None:
-    async def ready(request: web.Request) -> web.Response:
-        raise web.HTTPNotFound
-
-    async with AsyncClient(await serve(ready=ready), retries=0) as service:
-        with pytest.raises(ServiceRefusedError, match="404 Not Found; help: check that --service-url"):
-            await service.wait_until_ready(wait_s=60)
-
-
-@pytest.mark.parametrize(
-    ("body", "model"),
-    [
-        ('{"model": {"frames": 64, "name": "m", "crop": 384, "max_batch": 8}}', Model(64, "m", 384)),
-        ('{"model": null}', None),
-        ('{"model": {}}', None),
-        ("hello", None),
-    ],
-)
-async def test_the_model_is_asked_for(serve: Serve, body: str, model: Model | None) -> None:
-    async def index(request: web.Request) -> web.Response:
-        return web.Response(text=body)
-
-    async with AsyncClient(await serve(index=index)) as service:
-        assert await service.model() == model
-
-
-async def test_a_service_without_a_front_page_does_not_say_its_model(serve: Serve) -> None:
-    async with AsyncClient(await serve()) as service:
-        assert await service.model() is None
-
-
-@pytest.mark.parametrize("encoding", ["raw", "jpeg", "json"])
-async def test_the_real_service_says_its_model_and_classifies(live_server: LiveServer, encoding: Encoding) -> None:
-    smooth = np.add.outer(np.arange(292), np.arange(389))[..., None] // 3 + np.array([0, 20, 40])
-    async with AsyncClient(live_server.url, encoding=encoding) as client:
-        await client.wait_until_ready(wait_s=30)
-        (model,) = await client.models()
-        assert model == await client.model()
-        assert (model.name, model.frames, len(model.labels)) == ("demo", 16, 11)
-        frames = np.stack([(smooth + 3 * index).clip(0, 255).astype(np.uint8) for index in range(model.frames)])
-        answer = await client.classify(frames, top_k=2, clip_id="my clip & yours")
-        other_order = await client.classify(frames[..., ::-1], top_k=2, pixel_format="BGR")
-        health = await client.health()
-    assert len(answer.predictions) == 2
-    assert answer.clip_id == "my clip & yours"
-    assert answer.predictions[0].confidence >= answer.predictions[1].confidence
-    assert set(answer.timings_ms) == {"decode", "queue", "infer", "total"}
-    assert [each.label for each in other_order.predictions] == [each.label for each in answer.predictions]
-    assert other_order.predictions[0].confidence == pytest.approx(answer.predictions[0].confidence, abs=0.02)
-    assert health == Health("healthy", model_loaded=True)
-
-
-def test_three_lines_without_asyncio(live_server: LiveServer) -> None:
-    frames = np.zeros((16, 64, 64, 3), np.uint8)
-    with Client(live_server.url) as client:
-        answer = client.classify(frames)
-        assert answer.predictions[0].confidence > 0
-        assert client.health().status == "healthy"
-        model = client.model()
-        assert model is not None
-        assert model.frames == 16
-        client.wait_until_ready(0)
-        with pytest.raises(ServiceRefusedError, match="422"):
-            client.classify(frames[:3])
-        with pytest.raises(ClipError):
-            client.classify([])
-
-
-def test_any_number_of_threads_may_use_one_client(live_server: LiveServer) -> None:
-    with Client(live_server.url) as client, ThreadPoolExecutor(8) as threads:
-        ids = [f"clip {index}" for index in range(24)]
-        frames = np.zeros((16, 32, 32, 3), np.uint8)
-        answers = list(threads.map(lambda clip_id: client.classify(frames, clip_id=clip_id), ids))
-    assert [answer.clip_id for answer in answers] == ids
-
-
-async def test_the_real_service_refuses_with_a_problem(live_server: LiveServer) -> None:
-    async with AsyncClient(live_server.url, retries=0) as service:
-        with pytest.raises(ServiceRefusedError) as raised:
-            await service.classify(CLIP[:3])
-    assert raised.value.status == HTTPStatus.UNPROCESSABLE_ENTITY
-    assert raised.value.field == "frames"
-    assert "3" in raised.value.detail

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +59,6 @@ class Pieces(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.held.clear()
-        gc.collect()
         assert self.memory.free_bytes == SIZE
         whole = self.memory.allocate(SIZE)
         assert whole is not None

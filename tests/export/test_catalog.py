@@ -9,6 +9,7 @@ import pytest
 
 from engines.bundle import open_bundle
 from export.catalog import print_list
+from tests.in_process import run_here
 from tests.live_server import run_module
 
 
@@ -24,7 +25,7 @@ def test_list_has_a_row_for_each_bundle(odd_bundle: Path, tmp_path: Path, capsys
 
 
 def test_list_shows_the_demo() -> None:
-    listed = run_module("export", "list")
+    listed = run_here("export", "list")
     assert listed.returncode == 0, listed.stderr
     assert "demo" in listed.stdout
 
@@ -40,14 +41,14 @@ def test_show_tells_all_that_the_manifest_says(odd_bundle: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("show",), ("verify",), ("show", "a", "b"), ("list", "more")])
 def test_wrong_arguments_show_the_usage(arguments: tuple[str, ...]) -> None:
-    refused = run_module("export", *arguments)
+    refused = run_here("export", *arguments)
     assert refused.returncode == 2
     assert "usage:" in refused.stderr
 
 
 @pytest.mark.parametrize("command", ["show", "verify"])
 def test_a_bundle_that_is_not_there_is_named_with_those_that_are(command: str) -> None:
-    refused = run_module("export", command, "nowhere")
+    refused = run_here("export", command, "nowhere")
     assert refused.returncode == 2
     assert "nowhere" in refused.stderr
     assert "demo" in refused.stderr

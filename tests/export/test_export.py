@@ -21,6 +21,7 @@ from engines.errors import CheckpointError
 from export.checkpoint import find_checkpoint
 from export.demo.clips import render_clip
 from tests.checkpoints import ODD
+from tests.in_process import run_here
 from tests.live_server import ROOT, run_module, serving
 from tests.server.requests import raw_body
 
@@ -117,7 +118,7 @@ def test_random_weights_need_a_config_only_and_are_said(tmp_path: Path) -> None:
         tmp_path / "model"
     )
     output = tmp_path / "bundle"
-    exported = run_module("export", str(tmp_path / "model"), "--random-weights", "--no-verify", "--output", str(output))
+    exported = run_here("export", str(tmp_path / "model"), "--random-weights", "--no-verify", "--output", str(output))
     assert exported.returncode == 0, exported.stderr
     assert "random weights" in exported.stdout
     manifest = open_bundle(output).manifest
@@ -175,7 +176,7 @@ def test_the_command_says_it_in_one_line_and_leaves_nothing(odd_checkpoint: Path
     checkpoint = Path(shutil.copytree(odd_checkpoint, tmp_path / "checkpoint"))
     damage(checkpoint)
     output = tmp_path / "bundles" / "bundle"
-    refused = run_module("export", str(checkpoint), "--output", str(output))
+    refused = run_here("export", str(checkpoint), "--output", str(output))
     _assert_refused(refused, words)
     assert not list(tmp_path.glob("bundles/*"))
 
@@ -205,7 +206,7 @@ def test_an_unreachable_hub_is_one_line(tmp_path: Path) -> None:
 
 def test_a_directory_that_is_no_bundle_is_not_overwritten(odd_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
-    refused = run_module("export", str(odd_checkpoint), "--output", str(tmp_path))
+    refused = run_here("export", str(odd_checkpoint), "--output", str(tmp_path))
     assert refused.returncode == 1
     assert "is no bundle" in refused.stderr
     assert (tmp_path / "precious.txt").read_text() == "mine"

@@ -18,7 +18,8 @@ import pytest
 from engines.bundle import open_bundle
 from engines.errors import ExportError
 from export.failures import explained
-from tests.live_server import ROOT, run_module
+from tests.in_process import run_here
+from tests.live_server import ROOT
 
 FLAGS = ("--target", "openvino", "--precision", "fp32")
 BUILDERS_BAR = "━"
@@ -52,7 +53,7 @@ def test_it_goes_on_where_it_was_stopped(odd_checkpoint: Path, tmp_path: Path) -
         assert not output.exists()
         assert not list(tmp_path.rglob("*.partial"))
         assert not list(tmp_path.rglob("*.lock"))
-    finished = run_module("export", str(odd_checkpoint), "--output", str(output), *FLAGS)
+    finished = run_here("export", str(odd_checkpoint), "--output", str(output), *FLAGS)
     assert finished.returncode == 0, finished.stderr
     assert not {"load weights", "ask checkpoint", "trace", "write ONNX"} & _stages(finished.stderr.splitlines())
     assert open_bundle(output).manifest.verification is not None
@@ -94,12 +95,12 @@ def test_what_is_done_is_not_done_again(odd_bundle: Path, odd_checkpoint: Path, 
     output = Path(shutil.copytree(odd_bundle, tmp_path / "bundle"))
     flags = (*FLAGS, "--max-batch", "4", "--output", str(output))
     built_at = open_bundle(output).manifest.built_at
-    again = run_module("export", str(odd_checkpoint), *flags)
+    again = run_here("export", str(odd_checkpoint), *flags)
     assert again.returncode == 0, again.stderr
     assert "nothing to do" in again.stdout
     assert "load weights" not in again.stderr
     (output / "model.onnx").write_bytes(b"altered")
-    mended = run_module("export", str(odd_checkpoint), *flags)
+    mended = run_here("export", str(odd_checkpoint), *flags)
     assert "nothing to do" not in mended.stdout
     assert open_bundle(output).manifest.built_at > built_at
 
@@ -109,7 +110,7 @@ def test_force_and_other_options_build_anew(
     odd_bundle: Path, odd_checkpoint: Path, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     output = Path(shutil.copytree(odd_bundle, tmp_path / "bundle"))
-    built = run_module("export", str(odd_checkpoint), *FLAGS, "--max-batch", "4", "--output", str(output), *flags)
+    built = run_here("export", str(odd_checkpoint), *FLAGS, "--max-batch", "4", "--output", str(output), *flags)
     assert built.returncode == 0, built.stderr
     assert "write ONNX" in _stages(built.stderr.splitlines())
     assert "nothing to do" not in built.stdout
@@ -120,7 +121,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(tmp_path: Path
     model.mkdir()
     config = {"model_type": "vjepa2", "hidden_size": 65536, "num_attention_heads": 64, "num_hidden_layers": 80}
     (model / "config.json").write_text(json.dumps(config))
-    refused = run_module("export", str(model), "--random-weights", "--output", str(tmp_path / "bundle"), *FLAGS)
+    refused = run_here("export", str(model), "--random-weights", "--output", str(tmp_path / "bundle"), *FLAGS)
     assert refused.returncode == 1
     assert "of memory" in refused.stderr
     assert "help:" in refused.stderr
@@ -129,7 +130,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(tmp_path: Path
 
 
 def test_what_will_be_done_and_how_big_it_is_comes_first(odd_checkpoint: Path, tmp_path: Path) -> None:
-    shown = run_module("export", str(odd_checkpoint), "--output", str(tmp_path / "bundle"), *FLAGS, "--no-verify")
+    shown = run_here("export", str(odd_checkpoint), "--output", str(tmp_path / "bundle"), *FLAGS, "--no-verify")
     lines = shown.stderr.splitlines()
     stages = [line[:16].strip() for line in lines]
     assert stages.index("needs about") < stages.index("load weights")

@@ -22,6 +22,7 @@ from engines.runtimes import load_engine
 from export.pipeline import export_bundle
 from export.preflight import settled
 from export.settings import parse_settings
+from tests.in_process import run_here
 from tests.live_server import run_module
 
 needs_rtx = pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not installed")
@@ -114,7 +115,7 @@ def test_the_demo_as_an_rtx_plan_for_several_gpus(tmp_path: Path) -> None:
 @needs_rtx
 def test_a_gpu_that_rtx_does_not_know_is_named_with_those_it_knows(odd_checkpoint: Path, tmp_path: Path) -> None:
     flags = ("--target", "tensorrt-rtx", "--compute-capability", "9.0", "--no-verify")
-    refused = run_module("export", str(odd_checkpoint), "--output", str(tmp_path / "bundle"), *flags)
+    refused = run_here("export", str(odd_checkpoint), "--output", str(tmp_path / "bundle"), *flags)
     assert refused.returncode == 1
     assert "9.0" in refused.stderr
     assert "8.9" in refused.stderr

@@ -18,6 +18,7 @@ from engines.verification import compare, reference_of, verify
 from export.checkpoint import find_checkpoint
 from export.references import ask_checkpoint, reference_clips
 from export.staging import staged, write_manifest
+from tests.in_process import run_here
 from tests.live_server import run_module
 
 
@@ -100,10 +101,10 @@ def test_wrong_answers_are_not_served(wrong: Path) -> None:
 
 
 def test_the_verify_command_says_yes_or_no(odd_bundle: Path, wrong: Path) -> None:
-    right = run_module("export", "verify", str(odd_bundle))
+    right = run_here("export", "verify", str(odd_bundle))
     assert right.returncode == 0, right.stderr
     assert "probabilities within" in right.stdout
-    refused = run_module("export", "verify", str(wrong))
+    refused = run_here("export", "verify", str(wrong))
     assert refused.returncode == 1
     assert "from the checkpoint's" in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -14,7 +14,9 @@ def main() -> int:
     if chosen.small and chosen.device == "cpu":
         # A rehearsal of the script, not of the tests, which run everywhere anyway.
         selection = ["tests/engines/test_captured.py", "tests/engines/test_cuda_errors.py"]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs", *selection]
+    # In one process: there is one GPU, and the machine may lack pytest-xdist.
+    options = ["--override-ini=addopts=--import-mode=importlib", "-q", "-p", "no:cacheprovider", "-rs"]
+    command = [sys.executable, "-m", "pytest", *options, *selection]
     return subprocess.run(command, check=False).returncode
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import multiprocessing
 import threading
 from collections.abc import Sequence
@@ -86,7 +85,6 @@ class Places(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.held.clear()
-        gc.collect()
         assert not self.segment.owners.any()
         assert self.slots[1].allocate(GRANULES * GRANULE_BYTES) is not None
 

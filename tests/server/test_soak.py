@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from engines.bundle import DEMO
 from tests.live_server import serving
 from tests.server.peers import PROCESSES, Flags
 from tests.soak import soak
 
-SECONDS = 12
+SECONDS = 8
 
 
+@pytest.mark.alone
 @PROCESSES
 async def test_steady_load_leaves_nothing_behind(processes: Flags) -> None:
     with serving(DEMO, *processes) as server:

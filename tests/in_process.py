@@ -1,0 +1,28 @@
+"""Programs in the tests' own process, without the seconds that starting Python and importing torch take."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import runpy
+import subprocess
+import sys
+from unittest import mock
+
+
+def run_here(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``python -m module arguments`` as a user gives it; what it does not handle is raised here."""
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", [module, *arguments]),
+        mock.patch.dict(os.environ),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+    ):
+        code = 0
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
