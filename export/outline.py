@@ -18,6 +18,8 @@ _BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 _LIBRARIES_BYTES = 700e6
 # What libraries hold beside the weights themselves: measured, see docs/export.md.
 _OVERHEAD = 1.3
+# Of the weights in FP32, in NNCF and in the networks that OpenVINO compiles for it.
+_INT8_COPIES = 6
 # A block's largest intermediate results while the checkpoint is asked, in widths of a token: see ``_activations``.
 _TOKEN_WIDTHS = 16
 
@@ -38,10 +40,12 @@ def outline(config: VJEPA2Config, settings: ExportSettings) -> Outline:
         model = VJEPA2ForVideoClassification(config)
     stored = sum(parameter.numel() for parameter in model.parameters())
     parameters = stored - sum(parameter.numel() for parameter in model.vjepa2.predictor.parameters())
+    int8 = settings.precision == "int8"
     graph_bytes = parameters * _BYTES[network_precision(settings.target, settings.precision)]
-    copies = 1 if settings.target in ("torch", "openvino") else 2
+    copies = 1 if settings.target in ("torch", "openvino") and not int8 else 2
     loaded_bytes = stored * 4 + (_activations(config) if settings.verify else 0)
-    memory_bytes = _LIBRARIES_BYTES + _OVERHEAD * max(loaded_bytes, parameters * 4 + copies * graph_bytes)
+    compiling_bytes = _INT8_COPIES * graph_bytes if int8 else parameters * 4 + copies * graph_bytes
+    memory_bytes = _LIBRARIES_BYTES + _OVERHEAD * max(loaded_bytes, compiling_bytes)
     return Outline(parameters, stored, int(memory_bytes), copies * graph_bytes)
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -54,20 +54,20 @@ class Running:
     @contextlib.contextmanager
     def awake(self) -> Iterator[None]:
         """Running in the block, stopped after it: some servers take CPU while nobody asks them."""
-        self._signal(signal.SIGCONT)
+        _signal(_tree(self._process.pid), signal.SIGCONT)
         try:
             yield
         finally:
-            self._signal(signal.SIGSTOP)
+            _signal(_tree(self._process.pid), signal.SIGSTOP)
 
     def cpu_s(self) -> float:
         """CPU seconds of all its processes so far, those included that have ended."""
-        used = [process.cpu_times() for process in self._tree()]
+        used = [process.cpu_times() for process in _tree(self._process.pid)]
         return float(sum(one.user + one.system for one in used) + used[0].children_user + used[0].children_system)
 
     def peak_bytes(self) -> int:
         """Sum of its processes' peaks; what they share counts as often as they are."""
-        return sum(_high_water_bytes(process.pid) for process in self._tree())
+        return sum(_high_water_bytes(process.pid) for process in _tree(self._process.pid))
 
     def label(self, payload: Payload) -> str:
         """The first label that it answers; raises AnswerError when that is no 200."""
@@ -89,14 +89,6 @@ class Running:
     def _ask(self, payload: Payload) -> bytes:
         with contextlib.closing(Connection(*self.place, payload.request(self.contender.path))) as connection:
             return connection.ask()
-
-    def _signal(self, number: signal.Signals) -> None:
-        for process in self._tree():
-            process.send_signal(number)
-
-    def _tree(self) -> list[psutil.Process]:
-        root = psutil.Process(self._process.pid)
-        return [root, *root.children(recursive=True)]
 
     def _log_end(self) -> str:
         self._log.seek(0)
@@ -122,15 +114,31 @@ def running(contender: Contender, payload: Payload) -> Iterator[Running]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the server, SIGKILL to what is left of its session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGCONT)
+    """SIGTERM to the server, SIGKILL to what it leaves behind, be it in sessions of its own."""
+    tree = _tree(process.pid)
+    _signal(tree, signal.SIGCONT)
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_S)
+    _signal(tree, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(_STOP_S)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    """A process and all below it; none where it has ended."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def _free_port() -> int:
