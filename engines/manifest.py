@@ -47,7 +47,10 @@ class Device(Record, frozen=True):
 
 
 class Verification(Record, frozen=True):
-    """How far the bundle's probabilities were from the checkpoint's in FP32, where, and in which precision it ran."""
+    """How far the bundle's probabilities were from the checkpoint's in FP32, where, and in which precision it ran.
+
+    ``clips`` counts each as often as it was asked: alone, and in batches up to the largest.
+    """
 
     device: str
     clips: Positive

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from engines import manifest as manifests
 from engines.bundle import open_bundle, replace_manifest
+from engines.clip import Clip
+from engines.engine import Engine, Inference
 from engines.errors import ExportError, VerificationError
 from engines.manifest import Manifest
 from engines.reference import FILE_NAME, Reference
@@ -52,6 +56,34 @@ def test_a_bundle_of_other_weights_fails(odd_bundle: Path, odd_checkpoint: Path)
     engine = open_engine(open_bundle(odd_bundle))
     with pytest.raises(VerificationError, match="from the checkpoint's"):
         verify(engine, ask_checkpoint(model, checkpoint.preprocessing))
+    engine.close()
+
+
+class _WrongInBatches:
+    """An engine whose kernels leave all but the first two answers of a batch unwritten."""
+
+    def __init__(self, engine: Engine, unwritten: float) -> None:
+        self._engine, self._unwritten = engine, unwritten
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def infer(self, clips: Sequence[Clip]) -> Inference:
+        answered = self._engine.infer(clips)
+        answered.probabilities[2:] = self._unwritten
+        return answered
+
+
+@pytest.mark.parametrize("unwritten", [0.0, np.nan])
+def test_answers_that_are_wrong_in_batches_alone_fail(odd_bundle: Path, unwritten: float) -> None:
+    bundle = open_bundle(odd_bundle)
+    reference = reference_of(bundle)
+    assert reference is not None
+    engine = open_engine(bundle)
+    found = verify(engine, reference)
+    assert (found.clips, found.top1_agreement) == (4 + 2 + 4, 1.0)
+    with pytest.raises(VerificationError, match="in batches of 4"):
+        verify(cast(Engine, _WrongInBatches(engine, unwritten)), reference)
     engine.close()
 
 
