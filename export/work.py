@@ -12,12 +12,23 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from export.checkpoint import Checkpoint
 
 BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino", "nncf")
-_SOURCES = ("lean.py", "rotary.py", "graph.py", "precision.py", "references.py", "calibration.py", "quantization.py")
+_SOURCES = (
+    "lean.py",
+    "rotary.py",
+    "graph.py",
+    "precision.py",
+    "references.py",
+    "calibration.py",
+    "quantization.py",
+    "inductor_compiler.py",
+    "tensorrt_compiler.py",
+    "torch_tensorrt_compiler.py",
+)
 _KEPT_S = 7 * 24 * 3600
 
 
@@ -36,7 +47,7 @@ def digest_of(*parts: object) -> str:
 
 
 def origin_of(checkpoint: Checkpoint) -> str:
-    """Digest of the checkpoint and of the code and libraries that turn it into a graph."""
+    """Digest of the checkpoint and of the code and libraries that turn it into an engine."""
     code = [(Path(__file__).parent / name).read_bytes() for name in _SOURCES]
     return digest_of(checkpoint.sha256, checkpoint.random_weights, checkpoint.preprocessing, code, versions())
 
@@ -50,14 +61,14 @@ class Work:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Wait until no other export of the same checkpoint works here."""
-        self._directory.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._directory.with_suffix(".lock"))
+        lock = self._locked()
         try:
-            with lock:
-                yield
+            yield
         finally:
+            # While it is held: who waits for it then sees that it is gone, and makes another.
             Path(lock.lock_file).unlink(missing_ok=True)
             self._remove_if_empty()
+            lock.release()
 
     def product(self, name: str, build: Callable[[Path], None]) -> Path:
         """The directory ``name``, which ``build`` fills unless it is there already."""
@@ -77,8 +88,19 @@ class Work:
         """Remove all products, and what exports that nobody finished left behind more than a week ago."""
         shutil.rmtree(self._directory, ignore_errors=True)
         for other in self._directory.parent.iterdir():
-            if other.is_dir() and time.time() - other.stat().st_mtime > _KEPT_S:
-                shutil.rmtree(other, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # it has just been removed by its own export
+                if other.is_dir() and time.time() - other.stat().st_mtime > _KEPT_S:
+                    shutil.rmtree(other, ignore_errors=True)
+
+    def _locked(self) -> BaseFileLock:
+        lock = FileLock(self._directory.with_suffix(".lock"))
+        while not lock.is_locked:
+            # Between any two of these, whoever was here last may remove the directory.
+            with contextlib.suppress(FileExistsError):
+                self._directory.parent.mkdir(parents=True)
+            with contextlib.suppress(FileNotFoundError):
+                lock.acquire()
+        return lock
 
     def _remove_if_empty(self) -> None:
         for directory in (self._directory, self._directory.parent):

@@ -1,0 +1,35 @@
+"""Exports beside each other: one of a checkpoint at a time, and none removes what another needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from export.work import Work
+
+ORIGINS = ("0" * 64, "1" * 64)
+_TURNS = 12
+
+
+@pytest.mark.parametrize("threads", [2, 6])
+def test_exports_that_come_and_go_take_turns_and_leave_nothing(tmp_path: Path, threads: int) -> None:
+    inside: Counter[str] = Counter()
+
+    def export(number: int) -> None:
+        origin = ORIGINS[number % 2]
+        work = Work(tmp_path, origin)
+        for turn in range(_TURNS):
+            with work.alone():
+                inside[origin] += 1
+                product = work.product(f"product-{number}-{turn}", lambda directory: (directory / "file").touch())
+                assert inside[origin] == 1
+                assert [file.name for file in product.iterdir()] == ["file"]
+                work.forget()
+                inside[origin] -= 1
+
+    with ThreadPoolExecutor(threads) as exports:
+        list(exports.map(export, range(threads)))
+    assert not list(tmp_path.iterdir())
