@@ -5,7 +5,7 @@ blocks of attention, with rotary positions over frame, row and column, and MLP r
 and one learned query, sums them up for a linear classifier. The same function up to rounding, but
 
 - the patches' convolution is one product;
-- Q, K and V are one product, with the attention's scale already in Q;
+- Q, K and V are one product, with the attention's scale already in Q (for CPUs a product each);
 - the rotation is one table of cosines and one of sines (``rotary``) instead of angles worked out in every layer;
 - the pooler's query is folded into its key projection: K's bias adds the same to all tokens' scores, which the softmax
   takes out again, and as the softmax's weights sum to 1, values are projected once, after the weighted sum.
@@ -15,8 +15,8 @@ Shapes: N clips, T frames, S tokens, C width, H heads, D = C / H, L labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -29,20 +29,23 @@ class LeanClassifier(nn.Module):
     """Normalised pixels [N, T, 3, crop, crop] to softmax probabilities in FP32, [N, L].
 
     Takes over the modules of ``model``, which cannot be used any more: no weight is held twice. With
-    ``fused_attention`` attention is one operation, for those who have a kernel for it; else it is spelt out.
+    ``fused_attention`` attention is one operation, for those who have a kernel for it; else it is spelt out. With
+    ``stacked`` Q, K and V are one product, which GPUs like better; OpenVINO would copy the three out of it.
     """
 
-    def __init__(self, model: VJEPA2ForVideoClassification, *, fused_attention: bool = False) -> None:
+    def __init__(
+        self, model: VJEPA2ForVideoClassification, *, fused_attention: bool = False, stacked: bool = True
+    ) -> None:
         super().__init__()
         config, encoder = model.config, model.vjepa2.encoder
         heads = config.num_attention_heads
         self.patches = Patches(encoder.embeddings.patch_embeddings.proj, config.frames_per_clip, config.crop_size)
         grid = self.patches.grid
         rotary = Rotary(config.hidden_size // heads, self.patches.depth * grid**2, grid)
-        self.blocks = nn.Sequential(*(_encoder_block(layer, heads, rotary) for layer in encoder.layer))
+        self.blocks = nn.Sequential(*(_encoder_block(layer, heads, rotary, stacked) for layer in encoder.layer))
         self.norm = encoder.layernorm
         self.pooler_blocks = nn.Sequential(
-            *(_pooler_block(layer, heads) for layer in model.pooler.self_attention_layers)
+            *(_pooler_block(layer, heads, stacked) for layer in model.pooler.self_attention_layers)
         )
         self.pooler = Pooler(model.pooler, heads)
         self.classifier = model.classifier
@@ -112,25 +115,40 @@ class Attention(nn.Module):
     """Multi-head self-attention on tokens [N, S, C], with rotary positions where ``rotary`` is given."""
 
     def __init__(
-        self, query: nn.Linear, key: nn.Linear, value: nn.Linear, output: nn.Linear, heads: int, rotary: Rotary | None
+        self,
+        query: nn.Linear,
+        key: nn.Linear,
+        value: nn.Linear,
+        output: nn.Linear,
+        heads: int,
+        rotary: Rotary | None,
+        stacked: bool,
     ) -> None:
         super().__init__()
         scale = (query.out_features // heads) ** -0.5
         if rotary is not None:
             query, key = _half_split(query, heads), _half_split(key, heads)
-        self.heads, self.rotary, self.fused = heads, rotary, False
+        self.heads, self.rotary, self.fused, self.stacked = heads, rotary, False, stacked
         self.widths = [linear.out_features for linear in (query, key, value)]
-        self.qkv = _stacked(_scaled(query, scale), key, value)
+        if stacked:
+            self.qkv = _stacked(_scaled(query, scale), key, value)
+        else:
+            self.query, self.key, self.value = _scaled(query, scale), key, value
         self.output = output
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        parts = self.qkv(tokens).split(self.widths, -1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in parts)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self._project(tokens))
         if self.rotary is not None:
             query, key = self.rotary(query), self.rotary(key)
-        heads = self._attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+        heads = self._attend(query, key, value)
         attended: torch.Tensor = self.output(heads.transpose(1, 2).flatten(2))
         return attended
+
+    def _project(self, tokens: torch.Tensor) -> Iterable[Any]:
+        """Queries, keys and values, [N, S, H * D] each."""
+        if self.stacked:
+            return cast(Iterable[Any], self.qkv(tokens).split(self.widths, -1))
+        return self.query(tokens), self.key(tokens), self.value(tokens)
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """[N, H, S, D]; the scale is in the queries."""
@@ -167,16 +185,16 @@ class Pooler(nn.Module):
         return pooled + residual
 
 
-def _encoder_block(layer: Any, heads: int, rotary: Rotary) -> Block:
+def _encoder_block(layer: Any, heads: int, rotary: Rotary, stacked: bool) -> Block:
     old = layer.attention
-    attention = Attention(old.query, old.key, old.value, old.proj, heads, rotary)
+    attention = Attention(old.query, old.key, old.value, old.proj, heads, rotary, stacked)
     layer.attention = None
     return Block(layer.norm1, attention, layer.norm2, layer.mlp)
 
 
-def _pooler_block(layer: Any, heads: int) -> Block:
+def _pooler_block(layer: Any, heads: int, stacked: bool) -> Block:
     old = layer.self_attn
-    attention = Attention(old.q_proj, old.k_proj, old.v_proj, old.out_proj, heads, None)
+    attention = Attention(old.q_proj, old.k_proj, old.v_proj, old.out_proj, heads, None, stacked)
     layer.self_attn = None
     return Block(layer.layer_norm1, attention, layer.layer_norm2, layer.mlp)
 

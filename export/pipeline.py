@@ -115,7 +115,9 @@ class _Export:
         """In FP32, until it is traced; the model goes into it."""
         model = self._model
         del self._model
-        return LeanClassifier(model, fused_attention=not self._settings.needs_onnx or self._settings.plan.opset >= 23)
+        settings = self._settings
+        fused_attention = not settings.needs_onnx or settings.plan.opset >= 23
+        return LeanClassifier(model, fused_attention=fused_attention, stacked=settings.target != "openvino")
 
     def _reference(self) -> Path:
         def build(directory: Path) -> None:
@@ -152,6 +154,7 @@ class _Export:
                 write_program(program, directory)
 
         kind = f"onnx{self._settings.plan.opset}" if self._settings.needs_onnx else "program"
+        kind = f"{kind}-separate" if self._settings.target == "openvino" else kind
         return self._work.product(f"{kind}-{self._precision}", build)
 
     def _properties(self) -> dict[str, str]:

@@ -41,7 +41,7 @@ def rotary_tables(head_size: int, tokens: int, grid: int) -> tuple[torch.Tensor,
 
 
 class Rotary(nn.Module):
-    """Turns queries or keys [N, S, H, padded_size], in half-split order, by their tokens' positions."""
+    """Turns queries or keys [N, H, S, padded_size], in half-split order, by their tokens' positions."""
 
     cos: torch.Tensor
     sin: torch.Tensor
@@ -49,9 +49,11 @@ class Rotary(nn.Module):
     def __init__(self, head_size: int, tokens: int, grid: int) -> None:
         super().__init__()
         cos, sin = rotary_tables(head_size, tokens, grid)
-        self.register_buffer("cos", cos.float()[:, None])
-        self.register_buffer("sin", sin.float()[:, None])
+        self.register_buffer("cos", cos.float()[None, None])
+        self.register_buffer("sin", sin.float()[None, None])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        first, second = features.chunk(2, -1)
+        # In this form, with tables of four dimensions and halves whose sizes are given, OpenVINO has one kernel for it.
+        half = features.shape[-1] // 2
+        first, second = torch.split(features, [half, half], -1)
         return features * self.cos + torch.cat((-second, first), -1) * self.sin

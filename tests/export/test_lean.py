@@ -58,13 +58,13 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(config=configurations())
-def test_lean_equals_transformers_in_fp32(config: dict[str, Any]) -> None:
+@given(config=configurations(), stacked=st.booleans())
+def test_lean_equals_transformers_in_fp32(config: dict[str, Any], stacked: bool) -> None:
     model = _model(**config)
     pixels = torch.randn(2, config["frames_per_clip"], 3, config["crop_size"], config["crop_size"])
     with torch.inference_mode():
         expected = model(pixels).logits
-        lean = LeanClassifier(model)
+        lean = LeanClassifier(model, stacked=stacked)
         logits, probabilities = _logits(lean, pixels), lean(pixels)
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(probabilities, expected.softmax(-1), atol=1e-5, rtol=0)

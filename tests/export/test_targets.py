@@ -145,7 +145,7 @@ def test_the_onnx_file_tells_what_it_is(odd_bundle: Path) -> None:
 def test_node_names_lead_back_to_modules(odd_bundle: Path) -> None:
     names = [node.name for node in onnx.load(odd_bundle / "model.onnx").graph.node]
     assert len(set(names)) == len(names)
-    assert {"patches.projection/MatMul", "blocks.1.attention.qkv/MatMul", "classifier/Gemm"} <= set(names)
+    assert {"patches.projection/MatMul", "blocks.1.attention.query/MatMul", "classifier/Gemm"} <= set(names)
     assert sum("/" not in name for name in names) <= 2, names
 
 
