@@ -62,9 +62,15 @@ def _add_network(parser: configargparse.ArgParser) -> None:
         "--http-workers",
         type=between(0, 64),
         default=Settings.http_workers,
-        help="processes that read requests and decode clips beside the one with the engine, which batches the clips of"
-        " all; worth it when the engine is a GPU that waits for more clips than one core can read (vjepa_phase_seconds:"
-        " read and decode rival infer) and other cores are idle; 0 does all in one process, best on a CPU",
+        help="processes that read requests and decode clips beside the one with the engine; worth it when a GPU waits"
+        " for more clips than one core can read (vjepa_phase_seconds: read and decode rival infer) and other cores are"
+        " idle; 0 does all in one process, best on a CPU",
+    )
+    parser.add(
+        "--http-worker-timeout-s",
+        type=between(1, 3600),
+        default=Settings.http_worker_timeout_s,
+        help="an HTTP worker that gives no sign of life for so long is replaced; raise it on machines that stall",
     )
     parser.add(
         "--max-connections",
@@ -148,8 +154,8 @@ def _add_engine(parser: configargparse.ArgParser) -> None:
         "--decode-threads",
         type=between(0, 1024),
         default=Settings.decode_threads,
-        help="threads that decode clips, or the images of one clip, in each HTTP process, 0 for one a core up to 8;"
-        " fewer leave cores to an engine on the CPU, more help when many clients send images",
+        help="threads that decode clips, or images of a clip, in each HTTP process, 0 for one a core up to 8; fewer"
+        " leave cores to an engine on the CPU, more help when many clients send images",
     )
     parser.add(
         "--batch-wait-ms",

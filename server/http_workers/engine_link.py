@@ -38,6 +38,7 @@ class EngineLink:
         # Until the engine process does not look at them any more, so that their places are not given to others.
         self._clips: dict[int, Clip] = {}
         self._handle: dict[type[told.Message], Callable[[Any], None]] = {
+            told.Ping: lambda _: self.send(told.Pong()),
             told.Answer: self._answered,
             told.Failed: self._failed,
             told.Done: self._done,

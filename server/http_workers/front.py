@@ -33,8 +33,6 @@ from server.settings import Settings
 _ENGINE_PROCESS = 0
 # Of the shared memory beyond what clips may take: places are whole granules, and leave gaps.
 _SPARE = 1 / 8
-# Without a sign of a worker's event loop.
-_STUCK_S = 30
 # For workers to say that they have understood; their own limits run out before this one.
 _PATIENCE_S = 2
 
@@ -93,7 +91,7 @@ class FrontInWorkers:
 
     async def _announce_to(self, worker: Worker, deployment: Deployment) -> None:
         try:
-            async with asyncio.timeout(_STUCK_S):
+            async with asyncio.timeout(self.service.settings.http_worker_timeout_s):
                 await worker.link.announce(deployment)
         except TimeoutError:
             # It would serve with the old engine for ever.

@@ -52,6 +52,10 @@ class Stop(Message, frozen=True):
     """Close the connections and end."""
 
 
+class Ping(Message, frozen=True):
+    """Does the event loop still come around?"""
+
+
 class Answer(Message, frozen=True):
     """``probabilities``: float32 [labels]."""
 
@@ -106,6 +110,10 @@ class Retired(Message, frozen=True):
     """The last request that was given that engine is through."""
 
     generation: int
+
+
+class Pong(Message, frozen=True):
+    """It does."""
 
 
 class Told(Message, frozen=True):
@@ -171,12 +179,13 @@ class Hit(Message, frozen=True):
     client: str
 
 
-ToWorker = Begin | Deploy | Draining | Lost | Drain | Stop | Answer | Failed | Done | Reply
+ToWorker = Begin | Deploy | Draining | Lost | Drain | Stop | Ping | Answer | Failed | Done | Reply
 ToEngine = (
     Serving
     | Unusable
     | Using
     | Retired
+    | Pong
     | Told
     | Drained
     | Submit

@@ -35,12 +35,14 @@ class WorkerLink:
         self._generation = 0
         self._uses: dict[int, tuple[Deployment, contextlib.ExitStack]] = {}
         self._told: asyncio.Future[None] | None = None
+        self._alive = asyncio.Event()
         self._announced: dict[int, asyncio.Future[None]] = {}
         self._handle: dict[type[told.Message], Callable[[Any], None]] = {
             told.Serving: lambda _: self.serving.set_result(None),
             told.Unusable: lambda message: self._refuse(ConfigurationError(message.message, help=message.help)),
             told.Using: lambda message: self._announced.pop(message.generation).set_result(None),
             told.Retired: lambda message: self._release(message.generation),
+            told.Pong: lambda _: self._alive.set(),
             told.Told: lambda _: self._state_told(),
             told.Drained: lambda _: self.drained.set(),
             told.Submit: lambda message: self.clips.submit(message, self._uses[message.generation][0]),
@@ -85,12 +87,24 @@ class WorkerLink:
         self.send(state)
         await self._told
 
+    async def hangs(self, timeout_s: float) -> bool:
+        """Whether the worker, unless it has ended, gives no sign of life for ``timeout_s``."""
+        self._alive.clear()
+        self.send(told.Ping())
+        # In two parts: a clock that jumps, as when a machine was paused, takes only one of them.
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s / 2):
+                    await self._alive.wait()
+        return not self._alive.is_set()
+
     def _receive(self, message: told.Message) -> None:
         self._handle[type(message)](message)
 
     def _end(self) -> None:
         self.ended.set()
         self.drained.set()
+        self._alive.set()
         self._refuse(NotReadyError("the worker ended before it served", retry_after_s=1))
         self.clips.cancel_all()
         self._state_told()

@@ -92,7 +92,7 @@ class Workers:
         backoff = Backoff()
         while True:
             worker = self._alive[number]
-            code = await worker.gone()
+            code = await self._gone(worker)
             self._bury(worker)
             if self._stopping:
                 return
@@ -101,6 +101,21 @@ class Workers:
             lost = {"worker": number, "pid": worker.pid, "exit_code": code, "requests_lost": worker.link.requests}
             _log.error("http worker died", extra=lost | {"replaced_in_s": pause_s})
             await self._replace(number, backoff, pause_s)
+
+    async def _gone(self, worker: Worker) -> int:
+        watch = asyncio.create_task(self._watch(worker), name=f"watch {worker.number}")
+        try:
+            return await worker.gone()
+        finally:
+            watch.cancel()
+
+    async def _watch(self, worker: Worker) -> None:
+        """Ends it when it hangs, for its clients to notice; connections go on being handed to it until then."""
+        timeout_s = self._settings.http_worker_timeout_s
+        while not await worker.link.hangs(timeout_s):
+            await asyncio.sleep(timeout_s / 4)
+        _log.error("http worker hangs", extra={"worker": worker.number, "pid": worker.pid, "timeout_s": timeout_s})
+        worker.kill()
 
     async def _replace(self, number: int, backoff: Backoff, pause_s: float) -> None:
         while True:

@@ -127,6 +127,25 @@ async def _keep_asking(
                 statuses["lost"] += 1
 
 
+async def test_a_worker_that_hangs_is_replaced() -> None:
+    with faulty(DEMO, *TWO, "--http-worker-timeout-s", "1") as server:
+        hangs, other = await peer_of_each(server)
+        stopped = pids(server)[1]
+        os.kill(stopped, signal.SIGSTOP)
+        waits = asyncio.create_task(ask(hangs, BODY))
+        told = await asyncio.to_thread(server.wait_for, "http worker hangs")
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await waits
+        assert (await ask(other, BODY)).status == 200
+        died = await asyncio.to_thread(server.wait_for, "http worker died")
+        assert (told["worker"], told["pid"], died["pid"], died["exit_code"]) == (1, stopped, stopped, -9)
+        await asyncio.to_thread(server.wait_for, SERVES, 3)
+        for peer in await peer_of_each(server):
+            assert (await ask(peer, BODY)).status == 200
+        assert [entry["worker"] for entry in server.entries("http worker hangs")] == [1]
+        assert await asyncio.to_thread(server.stop) == 0
+
+
 async def test_workers_that_die_again_and_again_are_replaced_ever_later() -> None:
     with serving(DEMO, *TWO) as server:
         for death in (1, 2, 3):
