@@ -112,8 +112,10 @@ class Workers:
     async def _watch(self, worker: Worker) -> None:
         """Ends it when it hangs, for its clients to notice; connections go on being handed to it until then."""
         timeout_s = self._settings.http_worker_timeout_s
-        while not await worker.link.hangs(timeout_s):
+        hangs = False
+        while not hangs:
             await asyncio.sleep(timeout_s / 4)
+            hangs = await worker.link.hangs(timeout_s)
         _log.error("http worker hangs", extra={"worker": worker.number, "pid": worker.pid, "timeout_s": timeout_s})
         worker.kill()
 
