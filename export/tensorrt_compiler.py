@@ -134,7 +134,7 @@ class BuildLog:
     def cure(self) -> str:
         """What to try after ``last_error``."""
         if "OutOfMemory" in self.last_error:
-            return "lower --max-batch, or try --opset 23, which does not spell attention out"
+            return "try --opset 23, which keeps attention one node, or lower --max-batch"
         return "try another --optimization-level or --opset, or a later release"
 
     def write(self, severity: str, message: str) -> None:
