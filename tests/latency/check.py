@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.latency.ratios import Ratio
+from tests.latency.measurements import Measurements
+from tests.latency.ratios import Ratio, ratios
 from tests.latency.tables import Table
 
 BASELINE = Path(__file__).with_name("baseline.json")
 # What repeated runs on a quiet machine stay within.
 MOST_WORSE = 0.15
+_MOST_AGAIN = 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,21 @@ class Verdict:
 def verdicts(measured: Iterable[Ratio], recorded: Mapping[str, float]) -> Iterator[Verdict]:
     """One for each of ``measured``; ``recorded`` ratios that were not measured are passed over."""
     return (Verdict(ratio, recorded.get(ratio.name)) for ratio in measured)
+
+
+def settle(
+    measured: Measurements, recorded: Mapping[str, float], scenarios: Collection[str], again: Callable[[str], bool]
+) -> bool:
+    """Those of ``scenarios`` in which a ratio seems worse are measured ``again``, and once more if it still does.
+
+    How fast a server is differs from start to start; one that has become slower is so after each, and the medians are
+    of all runs. ``again`` adds runs to ``measured``, or answers False where it could not, which is then returned.
+    """
+    for _ in range(_MOST_AGAIN):
+        worse = {verdict.ratio.scenario: None for verdict in verdicts(ratios(measured), recorded) if verdict.fails}
+        if not all(again(scenario) for scenario in worse if scenario in scenarios):
+            return False
+    return True
 
 
 def verdict_table(judged: Iterable[Verdict]) -> Table:

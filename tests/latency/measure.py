@@ -21,6 +21,7 @@ from tests.latency.scenarios import Scenario
 from tests.live_server import ROOT
 
 Report = Callable[[str], None]
+Measure = Callable[[Scenario, Measurements, Report], None]
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ class _Turn:
 
 
 def measure(scenario: Scenario, measured: Measurements, report: Report) -> None:
-    """Add the scenario's runs to ``measured``; raises AnswerError when a server does not answer as it should."""
+    """``scenario``, in place of what there is of it; raises AnswerError when a server does not answer as it should."""
     measured.begin(scenario.name, scenario.title, machine())
+    measure_more(scenario, measured, report)
+
+
+def measure_more(scenario: Scenario, measured: Measurements, report: Report) -> None:
+    """Add the scenario's runs, with servers started anew, to those that there are; raises AnswerError."""
     with contextlib.ExitStack() as stack:
         turns = list(_turns(scenario, stack, report))
         for repetition in range(scenario.repetitions):

@@ -1,4 +1,4 @@
-"""What was measured: every run of every case, and their medians."""
+"""What was measured: every run of every case, and figures of all of them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Run:
             return self.requests_per_s
         if name == "CPU ms":
             return self.server_cpu_ms
-        return self.latencies_ms[min(len(self.latencies_ms) - 1, len(self.latencies_ms) * int(name[1:]) // 100)]
+        return _percentile(self.latencies_ms, name)
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,12 @@ class Measurements:
     def server(self, case: Case) -> Server:
         return self._servers[case.scenario, case.server]
 
-    def median(self, case: Case, figure: Figure) -> float:
-        return statistics.median(run.figure(figure) for run in self._runs[case])
+    def figure(self, case: Case, name: Figure) -> float:
+        """Percentiles are of all requests, the others medians over the repetitions."""
+        runs = self._runs[case]
+        if name in ("requests/s", "CPU ms"):
+            return statistics.median(run.figure(name) for run in runs)
+        return _percentile(sorted(latency_ms for run in runs for latency_ms in run.latencies_ms), name)
 
     def ratio(self, case: Case, other: Case, figure: Figure) -> float:
         """Median over the repetitions of ``case``'s figure in units of ``other``'s."""
@@ -123,6 +127,11 @@ class Measurements:
             self.add_server(server)
         for measured in saved.cases:
             self._runs[measured.case] = measured.runs
+
+
+def _percentile(rising: Sequence[float], name: Figure) -> float:
+    """``name`` is ``p`` and a number."""
+    return rising[min(len(rising) - 1, len(rising) * int(name[1:]) // 100)]
 
 
 class _Measured(msgspec.Struct):

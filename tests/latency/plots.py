@@ -52,7 +52,7 @@ def _throughput(measured: Measurements, scenario: str) -> Figure | None:
     figure, axes = _axes("Throughput; a stand-in for a GPU, batches of up to 8", "clients", "requests/s")
     for server, payload in dict.fromkeys((case.server, case.payload) for case in cases):
         line = sorted((case for case in cases if (case.server, case.payload) == (server, payload)), key=_clients)
-        rates = [measured.median(case, "requests/s") for case in line]
+        rates = [measured.figure(case, "requests/s") for case in line]
         axes.plot([case.clients for case in line], rates, marker="o", label=_name(line[0]), **_line(line[0]))
     axes.set_xscale("log", base=2)
     ticks = sorted({case.clients for case in cases})

@@ -47,6 +47,10 @@ class Ratio:
     limit: float | None = None
 
     @property
+    def scenario(self) -> str:
+        return self.name.partition(":")[0]
+
+    @property
     def holds(self) -> bool:
         if self.limit is None:
             return True
@@ -102,7 +106,7 @@ def best_rival(measured: Measurements, scenario: str, clients: int) -> str | Non
     ]
     if all(case.server == FASTAPI for case in cases):
         return None
-    return max(cases, key=lambda case: measured.median(case, "requests/s")).server
+    return max(cases, key=lambda case: measured.figure(case, "requests/s")).server
 
 
 def is_rival(server: str) -> bool:

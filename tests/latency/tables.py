@@ -82,7 +82,7 @@ def phase_shares_ms(case: Case, measured: Measurements) -> dict[str, float]:
 
 
 def _case_row(case: Case, measured: Measurements) -> tuple[str, ...]:
-    figures = [f"{measured.median(case, figure):.1f}" for figure in _FIGURES]
+    figures = [f"{measured.figure(case, figure):.1f}" for figure in _FIGURES]
     server = measured.server(case)
     return (case.server, server.processes, case.payload, str(case.clients), *figures, f"{server.peak_bytes / _MIB:.0f}")
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.latency import check
-from tests.latency.check import verdict_table, verdicts
+from tests.latency.check import settle, verdict_table, verdicts
 from tests.latency.measurements import Case, Measurements, Run, Server
 from tests.latency.payloads import CLIP_BYTES
 from tests.latency.ratios import COMPARISONS, FASTAPI, MEMORY, MEMORY_RATIO, OURS, Ratio, best_rival, ratios
@@ -67,6 +67,40 @@ def test_better_and_a_little_worse_pass(ours_ms: float, ours_per_s: float) -> No
     judged = list(verdicts(ratios(measured(ours_ms=ours_ms, ours_per_s=ours_per_s)), {P50: 0.4, RATE: 2}))
     assert {P50, RATE} <= {verdict.ratio.name for verdict in judged}
     assert not any(verdict.fails for verdict in judged)
+
+
+@pytest.mark.parametrize(("later_ms", "asked", "fails"), [((8, 8), 1, False), ((11, 8), 2, False), ((11, 11), 2, True)])
+def test_what_seems_worse_is_measured_again(later_ms: tuple[float, ...], asked: int, fails: bool) -> None:
+    runs, again = measured(ours_ms=11, ours_per_s=100), []
+
+    def more(scenario: str) -> bool:
+        again.append(scenario)
+        # Five runs outweigh the three that there were.
+        for server, ms in ((OURS, later_ms[len(again) - 1]), (FASTAPI, 20)):
+            for _ in range(5 * len(again)):
+                runs.add(Case("instant", server, "json", 1), Run([ms] * 10, 1, 1, 1))
+        return True
+
+    assert settle(runs, {P50: 0.4, RATE: 2}, ("instant", "gpu"), more)
+    assert again == ["instant"] * asked
+    judged = verdicts(ratios(runs), {P50: 0.4, RATE: 2})
+    assert [verdict.ratio.name for verdict in judged if verdict.fails] == [P50] * fails
+
+
+def test_what_was_not_asked_for_is_not_measured_again() -> None:
+    assert settle(measured(ours_ms=11, ours_per_s=100), {P50: 0.4}, ("gpu",), lambda _: False)
+
+
+def test_what_cannot_be_measured_again_is_told() -> None:
+    assert not settle(measured(ours_ms=11, ours_per_s=100), {P50: 0.4}, ("instant",), lambda _: False)
+
+
+def test_percentiles_are_of_all_requests() -> None:
+    runs, case = Measurements(), Case("instant", OURS, "json", 1)
+    for latencies_ms in ([1.0] * 98 + [7.0, 8.0], [1.0] * 98 + [9.0, 9.5]):
+        runs.add(case, Run(latencies_ms, 1, 1, 1))
+    assert runs.figure(case, "p50") == 1
+    assert runs.figure(case, "p99") == 9
 
 
 def test_a_ratio_without_a_record_is_new() -> None:
