@@ -74,7 +74,7 @@ def _measured(name: str, quick: bool, measured: Measurements, console: Console, 
 
 def _tables(measured: Measurements, found: Sequence[Ratio]) -> Iterator[Table]:
     yield ratio_table(found)
-    for scenario in measured.titles:
+    for scenario in sorted(measured.titles, key=list(SCENARIOS).index):
         yield scenario_table(scenario, measured)
     if _PHASES_OF in measured.titles:
         yield phase_table(_PHASES_OF, measured)
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="just bench", description="Our server beside what one would use instead.")
     parser.add_argument("--check", action="store_true", help="fail when a ratio is worse than recorded")
     parser.add_argument("--record", action="store_true", help="take this run's ratios for those that --check compares")
-    parser.add_argument("--quick", action="store_true", help="two or three minutes: only FastAPI, fewer repetitions")
+    parser.add_argument("--quick", action="store_true", help="two to five minutes: only FastAPI, fewer repetitions")
     parser.add_argument("--scenario", action="append", choices=tuple(SCENARIOS), help="only these; left out: all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run, with every latency")
     parser.add_argument(

@@ -10,12 +10,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from tests.latency.measurements import Case, Measurements
 from tests.latency.ratios import FLOOR, OURS
 from tests.latency.tables import phase_shares_ms
 
-_SIZE_INCHES = (8, 4.5)
+_SIZE_INCHES = (9, 4.5)
 _DPI = 130
 # Strong ones first, then the pale ones of the same hues.
 _COLORS = (*matplotlib.color_sequences["tab20"][::2], *matplotlib.color_sequences["tab20"][1::2])
@@ -41,7 +42,8 @@ def _latency_cdf(measured: Measurements, scenario: str, clients: int) -> Figure 
         latencies_ms = np.sort(np.concatenate([run.latencies_ms for run in measured.runs(case)]))
         axes.plot(latencies_ms, np.linspace(0, 1, len(latencies_ms)), label=_name(case), **_line(case))
     axes.set_xscale("log")
-    axes.legend(fontsize="small")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    figure.legend(fontsize="small", loc="outside right upper")
     return figure
 
 
@@ -58,7 +60,7 @@ def _throughput(measured: Measurements, scenario: str) -> Figure | None:
     ticks = sorted({case.clients for case in cases})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize="small")
+    figure.legend(fontsize="small", loc="outside right upper")
     return figure
 
 
