@@ -36,26 +36,34 @@ def main() -> int:
     # So that what was started is stopped, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+    form: check.Form = "quick" if flags.quick else "full"
     measured = Measurements()
-    for path in flags.taken:
-        measured.load(path)
-    chosen = _chosen(flags)
-    complete = not [name for name in chosen if not _measured(name, flags.quick, measured, console)]
-    if flags.check:
-        again = partial(_measured, quick=flags.quick, measured=measured, console=console, how=measure_more)
-        complete = check.settle(measured, check.read_baseline(), chosen, again) and complete
+    complete = _all_measured(flags, form, measured, console)
     found = list(ratios(measured))
     tables = list(_tables(measured, found))
     for table in tables:
         console.print(table.for_terminal())
-    _write(flags, measured, tables, found)
-    passed = _checked(found, console) if flags.check else True
+    _write(flags, form, measured, tables, found)
+    passed = _checked(found, form, console) if flags.check else True
     return 0 if complete and passed else 1
 
 
-def _chosen(flags: argparse.Namespace) -> Sequence[str]:
+def _all_measured(flags: argparse.Namespace, form: check.Form, measured: Measurements, console: Console) -> bool:
+    """Whether everything could be."""
+    for path in flags.taken:
+        measured.load(path)
+    chosen = _chosen(flags)
+    complete = not [name for name in chosen if not _measured(name, flags.quick, measured, console)]
+    again = partial(_measured, quick=flags.quick, measured=measured, console=console, how=measure_more)
+    complete = complete and all(again(name) for name in chosen * (flags.starts - 1))
+    if flags.check:
+        complete = check.settle(measured, check.read_baseline(form), chosen, again) and complete
+    return complete
+
+
+def _chosen(flags: argparse.Namespace) -> tuple[str, ...]:
     if flags.scenario or flags.taken:
-        return flags.scenario or ()
+        return tuple(flags.scenario or ())
     return QUICK if flags.quick else tuple(SCENARIOS)
 
 
@@ -81,7 +89,9 @@ def _tables(measured: Measurements, found: Sequence[Ratio]) -> Iterator[Table]:
         yield piece_table()
 
 
-def _write(flags: argparse.Namespace, measured: Measurements, tables: list[Table], found: list[Ratio]) -> None:
+def _write(
+    flags: argparse.Namespace, form: check.Form, measured: Measurements, tables: list[Table], found: list[Ratio]
+) -> None:
     if flags.json:
         measured.save(flags.json)
     if flags.plots:
@@ -89,11 +99,11 @@ def _write(flags: argparse.Namespace, measured: Measurements, tables: list[Table
     if flags.document:
         update_document(flags.document, measured.told_machines(), tables)
     if flags.record:
-        check.record_baseline(found, "; ".join(measured.told_machines()))
+        check.record_baseline(found, "; ".join(measured.told_machines()), form)
 
 
-def _checked(found: list[Ratio], console: Console) -> bool:
-    judged = list(check.verdicts(found, check.read_baseline()))
+def _checked(found: list[Ratio], form: check.Form, console: Console) -> bool:
+    judged = list(check.verdicts(found, check.read_baseline(form)))
     console.print(check.verdict_table(judged).for_terminal())
     failed = [verdict for verdict in judged if verdict.fails]
     for verdict in failed:
@@ -106,6 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="fail when a ratio is worse than recorded")
     parser.add_argument("--record", action="store_true", help="take this run's ratios for those that --check compares")
     parser.add_argument("--quick", action="store_true", help="two to five minutes: only FastAPI, fewer repetitions")
+    parser.add_argument(
+        "--starts",
+        type=int,
+        choices=range(1, 10),
+        default=1,
+        metavar="N",
+        help="measure so often, with servers started anew: medians that one start does not decide",
+    )
     parser.add_argument("--scenario", action="append", choices=tuple(SCENARIOS), help="only these; left out: all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run, with every latency")
     parser.add_argument(

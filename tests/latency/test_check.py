@@ -60,6 +60,7 @@ def test_a_worse_ratio_fails_and_is_named() -> None:
 def test_less_throughput_fails_too() -> None:
     judged = list(verdicts(ratios(measured(ours_ms=8, ours_per_s=80)), {P50: 0.4, RATE: 2}))
     assert [verdict.ratio.name for verdict in judged if verdict.fails] == [RATE]
+    assert "+25%" in next(line for line in shown(judged).splitlines() if RATE in line)
 
 
 @pytest.mark.parametrize(("ours_ms", "ours_per_s"), [(4, 200), (8, 100), (9, 90)])
@@ -111,9 +112,11 @@ def test_a_ratio_without_a_record_is_new() -> None:
 
 def test_recording_keeps_what_was_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "BASELINE", tmp_path / "baseline.json")
-    check.record_baseline([Ratio("one", 1, more_is_better=False), Ratio("two", 2, more_is_better=True)], "here")
-    check.record_baseline([Ratio("two", 3, more_is_better=True)], "there")
-    assert check.read_baseline() == {"one": 1, "two": 3}
+    check.record_baseline([Ratio("one", 1, more_is_better=False), Ratio("two", 2, more_is_better=True)], "here", "full")
+    check.record_baseline([Ratio("two", 3, more_is_better=True)], "there", "full")
+    check.record_baseline([Ratio("two", 4, more_is_better=True)], "there", "quick")
+    assert check.read_baseline("full") == {"one": 1, "two": 3}
+    assert check.read_baseline("quick") == {"two": 4}
 
 
 def test_what_was_measured_can_be_kept(tmp_path: Path) -> None:
@@ -138,5 +141,13 @@ def test_the_best_rival_is_no_variant_of_ours() -> None:
     assert best_rival(runs, "gpu", 16) == "mosec"
 
 
-def test_every_recorded_ratio_is_still_measured() -> None:
-    assert set(check.read_baseline()) <= {MEMORY_RATIO, *(comparison.name for comparison in COMPARISONS)}
+def test_no_baseline_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "BASELINE", tmp_path / "baseline.json")
+    assert check.read_baseline("full") == {}
+
+
+@pytest.mark.parametrize("form", ["full", "quick"])
+def test_every_recorded_ratio_is_still_measured(form: check.Form) -> None:
+    recorded = set(check.read_baseline(form))
+    assert recorded
+    assert recorded <= {MEMORY_RATIO, *(comparison.name for comparison in COMPARISONS)}
