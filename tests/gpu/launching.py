@@ -10,7 +10,8 @@ from engines.options import Graphs
 from engines.torch_attention import KERNELS
 from tests.gpu.running import noise, running
 from tests.gpu.setting import Setting, say, setting
-from tests.gpu.timing import latencies_ms, percentile, timed_s
+from tests.gpu.timing import latencies_ms, timed_s
+from tests.percentile import percentile
 
 _GRAPHS: tuple[Graphs, ...] = ("none", "network", "whole")
 

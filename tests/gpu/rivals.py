@@ -9,7 +9,8 @@ from transformers import VJEPA2ForVideoClassification
 
 from tests.gpu.machine import matrix_product_flop_per_s
 from tests.gpu.setting import Setting, say, setting
-from tests.gpu.timing import latencies_ms, percentile
+from tests.gpu.timing import latencies_ms
+from tests.percentile import percentile
 
 
 def main() -> None:

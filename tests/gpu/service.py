@@ -11,8 +11,9 @@ import numpy as np
 from engines.bundle import Bundle
 from tests.gpu.running import clips_per_s, noise, running
 from tests.gpu.setting import Setting, say, setting
-from tests.gpu.timing import latencies_ms, percentile
+from tests.gpu.timing import latencies_ms
 from tests.live_server import LiveServer, serving
+from tests.percentile import percentile
 from tests.server.peers import Peer, encoded, post_head
 
 _CLIENTS = (1, 8, 32)

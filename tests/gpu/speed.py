@@ -6,7 +6,8 @@ from engines.engine import Engine
 from tests.gpu.machine import matrix_product_flop_per_s
 from tests.gpu.running import clips_per_s, noise, running
 from tests.gpu.setting import Setting, say, setting
-from tests.gpu.timing import latencies_ms, percentile
+from tests.gpu.timing import latencies_ms
+from tests.percentile import percentile
 
 
 def main() -> None:

@@ -43,7 +43,3 @@ def latencies_ms(work: Callable[[], object], seconds: float) -> list[float]:
         work()
         taken.append((time.perf_counter() - began_s) * 1e3)
     return sorted(taken)
-
-
-def percentile(rising: list[float], percent: int) -> float:
-    return rising[min(len(rising) - 1, len(rising) * percent // 100)]

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from engines.clip import Clip
 from engines.engine import Inference
 from server.batcher import Batcher
+from tests.percentile import percentile
 from tests.server.echo import FAR_S, Echo, batching, small_clip
 
 _MAX_BATCH = 8
@@ -111,7 +112,7 @@ async def _ask(batcher: Batcher, taken: list[float]) -> None:
 
 def _run(engine: Sleeper, taken: list[float], seconds: float) -> Run:
     rising = sorted(taken)
-    p50, p99 = (rising[min(len(rising) - 1, len(rising) * percent // 100)] for percent in (50, 99))
+    p50, p99 = (percentile(rising, percent) for percent in (50, 99))
     return Run(len(taken) / seconds, p50, p99, sum(map(len, engine.seen)) / len(engine.seen))
 
 

@@ -21,6 +21,7 @@ from engines.engine import Engine
 from engines.runtimes import load_engine
 from server.flags import find_bundle
 from tests.live_server import LiveServer, serving
+from tests.percentile import percentile
 from tests.server.peers import Peer, encoded, post_head
 
 CLIENTS = (1, 2, 4, 8, 16, 32)
@@ -32,9 +33,6 @@ class Run:
 
     clips_per_s: float
     latencies_ms: list[float]
-
-    def percentile_ms(self, percent: int) -> float:
-        return self.latencies_ms[min(len(self.latencies_ms) - 1, len(self.latencies_ms) * percent // 100)]
 
 
 def main() -> int:
@@ -105,7 +103,7 @@ def _batches(most: int) -> Iterator[int]:
 
 
 def _print(clients: int, run: Run, engine: float) -> None:
-    percentiles = "".join(f"{run.percentile_ms(percent):10.1f}" for percent in (50, 95, 99))
+    percentiles = "".join(f"{percentile(run.latencies_ms, percent):10.1f}" for percent in (50, 95, 99))
     print(f"{clients:7}{run.clips_per_s:10.2f}{engine:10.2f}{run.clips_per_s / engine:10.0%}{percentiles}", flush=True)
 
 

@@ -10,7 +10,10 @@ from typing import Literal
 
 import msgspec
 
+from tests.percentile import percentile
+
 Figure = Literal["p50", "p90", "p99", "requests/s", "CPU ms"]
+_PERCENTS: dict[Figure, int] = {"p50": 50, "p90": 90, "p99": 99}
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,12 @@ class Run:
             return self.requests_per_s
         if name == "CPU ms":
             return self.server_cpu_ms
-        return _percentile(self.latencies_ms, name)
+        return percentile(self.latencies_ms, _PERCENTS[name])
 
 
 @dataclass(frozen=True)
 class Server:
-    """One of a scenario's; ``peak_bytes`` after all of its runs."""
+    """One of a scenario's; ``peak_bytes`` since it was last started."""
 
     scenario: str
     name: str
@@ -103,9 +106,9 @@ class Measurements:
     def figure(self, case: Case, name: Figure) -> float:
         """Percentiles are of all requests, the others medians over the repetitions."""
         runs = self._runs[case]
-        if name in ("requests/s", "CPU ms"):
+        if name not in _PERCENTS:
             return statistics.median(run.figure(name) for run in runs)
-        return _percentile(sorted(latency_ms for run in runs for latency_ms in run.latencies_ms), name)
+        return percentile(sorted(latency_ms for run in runs for latency_ms in run.latencies_ms), _PERCENTS[name])
 
     def ratio(self, case: Case, other: Case, figure: Figure) -> float:
         """Median over the repetitions of ``case``'s figure in units of ``other``'s."""
@@ -127,11 +130,6 @@ class Measurements:
             self.add_server(server)
         for measured in saved.cases:
             self._runs[measured.case] = measured.runs
-
-
-def _percentile(rising: Sequence[float], name: Figure) -> float:
-    """``name`` is ``p`` and a number."""
-    return rising[min(len(rising) - 1, len(rising) * int(name[1:]) // 100)]
 
 
 class _Measured(msgspec.Struct):
