@@ -19,7 +19,7 @@ from rich.status import Status
 from tests.latency import check, plots
 from tests.latency.document import update_document
 from tests.latency.generator import AnswerError
-from tests.latency.measure import Measure, measure, measure_more
+from tests.latency.measure import measure
 from tests.latency.measurements import Measurements
 from tests.latency.pieces import piece_table
 from tests.latency.ratios import Ratio, ratios
@@ -36,43 +36,43 @@ def main() -> int:
     # So that what was started is stopped, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
-    form: check.Form = "quick" if flags.quick else "full"
     measured = Measurements()
-    complete = _all_measured(flags, form, measured, console)
+    complete = _all_measured(flags, measured, console)
     found = list(ratios(measured))
     tables = list(_tables(measured, found))
     for table in tables:
         console.print(table.for_terminal())
-    _write(flags, form, measured, tables, found)
-    passed = _checked(found, form, console) if flags.check else True
+    _write(flags, measured, tables, found)
+    passed = _checked(found, flags.form, console) if flags.check else True
     return 0 if complete and passed else 1
 
 
-def _all_measured(flags: argparse.Namespace, form: check.Form, measured: Measurements, console: Console) -> bool:
+def _all_measured(flags: argparse.Namespace, measured: Measurements, console: Console) -> bool:
     """Whether everything could be."""
     for path in flags.taken:
         measured.load(path)
     chosen = _chosen(flags)
-    complete = not [name for name in chosen if not _measured(name, flags.quick, measured, console)]
-    again = partial(_measured, quick=flags.quick, measured=measured, console=console, how=measure_more)
-    complete = complete and all(again(name) for name in chosen * (flags.starts - 1))
+    for name in chosen:
+        measured.drop(name)
+    again = partial(_measured, quick=flags.form == "quick", measured=measured, console=console)
+    complete = not [name for name in chosen * flags.starts if not again(name)]
     if flags.check:
-        complete = check.settle(measured, check.read_baseline(form), chosen, again) and complete
+        complete = check.settle(measured, check.read_baseline(flags.form), chosen, again) and complete
     return complete
 
 
 def _chosen(flags: argparse.Namespace) -> tuple[str, ...]:
     if flags.scenario or flags.taken:
         return tuple(flags.scenario or ())
-    return QUICK if flags.quick else tuple(SCENARIOS)
+    return QUICK if flags.form == "quick" else tuple(SCENARIOS)
 
 
-def _measured(name: str, quick: bool, measured: Measurements, console: Console, how: Measure = measure) -> bool:
+def _measured(name: str, quick: bool, measured: Measurements, console: Console) -> bool:
     """Whether it could be; what went wrong in one scenario does not lose the others."""
     scenario = SCENARIOS[name](quick)
     with Status(scenario.title, console=console) as status:
         try:
-            how(scenario, measured, lambda progress: status.update(f"{scenario.name}: {progress}"))
+            measure(scenario, measured, lambda progress: status.update(f"{scenario.name}: {progress}"))
         except AnswerError as error:
             measured.drop(name)
             print(f"{name} is left out: {error}", file=sys.stderr)
@@ -82,16 +82,14 @@ def _measured(name: str, quick: bool, measured: Measurements, console: Console, 
 
 def _tables(measured: Measurements, found: Sequence[Ratio]) -> Iterator[Table]:
     yield ratio_table(found)
-    for scenario in sorted(measured.titles, key=list(SCENARIOS).index):
+    for scenario in (name for name in SCENARIOS if name in measured.titles):
         yield scenario_table(scenario, measured)
     if _PHASES_OF in measured.titles:
         yield phase_table(_PHASES_OF, measured)
         yield piece_table()
 
 
-def _write(
-    flags: argparse.Namespace, form: check.Form, measured: Measurements, tables: list[Table], found: list[Ratio]
-) -> None:
+def _write(flags: argparse.Namespace, measured: Measurements, tables: list[Table], found: list[Ratio]) -> None:
     if flags.json:
         measured.save(flags.json)
     if flags.plots:
@@ -99,7 +97,7 @@ def _write(
     if flags.document:
         update_document(flags.document, measured.told_machines(), tables)
     if flags.record:
-        check.record_baseline(found, "; ".join(measured.told_machines()), form)
+        check.record_baseline(found, "; ".join(measured.told_machines()), flags.form)
 
 
 def _checked(found: list[Ratio], form: check.Form, console: Console) -> bool:
@@ -115,7 +113,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="just bench", description="Our server beside what one would use instead.")
     parser.add_argument("--check", action="store_true", help="fail when a ratio is worse than recorded")
     parser.add_argument("--record", action="store_true", help="take this run's ratios for those that --check compares")
-    parser.add_argument("--quick", action="store_true", help="two to five minutes: only FastAPI, fewer repetitions")
+    parser.add_argument(
+        "--quick",
+        dest="form",
+        action="store_const",
+        const="quick",
+        default="full",
+        help="two to five minutes: only FastAPI, fewer repetitions",
+    )
     parser.add_argument(
         "--starts",
         type=int,

@@ -21,7 +21,6 @@ from tests.latency.scenarios import Scenario
 from tests.live_server import ROOT
 
 Report = Callable[[str], None]
-Measure = Callable[[Scenario, Measurements, Report], None]
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,12 @@ class _Turn:
 
 
 def measure(scenario: Scenario, measured: Measurements, report: Report) -> None:
-    """``scenario``, in place of what there is of it; raises AnswerError when a server does not answer as it should."""
-    measured.begin(scenario.name, scenario.title, machine())
-    measure_more(scenario, measured, report)
+    """Add the scenario's runs, with servers started anew, to those that there are.
 
-
-def measure_more(scenario: Scenario, measured: Measurements, report: Report) -> None:
-    """Add the scenario's runs, with servers started anew, to those that there are; raises AnswerError."""
+    Raises AnswerError when a server does not answer as it should.
+    """
+    if scenario.name not in measured.titles:
+        measured.begin(scenario.name, scenario.title, machine())
     with contextlib.ExitStack() as stack:
         turns = list(_turns(scenario, stack, report))
         for repetition in range(scenario.repetitions):
