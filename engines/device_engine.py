@@ -18,7 +18,7 @@ from engines.errors import EngineError, TooLargeError
 from engines.lane import DeviceNetwork, Lane, LaneGraphs
 from engines.manifest import Manifest, Precision
 from engines.options import MIB, EngineOptions
-from engines.page_locked import PageLock, PageLockedMemory
+from engines.page_locked import PageLockedMemory
 from engines.turn import Turn
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,6 @@ class DeviceEngine:
         """Takes all the memory that it will need, on the host and on the device; raises EngineError."""
         self._manifest, self._device, self._options = manifest, device, options
         self._on_cuda = device.type == "cuda"
-        self._lock = self._page_lock()
         self._memory = self._page_locked_memory()
         self._free_lanes: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         with explained(device):
@@ -87,9 +86,6 @@ class DeviceEngine:
         while not self._free_lanes.empty():
             self._free_lanes.get()
         self._memory = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
         if self._on_cuda:
             # torch keeps what it frees, where TensorRT, and the engine that takes over, cannot have it.
             torch.cuda.empty_cache()
@@ -99,15 +95,8 @@ class DeviceEngine:
         room = self._options.page_locked_bytes or self._options.max_clip_bytes
         return min(self._options.max_clip_bytes, room)
 
-    def _page_lock(self) -> PageLock | None:
-        shared = self._options.clips_memory
-        if shared is None or not self._on_cuda:
-            return None
-        with explained_page_locking(shared.nbytes):
-            return PageLock(shared)
-
     def _page_locked_memory(self) -> PageLockedMemory | None:
-        if not self._options.page_locked_bytes or self._options.clips_memory is not None:
+        if not self._options.page_locked_bytes:
             return None
         with explained_page_locking(self._options.page_locked_bytes):
             return PageLockedMemory(self._options.page_locked_bytes, locked=self._on_cuda)
@@ -135,8 +124,7 @@ class DeviceEngine:
             with memory.taken_for("work"):
                 for lane in lanes:
                     lane.reserve()
-            shared = options.clips_memory
-            host_mib = (options.page_locked_bytes if shared is None else shared.nbytes) // MIB
-            extra = {"page_locked_mib": host_mib, **memory.taken_mib, "free_mib": memory.free_mib}
+            page_locked_mib = options.page_locked_bytes // MIB
+            extra = {"page_locked_mib": page_locked_mib, **memory.taken_mib, "free_mib": memory.free_mib}
             _log.info("memory reserved", extra={"device": str(self._device), "lanes": len(lanes), **extra})
         return lanes

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
 
 MIB = 2**20
 
@@ -19,10 +16,9 @@ class EngineOptions:
 
     ``device`` is ``cuda:N``, or None for the first. ``max_clip_bytes`` is the largest clip there may be, which each of
     the ``lanes`` (batches at once; 0 is 2 on CUDA, 1 elsewhere) has room for on the device. ``page_locked_bytes`` of
-    the host's memory are shared by all clips on their way; 0 where another engine's ``allocate`` is used. Or they are
-    in ``clips_memory``, uint8 [bytes], where whoever loads the engine puts them itself. ``graphs`` is what is launched
-    as a CUDA graph: preprocessing and network, the network alone, or nothing. Lanes compute one after the other, unless
-    ``side_by_side``.
+    the host's memory are shared by all clips on their way; 0 where another engine's ``allocate`` is used.
+    ``graphs`` is what is launched as a CUDA graph: preprocessing and network, the network alone, or nothing. Lanes
+    compute one after the other, unless ``side_by_side``.
     """
 
     threads: int = 0
@@ -32,4 +28,3 @@ class EngineOptions:
     lanes: int = 0
     graphs: Graphs = "whole"
     side_by_side: bool = False
-    clips_memory: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)

@@ -1,49 +1,17 @@
-"""Host memory that a CUDA device copies from without the CPU's help: reserved once and handed out, or others' own."""
+"""Host memory that a CUDA device copies from without the CPU's help: reserved once and handed out."""
 
 from __future__ import annotations
 
 import bisect
-import collections
 import ctypes
 import threading
 import weakref
-from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 _ALIGNMENT_BYTES = 4096
-# Locked for every device of the process.
-_PORTABLE = 1
-
-
-class PageLock:
-    """Locks the pages of memory that others made, uint8 [bytes], for as long as any lock on it is not released."""
-
-    _holders: ClassVar[collections.Counter[int]] = collections.Counter()
-
-    def __init__(self, memory: npt.NDArray[np.uint8]) -> None:
-        """Raises RuntimeError when the driver will not."""
-        self._memory = memory
-        self._address = memory.ctypes.data
-        # Two engines use the same memory while one takes the other's place, and the driver locks it only once.
-        if not self._holders[self._address]:
-            _check(_driver().cudaHostRegister(self._address, memory.nbytes, _PORTABLE))
-        self._holders[self._address] += 1
-
-    def release(self) -> None:
-        self._holders[self._address] -= 1
-        if not self._holders[self._address]:
-            _check(_driver().cudaHostUnregister(self._address))
-
-
-def _driver() -> Any:
-    return torch.cuda.cudart()  # type: ignore[no-untyped-call]
-
-
-def _check(error: int) -> None:
-    torch.cuda.check_error(int(error))
 
 
 class PageLockedMemory:

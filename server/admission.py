@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 
 from engines.errors import OverloadedError
-from server.ledger import Figure, Ledger
 from server.service_rate import ServiceRate
 
 # A body of which so much has come, and at least so fast, will be a clip in a moment: it counts as one already.
@@ -23,22 +22,14 @@ class Admission:
     can be served; one that comes slowly does not, so that clients that send slowly keep nobody out.
     """
 
-    def __init__(self, places: int, max_bytes: int, rate: ServiceRate, ledger: Ledger | None = None) -> None:
-        """``ledger``: where it is written down, for all processes that share the bounds."""
+    def __init__(self, places: int, max_bytes: int, rate: ServiceRate) -> None:
         self._places = places
         self._max_bytes = max_bytes
         self._rate = rate
-        self._ledger = Ledger() if ledger is None else ledger
+        self.clips = 0
+        self.held_bytes = 0
         self._lock = threading.Lock()
         self._reading: set[Holding] = set()
-
-    @property
-    def clips(self) -> int:
-        return self._ledger.total(Figure.CLIPS)
-
-    @property
-    def held_bytes(self) -> int:
-        return self._ledger.total(Figure.BYTES)
 
     def check(self, announced_bytes: int) -> None:
         """Raises OverloadedError when a body of that length, which has not begun, would be refused now."""
@@ -48,25 +39,19 @@ class Admission:
 
     def check_place(self) -> None:
         """Raises OverloadedError when those who come fast will take all the places."""
-        self.tell_soon()
-        if self.clips + self._ledger.total(Figure.SOON) >= self._places:
+        if self.clips + self._soon() >= self._places:
             raise self._too_many_clips()
-
-    def tell_soon(self) -> None:
-        """Write down how many come fast as of now, which changes by itself."""
-        now_s = time.monotonic()
-        self._ledger[Figure.SOON] = sum(reading.comes_soon(now_s) for reading in self._reading)
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """A clip's place while the block runs; raises OverloadedError when there is none."""
-        self._ledger[Figure.CLIPS] += 1
+        self.clips += 1
         try:
             if self.clips > self._places:
                 raise self._too_many_clips()
             yield
         finally:
-            self._ledger[Figure.CLIPS] -= 1
+            self.clips -= 1
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[Holding]:
@@ -84,30 +69,33 @@ class Admission:
             yield
         finally:
             self._reading.discard(held)
-            self.tell_soon()
 
     def expect(self, held: Holding) -> None:
         """Enough of a body has come to count it, unless there is no place left; raises OverloadedError then."""
         self.check_place()
         self._reading.add(held)
-        self.tell_soon()
 
     def take(self, count_bytes: int) -> None:
         """Raises OverloadedError when the sum would be too large; callable from any thread."""
         with self._lock:
-            self._ledger[Figure.BYTES] += count_bytes
+            self.held_bytes += count_bytes
             if self.held_bytes > self._max_bytes:
-                self._ledger[Figure.BYTES] -= count_bytes
+                self.held_bytes -= count_bytes
                 raise self._too_many_bytes()
 
     def give_back(self, count_bytes: int) -> None:
         """What ``take`` took; callable from any thread."""
         with self._lock:
-            self._ledger[Figure.BYTES] -= count_bytes
+            self.held_bytes -= count_bytes
 
     def overloaded(self, what: str) -> OverloadedError:
         """The error that says ``what``, and when it is worth asking again."""
         return OverloadedError(what, retry_after_s=self._rate.retry_after_s(self.clips))
+
+    def _soon(self) -> int:
+        """Bodies that come fast as of now."""
+        now_s = time.monotonic()
+        return sum(reading.comes_soon(now_s) for reading in self._reading)
 
     def _too_many_clips(self) -> OverloadedError:
         return self.overloaded(f"{self._places} clips are in the service already")

@@ -13,15 +13,15 @@ from server.api_docs import pages
 from server.api_keys import ApiKeys
 from server.cors import allow_origins
 from server.endpoint import ENDPOINTS
-from server.guard import CheckRate, guarded
+from server.guard import guarded
 from server.middleware import account
 from server.rate_limit import RateLimit
 from server.service import SERVICE, Service
 from server.settings import Settings
 
 
-def make_app(service: Service, check_rate: CheckRate | None = None) -> web.Application:
-    """Routes and middleware around ``service``, whose life is the caller's; ``check_rate`` counts elsewhere.
+def make_app(service: Service) -> web.Application:
+    """Routes and middleware around ``service``, whose life is the caller's.
 
     Raises:
         ConfigurationError: the key file cannot be used, the rate is none, or tracing is not installed.
@@ -34,11 +34,11 @@ def make_app(service: Service, check_rate: CheckRate | None = None) -> web.Appli
     for endpoint in routes.ALL:
         endpoint.added_to(app)
     app.router.add_get(pages.ASSET_PATH, pages.asset)
-    app.middlewares.extend(_middlewares(settings, app, check_rate))
+    app.middlewares.extend(_middlewares(settings, app))
     return app
 
 
-def _middlewares(settings: Settings, app: web.Application, check_rate: CheckRate | None) -> Iterator[Middleware]:
+def _middlewares(settings: Settings, app: web.Application) -> Iterator[Middleware]:
     """From the outermost to the innermost."""
     if settings.cors_origins:
         yield allow_origins(settings.cors_origins)
@@ -47,9 +47,7 @@ def _middlewares(settings: Settings, app: web.Application, check_rate: CheckRate
     yield account
     if settings.api_key_file or settings.rate_limit:
         keys = ApiKeys(settings.api_key_file) if settings.api_key_file else None
-        if settings.rate_limit and check_rate is None:
-            check_rate = RateLimit(settings.rate_limit).checked
-        yield guarded(keys, check_rate if settings.rate_limit else None)
+        yield guarded(keys, RateLimit(settings.rate_limit).check if settings.rate_limit else None)
 
 
 def _traced(app: web.Application) -> Middleware:

@@ -10,8 +10,8 @@ from typing import cast
 from aiohttp import web
 from aiohttp.http import HttpRequestParser
 
-from server.counts import Counts
 from server.direct_body import DirectBody
+from server.metrics import Metrics
 from server.problem import problem_answer, problem_for, raw_problem
 from server.settings import Settings
 
@@ -25,7 +25,7 @@ _READ_BYTES = 64 * 2**10
 class Connections:
     """Makes the protocol of each new connection; ``open`` counts those that are being served."""
 
-    def __init__(self, server: web.Server, settings: Settings, metrics: Counts) -> None:
+    def __init__(self, server: web.Server, settings: Settings, metrics: Metrics) -> None:
         self.server = server
         self.settings = settings
         self.metrics = metrics

@@ -9,16 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 from engines.bundle import open_bundle
-from engines.clip import Clip
 from engines.engine import Engine
 from engines.errors import EngineLostError
 from engines.options import EngineOptions
 from engines.runtimes import load_engine
 from server.batcher import Batcher
-from server.clip_queue import Classified, Priority
 from server.metrics import Metrics
 from server.service_rate import ServiceRate
 from server.settings import Settings
@@ -35,27 +32,10 @@ def load_bundle(path: Path, options: EngineOptions) -> Engine:
     return load_engine(open_bundle(path), options)
 
 
-class Classifier(Protocol):
-    """See ``Batcher``, which is one."""
-
-    @property
-    def waiting(self) -> int: ...
-
-    @property
-    def engines_serving(self) -> int: ...
-
-    @property
-    def engines_lost(self) -> int: ...
-
-    async def classify(self, clip: Clip, deadline_s: float, priority: Priority = "normal") -> Classified: ...
-
-    async def stop(self, timeout_s: float) -> list[Engine]: ...
-
-
 class Deployment:
     """Made by ``deploy``; closed once, when nobody is given it any more."""
 
-    def __init__(self, engine: Engine, batcher: Classifier) -> None:
+    def __init__(self, engine: Engine, batcher: Batcher) -> None:
         """``engine``: whichever tells what is served, and has the memory that clips are decoded into."""
         self.engine = engine
         self.batcher = batcher

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 import configargparse
 
@@ -52,26 +53,24 @@ def _parser() -> configargparse.ArgParser:
     )
     for add_flags in (_add_network, _add_access, _add_engine, _add_load, _add_sizes, _add_stop, _add_log):
         add_flags(parser)
+    for name in ("--http-workers", "--http-worker-timeout-s"):
+        parser.add(name, action=_Retired, default=configargparse.SUPPRESS, help=configargparse.SUPPRESS)
     return parser
+
+
+class _Retired(argparse.Action):
+    """A flag of an earlier release; using it ends the start with what to do instead."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        parser.error(
+            f"{self.option_strings[0]} is gone, because one process serves more clips than a GPU computes; for several"
+            " GPUs run one instance for each behind a load balancer (docs/decisions/2026-11-one-process.md)"
+        )
 
 
 def _add_network(parser: configargparse.ArgParser) -> None:
     parser.add("--host", default=Settings.host, help="0.0.0.0 to be reached from other machines and containers")
     parser.add("--port", type=between(0, 65535), default=Settings.port, help="0 takes a free one and logs it")
-    parser.add(
-        "--http-workers",
-        type=between(0, 64),
-        default=Settings.http_workers,
-        help="processes that read requests and decode clips beside the one with the engine; worth it when a GPU waits"
-        " for more clips than one core can read (vjepa_phase_seconds: read and decode rival infer) and other cores are"
-        " idle; 0 does all in one process, best on a CPU",
-    )
-    parser.add(
-        "--http-worker-timeout-s",
-        type=between(1, 3600),
-        default=Settings.http_worker_timeout_s,
-        help="an HTTP worker that gives no sign of life for so long is replaced; raise it on machines that stall",
-    )
     parser.add(
         "--max-connections",
         type=between(1, 1_000_000),
@@ -154,7 +153,7 @@ def _add_engine(parser: configargparse.ArgParser) -> None:
         "--decode-threads",
         type=between(0, 1024),
         default=Settings.decode_threads,
-        help="threads that decode clips, or images of a clip, in each HTTP process, 0 for one a core up to 8; fewer"
+        help="threads that decode clips, or images of a clip, 0 for one a core up to 8; fewer"
         " leave cores to an engine on the CPU, more help when many clients send images",
     )
     parser.add(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -12,7 +12,7 @@ from server.endpoint import is_open
 from server.middleware import LOG_FIELDS
 
 # Counts a client's request; raises RateLimitedError when it is one too many.
-CheckRate = Callable[[str], Awaitable[None]]
+CheckRate = Callable[[str], None]
 
 
 def guarded(keys: ApiKeys | None, check_rate: CheckRate | None) -> Middleware:
@@ -27,7 +27,7 @@ def guarded(keys: ApiKeys | None, check_rate: CheckRate | None) -> Middleware:
             client = keys.key_id(request.headers.get(hdrs.AUTHORIZATION))
             request[LOG_FIELDS]["key_id"] = client
         if check_rate is not None:
-            await check_rate(client)
+            check_rate(client)
         return await handler(request)
 
     return guard

@@ -36,7 +36,7 @@ async def ready(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """For Prometheus."""
-    figures = await request.app[SERVICE].metrics.scrape()
+    figures = request.app[SERVICE].metrics.text()
     return web.Response(body=figures, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
 
 

@@ -6,14 +6,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from server.admission import Admission
+from server.app import make_app
 from server.deployment import LoadEngine, load_bundle
-from server.front import Front, front_here
-from server.http_workers.front import front_in_workers
+from server.listener import Listener, connecting, listening
+from server.loader import Loader
 from server.metrics import Metrics
 from server.reload import reload_on_demand, watch_bundle
-from server.service import State
+from server.service import Service, State
+from server.service_rate import ServiceRate
 from server.settings import Settings
 from server.signals import Signals
 
@@ -29,18 +33,40 @@ async def serve(settings: Settings, load: LoadEngine = load_bundle) -> None:
         BundleError, EngineError: the bundle cannot be served.
         EngineLostError: the engine was, but is of no use any more.
     """
-    metrics = Metrics(state.value for state in State)
     signals = Signals()
-    open_front = front_in_workers if settings.http_workers else front_here
-    async with open_front(settings, load, metrics) as front:
-        _log.debug("listening", extra={"url": front.url})
+    async with _listening(settings, load) as front:
+        _log.debug("listening", extra={"url": front.listener.url})
         if await _started(front, signals):
-            _log.info("ready", extra={"url": front.url})
+            _log.info("ready", extra={"url": front.listener.url})
             await _serve_until_stopped(front, signals)
     _log.info("stopped")
 
 
-async def _started(front: Front, signals: Signals) -> bool:
+@dataclass(frozen=True)
+class _Front:
+    """The service, what loads its engine, and the socket that its clients connect to."""
+
+    service: Service
+    loader: Loader
+    listener: Listener
+
+
+@contextlib.asynccontextmanager
+async def _listening(settings: Settings, load: LoadEngine) -> AsyncIterator[_Front]:
+    metrics, rate = Metrics(state.value for state in State), ServiceRate()
+    service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes, rate))
+    loader = Loader(service, load, rate, metrics)
+    try:
+        async with (
+            connecting(make_app(service), service) as connections,
+            listening(settings, connections) as listener,
+        ):
+            yield _Front(service, loader, listener)
+    finally:
+        await service.close()
+
+
+async def _started(front: _Front, signals: Signals) -> bool:
     """Whether the engine was loaded before the stop."""
     async with _task(front.loader.start()) as start, _task(signals.stop.wait()) as stop:
         await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
@@ -49,7 +75,7 @@ async def _started(front: Front, signals: Signals) -> bool:
         return start.done()
 
 
-async def _serve_until_stopped(front: Front, signals: Signals) -> None:
+async def _serve_until_stopped(front: _Front, signals: Signals) -> None:
     service, settings = front.service, front.service.settings
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(_task(reload_on_demand(front.loader, signals.reload)))
@@ -64,23 +90,21 @@ async def _serve_until_stopped(front: Front, signals: Signals) -> None:
         await _drain(front, signals)
     if service.lost.done():
         _log.error("the engine is lost", extra={"error": str(service.lost.result())})
-        await front.tell_state()
-        await front.drain()
-        front.stop_accepting()
+        await service.drain()
+        front.listener.stop_accepting()
         raise service.lost.result()
 
 
-async def _drain(front: Front, signals: Signals) -> None:
+async def _drain(front: _Front, signals: Signals) -> None:
     service = front.service
     accepting = service.settings.drain_delay_s > 0 and not signals.in_haste
     service.start_draining(accepting=accepting)
-    await front.tell_state()
     _log.info("draining")
     if accepting:
         await asyncio.wait([service.lost], timeout=service.settings.drain_delay_s)
-    front.stop_accepting()
+    front.listener.stop_accepting()
     # Before the connections are closed, which drops the rest of bodies that are still on their way.
-    await front.drain()
+    await service.drain()
 
 
 @contextlib.asynccontextmanager

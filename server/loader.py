@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 
 from server.deployment import Deployment, LoadEngine, deploy
 from server.metrics import Metrics
@@ -12,26 +11,20 @@ from server.service_rate import ServiceRate
 
 _log = logging.getLogger(__name__)
 
-# Tells whoever else serves with the engine; returns when all of them do.
-Announce = Callable[[Deployment], Awaitable[None]]
-
 
 class Loader:
-    """Loads for ``service`` in the process that has the engine."""
+    """Loads for ``service``."""
 
-    def __init__(
-        self, service: Service, load: LoadEngine, rate: ServiceRate, metrics: Metrics, announce: Announce | None = None
-    ) -> None:
+    def __init__(self, service: Service, load: LoadEngine, rate: ServiceRate, metrics: Metrics) -> None:
         self._service = service
         self._load = load
         self._rate = rate
         self._metrics = metrics
-        self._announce = announce
         self._watch_gauges()
 
     async def start(self) -> None:
         """Load and warm up; raises BundleError, EngineError when the bundle cannot be served."""
-        await self._put(await self._deploy())
+        self._service.put(await self._deploy())
 
     async def reload(self) -> None:
         """Put the bundle as it is now in the old engine's place, once it is warm; keep the old one if it is bad."""
@@ -41,14 +34,9 @@ class Loader:
             self._metrics.reloaded("kept")
             _log.error("reload failed, the old engine stays", extra={"error": str(error)})
             return
-        await self._put(fresh)
+        self._service.put(fresh)
         self._metrics.reloaded("swapped")
         _log.info("engine swapped", extra={"bundle": fresh.engine.manifest.name})
-
-    async def _put(self, fresh: Deployment) -> None:
-        self._service.put(fresh)
-        if self._announce is not None:
-            await self._announce(fresh)
 
     async def _deploy(self) -> Deployment:
         service = self._service

@@ -28,18 +28,6 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
-class WorkerFilter(logging.Filter):
-    """Puts the number of the process on every record of it."""
-
-    def __init__(self, worker: int) -> None:
-        super().__init__()
-        self._worker = worker
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.worker = self._worker
-        return True
-
-
 class MalformedHttpFilter(logging.Filter):
     """Turns aiohttp's stack trace for bytes that are no HTTP, or no body, into one line; port scanners send them."""
 
@@ -61,15 +49,10 @@ class TextFormatter(logging.Formatter):
         return " ".join([text, *(f"{name}={_quoted(value)}" for name, value in fields.items())])
 
 
-def configure_logs(log_format: LogFormat, level: str, *, worker: int | None = None) -> None:
-    """Send the root logger to standard error in ``log_format``; ``auto`` is text on a terminal, else JSON.
-
-    ``worker``: which of several HTTP processes this is.
-    """
+def configure_logs(log_format: LogFormat, level: str) -> None:
+    """Send the root logger to standard error in ``log_format``; ``auto`` is text on a terminal, else JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RequestIdFilter())
-    if worker is not None:
-        handler.addFilter(WorkerFilter(worker))
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter("%(asctime)s %(levelname)s %(message)s") if text else _json_formatter())
     logging.getLogger("aiohttp.server").addFilter(MalformedHttpFilter())

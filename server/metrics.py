@@ -93,9 +93,6 @@ class Metrics:
         self._closed = Counter(
             "vjepa_connections_closed", "Connections closed on a client", ["reason"], registry=registry
         )
-        self._worker_deaths = Counter(
-            "vjepa_http_worker_deaths", "HTTP worker processes that ended by themselves", registry=registry
-        )
         self._preset()
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
@@ -105,9 +102,6 @@ class Metrics:
     def text(self) -> bytes:
         """Prometheus' text format."""
         return generate_latest(self.registry)
-
-    async def scrape(self) -> bytes:
-        return self.text()
 
     def received(self) -> None:
         """A request to classify a clip came."""
@@ -144,14 +138,6 @@ class Metrics:
     def connected(self, clients: int) -> None:
         """So many connections are open now."""
         self._connections.set(clients)
-
-    def watch_connections(self, clients: Callable[[], float]) -> None:
-        """Instead of being told of them."""
-        self._connections.set_function(clients)
-
-    def worker_died(self) -> None:
-        """An HTTP worker process ended although nobody had told it to."""
-        self._worker_deaths.inc()
 
     def _preset(self) -> None:
         """Series that are there before their first event, so that a rate over them is right from the start."""

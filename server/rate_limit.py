@@ -23,10 +23,6 @@ class RateLimit:
             raise ConfigurationError(f"{text!r} is no rate", help="write --rate-limit 20/second") from None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    async def checked(self, client: str) -> None:
-        """``check``, for those who may have to wait for it."""
-        self.check(client)
-
     def check(self, client: str) -> None:
         """Count a request of ``client``; raises RateLimitedError when it is one too many."""
         if self._limiter.hit(self._item, client):

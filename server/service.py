@@ -14,8 +14,8 @@ from engines.cores import usable_cores
 from engines.engine import Engine
 from engines.errors import EngineLostError, NotReadyError
 from server.admission import Admission
-from server.counts import Counts
 from server.deployment import Deployment
+from server.metrics import Metrics
 from server.settings import Settings
 from server.workers import Workers
 
@@ -41,7 +41,7 @@ class State(enum.Enum):
 class Service:
     """Owns the engine in service and what bounds its use; handlers reach the engine only while it takes work."""
 
-    def __init__(self, settings: Settings, metrics: Counts, admission: Admission) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, admission: Admission) -> None:
         self.settings = settings
         self.metrics = metrics
         self.admission = admission

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import MutableSequence
 
 # Weight of the newest batch: a few batches after a change the old speed is forgotten.
 _NEWEST = 0.2
@@ -13,21 +12,16 @@ _LONGEST_RETRY_S = 60
 class ServiceRate:
     """A moving average of the engines' seconds for each clip; 0 until a batch was measured."""
 
-    def __init__(self, cell: MutableSequence[float] | None = None) -> None:
-        """``cell``: where the average is kept, for others to read."""
-        self._cell = [0.0] if cell is None else cell
+    def __init__(self) -> None:
+        self.seconds_per_clip = 0.0
         self._last_ended_s = 0.0
-
-    @property
-    def seconds_per_clip(self) -> float:
-        return self._cell[0]
 
     def record(self, clips: int, started_s: float, ended_s: float) -> None:
         """A batch of ``clips`` took so long; what it ran beside another batch is the other's time."""
         measured = (ended_s - max(started_s, min(self._last_ended_s, ended_s))) / clips
         self._last_ended_s = ended_s
         known = self.seconds_per_clip
-        self._cell[0] = known + _NEWEST * (measured - known) if known else measured
+        self.seconds_per_clip = known + _NEWEST * (measured - known) if known else measured
 
     def retry_after_s(self, clips: int) -> int:
         """Whole seconds until ``clips`` are through, 1 to 60."""

@@ -20,8 +20,6 @@ class Settings:
     bundle: Path
     host: str = "127.0.0.1"
     port: int = 8000
-    http_workers: int = 0
-    http_worker_timeout_s: int = 30
     max_connections: int = 1024
     header_timeout_s: int = 10
     body_timeout_s: int = 30

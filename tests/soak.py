@@ -120,29 +120,25 @@ async def _descriptors_at_rest(server: LiveServer, session: aiohttp.ClientSessio
     """Open file descriptors once nothing but the connection that asks is there."""
     for gauge, rest in (("vjepa_admitted_clips", 0), ("vjepa_inflight_bytes", 0), ("vjepa_connections", 1)):
         await until_metric(session, gauge, lambda value, rest=rest: value == rest)
-    return sum(len(list((process / "fd").iterdir())) for process in _processes(server))
+    return len(list((_process(server) / "fd").iterdir()))
 
 
 def _held(server: LiveServer) -> dict[str, int]:
-    """By all its processes."""
-    pages = sum(int((process / "statm").read_text().split()[1]) for process in _processes(server))
-    threads = sum(len(list((process / "task").iterdir())) for process in _processes(server))
-    return {"resident_bytes": pages * PAGE_BYTES, "threads": threads}
+    process = _process(server)
+    pages = int((process / "statm").read_text().split()[1])
+    return {"resident_bytes": pages * PAGE_BYTES, "threads": len(list((process / "task").iterdir()))}
 
 
-def _processes(server: LiveServer) -> list[Path]:
-    """Of the server and its HTTP workers, in ``/proc``."""
-    engine = Path(f"/proc/{server.process.pid}")
-    children = [task.read_text().split() for task in engine.glob("task/*/children")]
-    return [engine, *(Path("/proc") / pid for pids in children for pid in pids)]
+def _process(server: LiveServer) -> Path:
+    """Its directory in ``/proc``."""
+    return Path(f"/proc/{server.process.pid}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="just soak", description="Steady load for a long time; nothing may grow.")
     parser.add_argument("--minutes", type=float, default=20, help="(default: 20)")
-    parser.add_argument("--http-workers", default="0", help="as of `just serve` (default: 0)")
     flags = parser.parse_args()
-    with serving(DEMO, "--log-level", "info", "--http-workers", flags.http_workers) as server:
+    with serving(DEMO, "--log-level", "info") as server:
         result = asyncio.run(soak(server, flags.minutes * 60))
         code = server.stop()
     complaints = [*result.complaints(), *([f"exit code {code}"] if code else [])]

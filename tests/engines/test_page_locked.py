@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,12 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engines.bundle import open_bundle
-from engines.clip import Clip
-from engines.options import EngineOptions
-from engines.page_locked import PageLock, PageLockedMemory
-from engines.runtimes import load_engine
-from server.http_workers.segment import Segment
+from engines.page_locked import PageLockedMemory
 
 SIZE = 64 * 4096
 
@@ -73,38 +66,3 @@ def test_what_does_not_fit_is_none() -> None:
 
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-
-
-@pytest.mark.gpu
-@on_gpu
-def test_memory_of_others_is_locked_while_anybody_needs_it() -> None:
-    memory = Segment.created(SIZE).frames
-    tensor = torch.from_numpy(memory)
-    first, second = PageLock(memory), PageLock(memory)
-    assert tensor.is_pinned()
-    first.release()
-    assert tensor.is_pinned()
-    second.release()
-    assert not tensor.is_pinned()
-    PageLock(memory).release()
-
-
-@pytest.mark.gpu
-@on_gpu
-def test_clips_in_shared_memory_are_classified_as_those_of_the_engine(odd_torch_bundle: Path) -> None:
-    segment = Segment.created(2**26)
-    bundle = open_bundle(odd_torch_bundle)
-    engine = load_engine(bundle)
-    sharing = load_engine(bundle, EngineOptions(clips_memory=segment.frames))
-    try:
-        own = engine.allocate(120, 160)
-        own[:] = np.random.default_rng(0).integers(0, 256, own.shape, np.uint8)
-        shared = Segment(segment.fd).view(0, own.nbytes, lambda: None).reshape(own.shape)
-        shared[:] = own
-        seen = segment.view(0, own.nbytes, lambda: None).reshape(own.shape)
-        assert torch.from_numpy(seen).is_pinned()
-        answers = [one.infer([Clip(clip, "RGB")]).probabilities for one, clip in ((engine, own), (sharing, seen))]
-        np.testing.assert_allclose(*answers, atol=1e-6)
-    finally:
-        engine.close()
-        sharing.close()

@@ -52,12 +52,11 @@ def _instant(quick: bool) -> Scenario:
 
 
 def _gpu(quick: bool) -> Scenario:
-    """A GPU's stand-in; without ``quick`` also with two processes in front of it."""
+    """A GPU's stand-in; without ``quick`` also beside rivals with two processes in front of it."""
     entries = [Entry(servers.ours(pace="gpu"), ENCODINGS)]
     if quick:
         entries.append(Entry(servers.fastapi("gpu", alone=True)))
     else:
-        entries.append(Entry(servers.twofold_ours("gpu"), ("json", "octet-stream")))
         entries += map(Entry, [*servers.rivals("gpu"), *servers.twofold_rivals("gpu")])
     return _stand_in("gpu", "a stand-in for a GPU: 4 ms a batch and 2.5 ms for each further clip", entries, quick)
 

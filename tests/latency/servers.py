@@ -25,12 +25,6 @@ def ours(bundle: str = "demo", pace: str | None = None, name: str = OURS) -> Con
     return Contender(name, _our_command(bundle, pace), "1", _stand_in(pace), tells_phases=True)
 
 
-def twofold_ours(pace: str) -> Contender:
-    """With two processes that read and decode in front of the one with the stand-in engine."""
-    command = (*_our_command("demo", pace), "--http-workers", "2")
-    return Contender(_fold(OURS, 2), command, "2 + 1", _stand_in(pace))
-
-
 def _our_command(bundle: str, pace: str | None) -> tuple[str, ...]:
     module = "tests.latency.stand_in" if pace else "server"
     return (sys.executable, "-m", module, bundle, "--port", "{port}", "--log-format", "json")

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import numpy as np
 import numpy.typing as npt
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
@@ -25,10 +24,6 @@ from tests.server.requests import Sent, raw_body
 
 Frames = npt.NDArray[np.uint8]
 SMALL = (24, 32)
-
-Flags = tuple[str, ...]
-# For what the service promises however many processes it has.
-PROCESSES = pytest.mark.parametrize("processes", [(), ("--http-workers", "2")], ids=["one process", "two HTTP workers"])
 
 
 def small_clips(count: int, seed: int = 34_000_000) -> list[Frames]:

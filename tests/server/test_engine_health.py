@@ -13,8 +13,6 @@ from tests.faulty_server import Fault, marked
 from tests.live_server import LiveServer
 from tests.server.conftest import Answer
 from tests.server.peers import (
-    PROCESSES,
-    Flags,
     Peer,
     clients,
     encoded,
@@ -35,10 +33,9 @@ def _body(fault: Fault | None = None, number: int = 0) -> bytes:
     return encoded(marked(FRAMES, number, fault))
 
 
-@PROCESSES
 @pytest.mark.parametrize("fault", [Fault.RAISE, Fault.NAN])
-async def test_an_engine_that_fails_once_fails_that_clip_only(fault: Fault, processes: Flags) -> None:
-    with faulty(DEMO, *processes) as server:
+async def test_an_engine_that_fails_once_fails_that_clip_only(fault: Fault) -> None:
+    with faulty(DEMO) as server:
         async with clients(server) as session:
             bodies = [_body(fault if number == 2 else None, number) for number in range(6)]
             answers = await asyncio.gather(*(send(session, body) for body in bodies))
@@ -50,9 +47,8 @@ async def test_an_engine_that_fails_once_fails_that_clip_only(fault: Fault, proc
     assert [entry["request_id"] for entry in logged] == [answers[2].body["request_id"]]
 
 
-@PROCESSES
-async def test_clips_at_fault_alone_do_not_condemn_the_engine(processes: Flags) -> None:
-    with faulty(DEMO, *processes) as server:
+async def test_clips_at_fault_alone_do_not_condemn_the_engine() -> None:
+    with faulty(DEMO) as server:
         async with clients(server) as session:
             answers = [await send(session, _body(Fault.RAISE, number)) for number in range(10)]
             assert [answer.status for answer in answers] == [500] * 10
@@ -60,9 +56,8 @@ async def test_clips_at_fault_alone_do_not_condemn_the_engine(processes: Flags) 
         assert await asyncio.to_thread(server.stop) == 0
 
 
-@PROCESSES
-async def test_an_engine_that_fails_on_everything_ends_the_process(processes: Flags) -> None:
-    with faulty(DEMO, *processes) as server:
+async def test_an_engine_that_fails_on_everything_ends_the_process() -> None:
+    with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "break")
             answers = await asyncio.gather(*(send(session, _body(number=number)) for number in range(8)))
@@ -73,27 +68,25 @@ async def test_an_engine_that_fails_on_everything_ends_the_process(processes: Fl
     assert "fails on every clip" in server.wait_for("the engine is lost")["error"]
 
 
-@PROCESSES
-async def test_a_lost_device_ends_the_process_and_leaves_no_client_waiting(processes: Flags) -> None:
-    with faulty(DEMO, *processes) as server:
+async def test_a_lost_device_ends_the_process_and_leaves_no_client_waiting() -> None:
+    with faulty(DEMO) as server:
         async with clients(server) as session:
-            answers = await _lose(server, session, Fault.LOSE, processes)
+            answers = await _lose(server, session, Fault.LOSE)
         assert await asyncio.to_thread(server.wait) == 1
     _assert_refused(answers)
     assert "illegal memory access" in server.wait_for("the engine is lost")["error"]
 
 
-@PROCESSES
-async def test_an_engine_that_never_returns_is_given_up(processes: Flags) -> None:
-    with faulty(DEMO, *processes, "--engine-timeout-ms", "700") as server:
+async def test_an_engine_that_never_returns_is_given_up() -> None:
+    with faulty(DEMO, "--engine-timeout-ms", "700") as server:
         async with clients(server) as session:
-            answers = await _lose(server, session, Fault.HANG, processes)
+            answers = await _lose(server, session, Fault.HANG)
         assert await asyncio.to_thread(server.wait) == 1
     _assert_refused(answers)
     assert "did not return within 0.7 s" in server.wait_for("the engine is lost")["error"]
 
 
-async def _lose(server: LiveServer, session: aiohttp.ClientSession, fault: Fault, processes: Flags) -> list[Answer]:
+async def _lose(server: LiveServer, session: aiohttp.ClientSession, fault: Fault) -> list[Answer]:
     """The answers to a clip that loses the engine and to those that wait behind it; looks at the health in between."""
     # A request whose body is on its way keeps the process for as long as it takes to look.
     reader = await Peer.connect(server)
@@ -108,11 +101,7 @@ async def _lose(server: LiveServer, session: aiohttp.ClientSession, fault: Fault
     await until_metric(session, "vjepa_queue_clips", lambda clips: clips == 5)
     await tell(server, "release")
     answers = await asyncio.gather(*tasks)
-    async with asyncio.timeout(60):
-        # Of several HTTP workers, each is told for itself.
-        while processes and await _health(session) != UNHEALTHY:
-            pass
-    assert processes or await _health(session) == UNHEALTHY
+    assert await _health(session) == UNHEALTHY
     assert (await metrics(session))['vjepa_engine_state{vjepa_engine_state="unhealthy"}'] == 1
     await reader.write(_body()[1:])
     assert (await reader.answer()).status == 503
@@ -130,8 +119,7 @@ def _assert_refused(answers: list[Answer]) -> None:
         assert int(answer.headers["Retry-After"]) >= 1
 
 
-@PROCESSES
-def test_the_process_ends_although_its_engine_hangs_in_a_stop(tmp_path: Path, processes: Flags) -> None:
+def test_the_process_ends_although_its_engine_hangs_in_a_stop(tmp_path: Path) -> None:
     async def hang_and_stop(server: LiveServer) -> int:
         async with clients(server) as session:
             task = asyncio.create_task(send(session, _body(Fault.HANG)))
@@ -142,5 +130,5 @@ def test_the_process_ends_although_its_engine_hangs_in_a_stop(tmp_path: Path, pr
                 await task
         return code
 
-    with faulty(DEMO, *processes, "--drain-timeout-s", "1", "--engine-timeout-ms", "60000") as server:
+    with faulty(DEMO, "--drain-timeout-s", "1", "--engine-timeout-ms", "60000") as server:
         assert asyncio.run(hang_and_stop(server)) == 0

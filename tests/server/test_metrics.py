@@ -18,22 +18,20 @@ from server.metrics import Metrics
 from server.phases import PhasesMs
 from server.service import State
 from tests.live_server import ROOT, LiveServer, serving
-from tests.server.peers import PROCESSES, Flags, clients, encoded, metrics, send, small_clips
+from tests.server.peers import clients, encoded, metrics, send, small_clips
 
 BODY = encoded(small_clips(1)[0])
 DASHBOARD = ROOT / "deploy/grafana-dashboard.json"
 ALERTS = ROOT / "deploy/prometheus-alerts.yml"
-# Only on machines with a GPU, and only where HTTP has processes of its own.
+# Only on machines with a GPU.
 GPU = {f"vjepa_gpu_{name}" for name in ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")}
-WORKERS = {f"vjepa_http_worker_{name}" for name in ("connections", "resident_bytes", "cpu_seconds_total")}
 # The first is Prometheus' own.
-ELSEWHERE = {"up"} | GPU | WORKERS
+ELSEWHERE = {"up"} | GPU
 _NO_METRICS = {"by", "or", "le", "sum", "rate", "topk", "changes", "increase", "histogram_quantile"}
 
 
-@PROCESSES
-async def test_what_happens_is_counted(processes: Flags) -> None:
-    with serving(DEMO, *processes) as server:
+async def test_what_happens_is_counted() -> None:
+    with serving(DEMO) as server:
         async with clients(server) as session:
             answers = [await send(session, BODY) for _ in range(3)]
             assert (await send(session, b"{")).status == 400

@@ -20,8 +20,6 @@ from tests.faulty_server import marked
 from tests.live_server import LiveServer
 from tests.server.conftest import Answer
 from tests.server.peers import (
-    PROCESSES,
-    Flags,
     Peer,
     clients,
     encoded,
@@ -105,10 +103,9 @@ async def _answered_while_held(
     return done, live_ms
 
 
-@PROCESSES
-async def test_clips_whose_clients_have_gone_never_reach_the_engine(processes: Flags) -> None:
+async def test_clips_whose_clients_have_gone_never_reach_the_engine() -> None:
     clips = small_clips(1)[0]
-    with faulty(DEMO, *processes) as server:
+    with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "hold")
             tasks = []
@@ -134,10 +131,9 @@ async def test_clips_whose_clients_have_gone_never_reach_the_engine(processes: F
 
 
 @pytest.mark.alone
-@PROCESSES
-async def test_a_deadline_passes_while_the_engine_is_busy(processes: Flags) -> None:
+async def test_a_deadline_passes_while_the_engine_is_busy() -> None:
     clips = small_clips(1)[0]
-    with faulty(DEMO, *processes) as server:
+    with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "hold")
             busy = asyncio.create_task(send(session, encoded(marked(clips, 1))))
@@ -185,10 +181,9 @@ async def test_a_deadline_that_is_none_is_422(body: bytes, live_server: LiveServ
     peer.close()
 
 
-@PROCESSES
-async def test_high_priority_goes_first(body: bytes, processes: Flags) -> None:
+async def test_high_priority_goes_first(body: bytes) -> None:
     clips = small_clips(1)[0]
-    with faulty(DEMO, *processes) as server:
+    with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "hold")
             tasks = []
@@ -203,13 +198,12 @@ async def test_high_priority_goes_first(body: bytes, processes: Flags) -> None:
     assert [number for entry in server.entries("in engine") for number in entry["numbers"]] == [0, 3, 1, 2]
 
 
-@PROCESSES
 @pytest.mark.parametrize("encoding", ENCODINGS)
-async def test_bytes_in_flight_are_bounded(encoding: str, processes: Flags) -> None:
+async def test_bytes_in_flight_are_bounded(encoding: str) -> None:
     sent = dataclasses.replace(ENCODINGS[encoding](EIGHT_MIB), body=b" " * (7 * 2**20))
     length = EIGHT_MIB.nbytes
     flags = ("--max-body-mb", "8", "--max-clip-mb", "8", "--max-inflight-mb", "16")
-    with faulty(DEMO, *processes, *flags) as server:
+    with faulty(DEMO, *flags) as server:
         async with clients(server) as session:
             peers = [await Peer.connect(server) for _ in range(10)]
             for peer in peers:
@@ -253,9 +247,8 @@ def test_bytes_that_come_late_are_not_held() -> None:
     assert admission.held_bytes == 0
 
 
-@PROCESSES
-async def test_a_full_service_refuses_before_the_body(body: bytes, processes: Flags) -> None:
-    with faulty(DEMO, *processes, "--queue-size", "1") as server:
+async def test_a_full_service_refuses_before_the_body(body: bytes) -> None:
+    with faulty(DEMO, "--queue-size", "1") as server:
         async with clients(server) as session:
             await tell(server, "hold")
             busy = asyncio.create_task(send(session, body))

@@ -18,7 +18,7 @@ from engines.bundle import DEMO
 from export.staging import staged, write_manifest
 from tests.live_server import serving
 from tests.server.conftest import Answer
-from tests.server.peers import PROCESSES, Flags, clients, encoded, metrics, send, small_clips
+from tests.server.peers import clients, encoded, metrics, send, small_clips
 
 BODY = encoded(small_clips(1)[0])
 
@@ -57,10 +57,9 @@ async def _load(session: aiohttp.ClientSession, answers: list[Answer]) -> AsyncI
         await asyncio.gather(*tasks)
 
 
-@PROCESSES
-async def test_bundles_are_swapped_under_load(bundle: Path, processes: Flags) -> None:
+async def test_bundles_are_swapped_under_load(bundle: Path) -> None:
     answers: list[Answer] = []
-    with serving(bundle, *processes, "--bundle-poll-s", "0") as server:
+    with serving(bundle, "--bundle-poll-s", "0") as server:
         async with clients(server) as session, _load(session, answers):
             await asyncio.to_thread(_write, bundle, "second")
             server.process.send_signal(signal.SIGHUP)
@@ -79,9 +78,8 @@ async def test_bundles_are_swapped_under_load(bundle: Path, processes: Flags) ->
     assert not [entry for entry in server.log if entry["level"] == "ERROR" and "reload" not in entry["event"]]
 
 
-@PROCESSES
-async def test_a_changed_bundle_is_swapped_in_by_itself(bundle: Path, processes: Flags) -> None:
-    with serving(bundle, *processes, "--bundle-poll-s", "1") as server:
+async def test_a_changed_bundle_is_swapped_in_by_itself(bundle: Path) -> None:
+    with serving(bundle, "--bundle-poll-s", "1") as server:
         async with clients(server) as session:
             await _assert_answered_by(session, "first")
             await asyncio.to_thread(_write, bundle, "second")

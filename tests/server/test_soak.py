@@ -8,16 +8,14 @@ import pytest
 
 from engines.bundle import DEMO
 from tests.live_server import serving
-from tests.server.peers import PROCESSES, Flags
 from tests.soak import soak
 
 SECONDS = 8
 
 
 @pytest.mark.alone
-@PROCESSES
-async def test_steady_load_leaves_nothing_behind(processes: Flags) -> None:
-    with serving(DEMO, *processes) as server:
+async def test_steady_load_leaves_nothing_behind() -> None:
+    with serving(DEMO) as server:
         result = await soak(server, SECONDS)
         assert await asyncio.to_thread(server.stop) == 0
     assert not list(result.complaints())

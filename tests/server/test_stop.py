@@ -13,8 +13,6 @@ from engines.bundle import DEMO
 from tests.faulty_server import marked
 from tests.live_server import LiveServer
 from tests.server.peers import (
-    PROCESSES,
-    Flags,
     Peer,
     clients,
     encoded,
@@ -30,9 +28,8 @@ FRAMES = small_clips(1)[0]
 BODY = encoded(FRAMES)
 
 
-@PROCESSES
-async def test_sigterm_at_full_load_loses_nothing(processes: Flags) -> None:
-    with faulty(DEMO, *processes) as server:
+async def test_sigterm_at_full_load_loses_nothing() -> None:
+    with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "hold")
             accepted = [asyncio.create_task(send(session, BODY)) for _ in range(30)]
@@ -49,9 +46,8 @@ async def test_sigterm_at_full_load_loses_nothing(processes: Flags) -> None:
     assert server.log[-1]["event"] == "stopped"
 
 
-@PROCESSES
-async def test_load_balancers_get_the_time_they_need(processes: Flags) -> None:
-    with faulty(DEMO, *processes, "--drain-delay-s", "3") as server:
+async def test_load_balancers_get_the_time_they_need() -> None:
+    with faulty(DEMO, "--drain-delay-s", "3") as server:
         peer = await Peer.connect(server)
         server.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(server.wait_for, "draining")
@@ -66,9 +62,8 @@ async def test_load_balancers_get_the_time_they_need(processes: Flags) -> None:
         assert await asyncio.to_thread(server.wait) == 0
 
 
-@PROCESSES
-async def test_a_drain_is_bounded(processes: Flags) -> None:
-    with faulty(DEMO, *processes, "--drain-timeout-s", "1") as server:
+async def test_a_drain_is_bounded() -> None:
+    with faulty(DEMO, "--drain-timeout-s", "1") as server:
         peer = await Peer.connect(server)
         await peer.write(post_head(len(BODY)), BODY[:-1])
         async with clients(server) as session:
@@ -78,9 +73,8 @@ async def test_a_drain_is_bounded(processes: Flags) -> None:
     assert server.entries("requests were cut off")[0]["in_flight"] == 1
 
 
-@PROCESSES
-async def test_a_second_sigterm_ends_the_process_at_once(processes: Flags) -> None:
-    with faulty(DEMO, *processes) as server:
+async def test_a_second_sigterm_ends_the_process_at_once() -> None:
+    with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "hold")
             waiting = asyncio.create_task(send(session, encoded(marked(FRAMES, 1))))

@@ -1,0 +1,34 @@
+"""Flags of earlier releases: a start with one of them says what to do instead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.live_server import ROOT, run_module
+
+INSTEAD = "run one instance for each behind a load balancer"
+
+
+@pytest.mark.parametrize("arguments", [("--http-workers", "2"), ("--http-worker-timeout-s", "30")])
+def test_a_retired_flag_ends_the_start_with_what_to_do_instead(arguments: tuple[str, str]) -> None:
+    ended = run_module("server", *arguments)
+    assert ended.returncode == 2
+    last = ended.stderr.splitlines()[-1]
+    assert f"{arguments[0]} is gone" in last
+    assert INSTEAD in last
+
+
+def test_a_retired_flag_of_the_environment_ends_the_start_too() -> None:
+    environment = os.environ | {"VJEPA_HTTP_WORKERS": "2"}
+    command = [sys.executable, "-m", "server"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert INSTEAD in ended.stderr
+
+
+def test_retired_flags_are_not_offered() -> None:
+    assert "--http-worker" not in run_module("server", "--help").stdout
