@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from engines.preprocessing import Preprocessing
+from engines.preprocessing.cpu import Preprocessing
 
 FORMAT_VERSION = 2
 FILE_NAME = "engine.json"

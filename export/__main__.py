@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from engines.bundle import BUNDLES, Bundle, open_bundle, replace_manifest
 from engines.errors import BundleError, CheckpointError, ServiceError, VerificationError
-from engines.runtimes import open_engine
-from engines.verification import reference_of, verify
+from engines.runtimes.registry import open_engine
+from engines.storage.bundle import BUNDLES, Bundle, open_bundle, replace_manifest
+from engines.storage.verification import reference_of, verify
 from export.catalog import described_model, described_size, described_verification, locate, print_bundle, print_list
 from export.failures import explained
 from export.preflight import settled

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from engines import manifest as manifests
-from engines.bundle import BUNDLES, bundles_in, open_bundle
 from engines.errors import BundleNotFoundError
 from engines.manifest import Manifest
-from engines.verification import carries_reference
+from engines.storage.bundle import BUNDLES, bundles_in, open_bundle
+from engines.storage.verification import carries_reference
 
 _WORST_STAGES = 3
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from engines.cuda_device import CudaDevice, cuda_devices
+from engines.device.cuda_driver import CudaDevice, cuda_devices
 from engines.manifest import Device, Tensor
-from engines.preprocessing import Preprocessing
-from engines.tensorrt_api import TensorRt
+from engines.preprocessing.cpu import Preprocessing
+from engines.runtimes.tensorrt.api import TensorRt
 from export.calibration import calibration
 from export.graph import ONNX_FILE_NAME, PROGRAM_FILE_NAME
 from export.layer_table import FILE_NAME as LAYERS_FILE_NAME
@@ -55,7 +55,7 @@ def compile_network(
 
 def _compile_openvino(settings: ExportSettings, frames: int, preprocessing: Preprocessing, directory: Path) -> Compiled:
     """OpenVINO compiles the ONNX file itself whenever it loads it; only integers are made beforehand."""
-    from engines.openvino_runtime import cpu_name
+    from engines.runtimes.openvino import cpu_name
 
     device = Device(name=cpu_name())
     if settings.precision != "int8":

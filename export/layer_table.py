@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import ExportError
-from engines.tensorrt_api import TensorRt
+from engines.runtimes.tensorrt.api import TensorRt
 
 FILE_NAME = "layers.json"
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 from transformers import VJEPA2ForVideoClassification
 
-from engines.bundle import Bundle, open_bundle, replace_manifest
 from engines.errors import BundleError, BundleUnsupportedError
 from engines.manifest import FILE_NAME, FORMAT_VERSION, Manifest, Source, StageError
-from engines.reference import FILE_NAME as REFERENCE_FILE_NAME
-from engines.reference import Reference
-from engines.runtimes import open_engine
-from engines.verification import verify
+from engines.runtimes.registry import open_engine
+from engines.storage.bundle import Bundle, open_bundle, replace_manifest
+from engines.storage.reference import FILE_NAME as REFERENCE_FILE_NAME
+from engines.storage.reference import Reference
+from engines.storage.verification import verify
 from export.calibration import calibration_digest
 from export.checkpoint import Checkpoint, find_checkpoint
 from export.compilers import Compiled, compile_network

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 
-from engines.cuda_device import CudaDevice, cuda_devices
+from engines.device.cuda_driver import CudaDevice, cuda_devices
 from engines.errors import EngineError, ExportError
-from engines.tensorrt_api import TensorRt, TensorRtTarget, load_tensorrt
+from engines.runtimes.tensorrt.api import TensorRt, TensorRtTarget, load_tensorrt
 from export.calibration import videos_in
 from export.settings import ExportSettings
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 # Before NNCF: neither then sends statistics home.
-from engines.openvino_runtime import floats
+from engines.runtimes.openvino import floats
 
 # isort: split
 import nncf
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import openvino as ov
 from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
 
-from engines.preprocessing import CpuPreprocessor, Preprocessing
+from engines.preprocessing.cpu import CpuPreprocessor, Preprocessing
 from export.calibration import Calibration
 
 NETWORK_FILE_NAME = "model.xml"

@@ -7,8 +7,8 @@ import torch
 from transformers import VJEPA2ForVideoClassification
 
 from engines.clip import Clip
-from engines.preprocessing import CpuPreprocessor, Preprocessing
-from engines.reference import Reference
+from engines.preprocessing.cpu import CpuPreprocessor, Preprocessing
+from engines.storage.reference import Reference
 from export.demo.clips import render_clip
 
 _MOTION_SIZES = ((120, 160), (180, 101))

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 import configargparse
 
-from engines.bundle import BUNDLES
 from engines.manifest import Precision, Target
+from engines.storage.bundle import BUNDLES
 from export.targets import PRECISIONS, best_max_batch, best_precision, best_target
 
 DEFAULT_MODEL = "facebook/vjepa2-vitl-fpc16-256-ssv2"

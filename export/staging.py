@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from engines import manifest as manifests
-from engines.bundle import sha256_of
 from engines.errors import ExportError
 from engines.manifest import BundleFile, Manifest
+from engines.storage.bundle import sha256_of
 
 
 @contextlib.contextmanager

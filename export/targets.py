@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from engines.cuda_device import cuda_devices
+from engines.device.cuda_driver import cuda_devices
 from engines.manifest import Precision, Target
 
 # The precisions of each target; the first is its default.
@@ -29,7 +29,7 @@ def best_target() -> Target:
 def best_precision(target: Target) -> Precision:
     """The fastest that keeps the answers; on CPUs only what they compute in."""
     if target == "openvino":
-        from engines.openvino_runtime import cpu_precision
+        from engines.runtimes.openvino import cpu_precision
 
         return cpu_precision("bf16")
     if target == "torch" and not cuda_devices():

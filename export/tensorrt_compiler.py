@@ -8,11 +8,11 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.cuda_device import CudaDevice
+from engines.device.cuda_driver import CudaDevice
 from engines.errors import ExportError
 from engines.manifest import Tensor
-from engines.tensorrt_api import TensorRt
-from engines.tensorrt_library import Library
+from engines.runtimes.tensorrt.api import TensorRt
+from engines.runtimes.tensorrt.library import Library
 from export.progress import Phases
 from export.settings import PlanOptions
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from engines.bundle import open_bundle
 from engines.engine import Engine
 from engines.errors import EngineLostError
 from engines.options import EngineOptions
-from engines.runtimes import load_engine
+from engines.runtimes.registry import load_engine
+from engines.storage.bundle import open_bundle
 from server.batcher import Batcher
 from server.metrics import Metrics
 from server.service_rate import ServiceRate

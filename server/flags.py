@@ -10,9 +10,9 @@ from typing import NoReturn, get_args
 
 import configargparse
 
-from engines.bundle import BUNDLES
 from engines.options import Graphs
-from engines.runtimes import default_bundle
+from engines.runtimes.registry import default_bundle
+from engines.storage.bundle import BUNDLES
 from server.deadline import LONGEST_DEADLINE_MS
 from server.flag_types import between, devices, listed
 from server.settings import MIB, Settings

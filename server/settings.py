@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from engines.cuda_device import device_names
+from engines.device.cuda_driver import device_names
 from engines.options import EngineOptions, Graphs
 
 LogFormat = Literal["auto", "json", "text"]

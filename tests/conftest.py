@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.checkpoints import ODD, write_checkpoint
 from tests.in_process import run_here
 from tests.live_server import LiveServer, serving

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import aiohttp
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.latency.load import ask
 from tests.live_server import LiveServer, serving
 from tests.server.peers import Peer, clients, encoded, metrics, post_head, small_clips, until_metric

@@ -22,7 +22,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from server.settings import Settings
 from tests.docker_replay import Replay, environment, run_command, stages, values
 from tests.live_server import ROOT, serving

@@ -20,7 +20,7 @@ import imageio_ffmpeg
 import pytest
 import yaml
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from export.demo.show import write_motion
 from tests.live_server import ROOT, LiveServer, run_module
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.preprocessing import Preprocessing, crop_clip
+from engines.preprocessing.cpu import Preprocessing, crop_clip
 from export.demo import labels
 from export.demo.clips import Clip, render_clip
 from export.demo.labels import LABELS

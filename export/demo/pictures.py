@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.preprocessing import Preprocessing, crop_frame
+from engines.preprocessing.cpu import Preprocessing, crop_frame
 from export.demo.clips import render_clip
 from export.demo.labels import LABELS
 

@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 
 import av
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from export.demo.clips import render_clip
 from export.demo.labels import LABELS
 

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.consumer.peers import LiveServer
 from tests.consumer.processes import consume, consuming
 from tests.consumer.recording_service import Received, RecordingService, answer

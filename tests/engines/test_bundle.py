@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.bundle import DEMO, bundles_in, open_bundle
 from engines.errors import BundleDamagedError, BundleError, BundleNotFoundError, BundleUnsupportedError
+from engines.storage.bundle import DEMO, bundles_in, open_bundle
 from tests.live_server import run_module
 
 Damage = Callable[[Path], object]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from engines.captured import CapturedRuns, GraphSwitch
+from engines.device.cuda_graphs import CapturedRuns, GraphSwitch
 
 Work = Callable[[], None]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.bundle import open_bundle
 from engines.clip import Clip
-from engines.cuda_device import cuda_devices
+from engines.device.cuda_driver import cuda_devices
 from engines.engine import Engine
 from engines.errors import EngineError, TooLargeError
 from engines.options import MIB, EngineOptions
-from engines.runtimes import load_engine
+from engines.runtimes.registry import load_engine
+from engines.storage.bundle import open_bundle
 
 SIZES = ((96, 96), (64, 200), (240, 320), (301, 133), (108, 108))
 # Bundle and how it is opened; the torch one runs on a GPU where there is one.

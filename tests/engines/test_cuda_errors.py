@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engines.cuda_errors import LOST, explained, explained_page_locking
+from engines.device.cuda_errors import LOST, explained, explained_page_locking
 from engines.errors import EngineError, EngineLostError
 
 DEVICE = torch.device("cuda:1")

@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engines.clip import PixelFormat
-from engines.device_preprocessing import DevicePreprocessor
-from engines.preprocessing import MOST_RESIZED_ASPECT, Preprocessing, crop_clip
-from engines.resampling import resample_weights
+from engines.preprocessing.cpu import MOST_RESIZED_ASPECT, Preprocessing, crop_clip
+from engines.preprocessing.device import DevicePreprocessor
+from engines.preprocessing.resampling import resample_weights
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 golden_files = sorted(GOLDEN.glob("preprocess_*.npz"))

@@ -14,7 +14,7 @@ import os, sys
 def no_fork():
     raise AssertionError("forked")
 os.register_at_fork(before=no_fork)
-import engines.openvino_runtime
+import engines.runtimes.openvino
 engines.openvino_runtime.cpu_name()
 print(sys.modules["openvino_telemetry"], "multiprocessing" in sys.modules)
 """

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from engines.page_locked import PageLockedMemory
+from engines.device.page_locked import PageLockedMemory
 
 SIZE = 64 * 4096
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from engines import manifest as manifests
-from engines.bundle import DEMO
-from engines.runtimes import default_bundle
+from engines.runtimes.registry import default_bundle
+from engines.storage.bundle import DEMO
 
 
 def _bundle(path: Path, age_s: int, **changes: object) -> Path:

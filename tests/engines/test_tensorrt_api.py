@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from engines.bundle import open_bundle, replace_manifest
-from engines.cuda_device import cuda_devices
+from engines.device.cuda_driver import cuda_devices
 from engines.errors import BundleUnsupportedError, EngineError
-from engines.runtimes import default_bundle, load_engine
-from engines.tensorrt_api import TensorRt, load_tensorrt
-from engines.tensorrt_errors import ErrorLog, recorder_into
-from engines.tensorrt_library import Library
-from engines.tensorrt_runtime import OBJECTIONS
+from engines.runtimes.registry import default_bundle, load_engine
+from engines.runtimes.tensorrt.api import TensorRt, load_tensorrt
+from engines.runtimes.tensorrt.errors import ErrorLog, recorder_into
+from engines.runtimes.tensorrt.library import Library
+from engines.runtimes.tensorrt.runtime import OBJECTIONS
+from engines.storage.bundle import open_bundle, replace_manifest
 from tests.live_server import ROOT, run_module
 
 # How classes made by pybind11 differ from what a stub can say.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engines import torch_device as module
-from engines.cuda_device import CudaDevice, cuda_devices, device_names
+from engines.device import torch_device as module
+from engines.device.cuda_driver import CudaDevice, cuda_devices, device_names
+from engines.device.torch_device import torch_device
 from engines.errors import ConfigurationError, EngineError
-from engines.torch_device import torch_device
 
 no_gpu = pytest.mark.skipif(bool(cuda_devices()), reason="this machine has a GPU")
 

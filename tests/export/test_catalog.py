@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.bundle import open_bundle
+from engines.storage.bundle import open_bundle
 from export.catalog import print_list
 from tests.in_process import run_here
 from tests.live_server import run_module

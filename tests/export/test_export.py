@@ -16,8 +16,8 @@ import pytest
 import torch
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
-from engines.bundle import open_bundle
 from engines.errors import CheckpointError
+from engines.storage.bundle import open_bundle
 from export.checkpoint import find_checkpoint
 from export.demo.clips import render_clip
 from tests.checkpoints import ODD

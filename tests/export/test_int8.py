@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
-from engines.bundle import DEMO, Bundle, open_bundle
 from engines.clip import Clip
 from engines.errors import ExportError
-from engines.reference import FILE_NAME, Reference
-from engines.runtimes import load_engine
+from engines.runtimes.registry import load_engine
+from engines.storage.bundle import DEMO, Bundle, open_bundle
+from engines.storage.reference import FILE_NAME, Reference
 from export.calibration import calibration, calibration_digest
 from export.demo.clips import render_clip
 from export.demo.labels import LABELS

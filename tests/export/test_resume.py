@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.bundle import open_bundle
 from engines.errors import ExportError
+from engines.storage.bundle import open_bundle
 from export.failures import explained
 from tests.in_process import run_here
 from tests.live_server import ROOT

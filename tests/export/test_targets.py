@@ -11,14 +11,14 @@ import numpy as np
 import onnx
 import pytest
 
-from engines.bundle import open_bundle, replace_manifest
-from engines.cuda_device import cuda_devices
+from engines.device.cuda_driver import cuda_devices
 from engines.engine import Engine
 from engines.errors import BundleUnsupportedError
 from engines.manifest import Device
 from engines.options import EngineOptions
-from engines.reference import FILE_NAME, Reference
-from engines.runtimes import load_engine
+from engines.runtimes.registry import load_engine
+from engines.storage.bundle import open_bundle, replace_manifest
+from engines.storage.reference import FILE_NAME, Reference
 from export.pipeline import export_bundle
 from export.preflight import settled
 from export.settings import parse_settings

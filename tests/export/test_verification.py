@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from engines import manifest as manifests
-from engines.bundle import open_bundle, replace_manifest
 from engines.clip import Clip
 from engines.engine import Engine, Inference
 from engines.errors import ExportError, VerificationError
 from engines.manifest import Manifest
-from engines.reference import FILE_NAME, Reference
-from engines.runtimes import load_engine, open_engine
-from engines.verification import compare, reference_of, verify
+from engines.runtimes.registry import load_engine, open_engine
+from engines.storage.bundle import open_bundle, replace_manifest
+from engines.storage.reference import FILE_NAME, Reference
+from engines.storage.verification import compare, reference_of, verify
 from export.checkpoint import find_checkpoint
 from export.references import ask_checkpoint, reference_clips
 from export.staging import staged, write_manifest

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from engines.cuda_device import cuda_devices
+from engines.device.cuda_driver import cuda_devices
 from tests.checkpoints import write_checkpoint
 from tests.gpu.setting import EXPORTS, Setting, say, setting
 

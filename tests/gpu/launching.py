@@ -7,7 +7,7 @@ from torch.export.passes import move_to_device_pass
 from torch.nn.attention import sdpa_kernel
 
 from engines.options import Graphs
-from engines.torch_attention import KERNELS
+from engines.runtimes.torch_attention import KERNELS
 from tests.gpu.running import noise, running
 from tests.gpu.setting import Setting, say, setting
 from tests.gpu.timing import latencies_ms, timed_s

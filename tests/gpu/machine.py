@@ -7,7 +7,7 @@ import platform
 
 import torch
 
-from engines.cuda_device import cuda_devices, driver_version
+from engines.device.cuda_driver import cuda_devices, driver_version
 from tests.gpu.setting import Setting, say, setting
 from tests.gpu.timing import timed_s
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from engines.bundle import Bundle
 from engines.clip import Clip
 from engines.engine import Engine
+from engines.storage.bundle import Bundle
 from tests.gpu.running import clips_per_s, noise, running
 from tests.gpu.setting import Setting, say, setting
 

@@ -7,16 +7,16 @@ import sys
 import numpy as np
 import torch
 
-from engines.bundle import Bundle
 from engines.clip import Clip
-from engines.device_preprocessing import DevicePreprocessor
 from engines.errors import ServiceError
 from engines.manifest import Verification
 from engines.options import EngineOptions
-from engines.preprocessing import Preprocessing, crop_clip
-from engines.reference import Reference
-from engines.runtimes import open_engine
-from engines.verification import verify
+from engines.preprocessing.cpu import Preprocessing, crop_clip
+from engines.preprocessing.device import DevicePreprocessor
+from engines.runtimes.registry import open_engine
+from engines.storage.bundle import Bundle
+from engines.storage.reference import Reference
+from engines.storage.verification import verify
 from export.checkpoint import find_checkpoint
 from export.references import ask_checkpoint
 from tests.gpu.setting import Setting, say, setting

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from engines.bundle import Bundle
 from engines.clip import Clip
 from engines.engine import Engine
 from engines.options import EngineOptions
-from engines.runtimes import open_engine
+from engines.runtimes.registry import open_engine
+from engines.storage.bundle import Bundle
 from tests.gpu.setting import Setting, say
 
 

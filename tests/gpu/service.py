@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from engines.bundle import Bundle
+from engines.storage.bundle import Bundle
 from tests.gpu.running import clips_per_s, noise, running
 from tests.gpu.setting import Setting, say, setting
 from tests.gpu.timing import latencies_ms

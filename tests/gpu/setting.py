@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from engines.bundle import Bundle, open_bundle
+from engines.storage.bundle import Bundle, open_bundle
 from tests.checkpoints import ODD
 
 VITL: dict[str, Any] = {

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engines.bundle import open_bundle
 from engines.clip import Clip
 from engines.engine import Engine
-from engines.runtimes import load_engine
+from engines.runtimes.registry import load_engine
+from engines.storage.bundle import open_bundle
 from server.flags import find_bundle
 from tests.live_server import LiveServer, serving
 from tests.percentile import percentile

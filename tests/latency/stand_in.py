@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from engines.bundle import open_bundle
 from engines.clip import Clip
 from engines.engine import Engine, Inference
 from engines.manifest import Manifest, Precision
 from engines.options import EngineOptions
+from engines.storage.bundle import open_bundle
 from server.__main__ import run
 from server.lifecycle import serve
 from server.settings import Settings

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.latency.payloads import bgr_clip, payloads, stand_in_label
 from tests.latency.phases import PHASES, means_ms, phase_sums
 from tests.latency.stand_in_device import label_index

@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from engines import manifest as manifests
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from export.demo.clips import Clip, render_clip
 from export.staging import write_manifest
 from tests.live_server import LiveServer

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from engines.bundle import DEMO, open_bundle
 from engines.clip import Clip
 from engines.engine import Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from engines.manifest import Precision
+from engines.storage.bundle import DEMO, open_bundle
 from server.batcher import Batcher
 from server.metrics import Metrics
 from server.service_rate import ServiceRate

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.live_server import LiveServer, run_module, serving
 from tests.server.peers import Peer, clients, encoded, post_head, send, small_clips
 

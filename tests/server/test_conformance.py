@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.live_server import serving
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"

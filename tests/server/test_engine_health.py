@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.faulty_server import Fault, marked
 from tests.live_server import LiveServer
 from tests.server.conftest import Answer

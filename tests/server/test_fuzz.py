@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.live_server import LiveServer, serving
 from tests.server.peers import Peer, clients, encoded, send, small_clips
 from tests.server.requests import (

@@ -14,7 +14,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.live_server import LiveServer, serving
 from tests.server.peers import (
     Peer,

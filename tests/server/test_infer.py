@@ -14,7 +14,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from engines.bundle import DEMO, open_bundle
+from engines.storage.bundle import DEMO, open_bundle
 from export.demo.clips import Clip, render_clip
 from export.demo.labels import LABELS
 from tests.live_server import LiveServer

@@ -8,8 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.bundle import DEMO
 from engines.errors import EngineLostError, NotReadyError
+from engines.storage.bundle import DEMO
 from server.batcher import Batcher
 from server.clip_queue import Classified
 from server.metrics import Metrics

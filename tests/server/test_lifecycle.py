@@ -17,7 +17,7 @@ import onnx
 import pytest
 
 from engines import manifest as manifests
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from export.demo.clips import Clip
 from export.staging import write_manifest
 from tests.live_server import ROOT, LiveServer, run_module, serving

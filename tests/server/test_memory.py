@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.live_server import LiveServer
 from tests.server.peers import Peer, clients, faulty, metrics, tell, until_metric
 from tests.server.requests import ENCODINGS, Frames, Sent

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from export.demo.labels import LABELS
 from server.gpu_metrics import GpuCollector
 from server.metrics import Metrics

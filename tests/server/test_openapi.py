@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from engines.bundle import DEMO, open_bundle
 from engines.errors import RequestError
+from engines.storage.bundle import DEMO, open_bundle
 from server.api_docs.examples import ERRORS
 from server.problem import STATUS_BY_ERROR
 from tests.live_server import LiveServer, serving

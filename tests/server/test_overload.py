@@ -12,8 +12,8 @@ import aiohttp
 import numpy as np
 import pytest
 
-from engines.bundle import DEMO
 from engines.errors import OverloadedError
+from engines.storage.bundle import DEMO
 from server.admission import Admission
 from server.service_rate import ServiceRate
 from tests.faulty_server import marked

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from engines import manifest as manifests
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from export.staging import staged, write_manifest
 from tests.live_server import serving
 from tests.server.conftest import Answer

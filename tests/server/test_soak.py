@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.live_server import serving
 from tests.soak import soak
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.faulty_server import marked
 from tests.live_server import LiveServer
 from tests.server.peers import (

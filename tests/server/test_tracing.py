@@ -12,7 +12,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pytest_aiohttp import AiohttpServer
 
-from engines.bundle import DEMO
+from engines.storage.bundle import DEMO
 from tests.live_server import ROOT, serving
 from tests.server.peers import clients, encoded, send, small_clips
 

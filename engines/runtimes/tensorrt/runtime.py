@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
-from engines.bundle import Bundle
-from engines.cuda_device import CudaDevice, cuda_devices
-from engines.cuda_errors import explained
-from engines.device_engine import DeviceEngine
+from engines.device.cuda_driver import CudaDevice, cuda_devices
+from engines.device.cuda_errors import explained
+from engines.device.device_engine import DeviceEngine
+from engines.device.torch_device import torch_device
 from engines.errors import BundleUnsupportedError, ConfigurationError, EngineError
 from engines.manifest import Manifest
 from engines.options import EngineOptions
-from engines.tensorrt_api import TensorRt, TensorRtTarget, load_tensorrt
-from engines.tensorrt_errors import ErrorLog
-from engines.torch_device import torch_device
+from engines.runtimes.tensorrt.api import TensorRt, TensorRtTarget, load_tensorrt
+from engines.runtimes.tensorrt.errors import ErrorLog
+from engines.storage.bundle import Bundle
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt

@@ -13,14 +13,14 @@ import torch
 from torch._inductor import aoti_load_package
 from torch.export.passes import move_to_device_pass
 
-from engines.bundle import Bundle
 from engines.cores import cgroup_cores
-from engines.cuda_errors import explained
-from engines.device_engine import DeviceEngine
+from engines.device.cuda_errors import explained
+from engines.device.device_engine import DeviceEngine
+from engines.device.torch_device import compute_capability, torch_device
 from engines.errors import BundleDamagedError, BundleUnsupportedError, EngineError, first_line
 from engines.options import EngineOptions
-from engines.torch_attention import use_fastest_attention
-from engines.torch_device import compute_capability, torch_device
+from engines.runtimes.torch_attention import use_fastest_attention
+from engines.storage.bundle import Bundle
 
 _log = logging.getLogger(__name__)
 

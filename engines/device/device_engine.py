@@ -11,15 +11,15 @@ import numpy.typing as npt
 import torch
 
 from engines.clip import Clip
-from engines.cuda_errors import explained, explained_page_locking
-from engines.device_memory import DeviceMemory
+from engines.device.cuda_errors import explained, explained_page_locking
+from engines.device.lane import DeviceNetwork, Lane, LaneGraphs
+from engines.device.memory import DeviceMemory
+from engines.device.page_locked import PageLockedMemory
+from engines.device.turn import Turn
 from engines.engine import Inference
 from engines.errors import EngineError, TooLargeError
-from engines.lane import DeviceNetwork, Lane, LaneGraphs
 from engines.manifest import Manifest, Precision
 from engines.options import MIB, EngineOptions
-from engines.page_locked import PageLockedMemory
-from engines.turn import Turn
 
 _log = logging.getLogger(__name__)
 

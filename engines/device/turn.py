@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from engines.device_timeline import Timeline
+from engines.device.timeline import Timeline
 
 
 class Turn:

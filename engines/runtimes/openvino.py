@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.bundle import Bundle
 from engines.clip import Clip
 from engines.cores import cgroup_cores, usable_cores
 from engines.engine import Inference
 from engines.errors import BundleDamagedError, EngineError
 from engines.manifest import Manifest, Precision
-from engines.preprocessing import CpuPreprocessor
+from engines.preprocessing.cpu import CpuPreprocessor
+from engines.storage.bundle import Bundle
 
 # Imported, OpenVINO sends statistics home from a forked process, which it ends with SIGTERM when there is no way out of
 # the network; asyncio shares its ear for signals with forks, so the server would take that for its own end.

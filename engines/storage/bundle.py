@@ -13,7 +13,7 @@ from engines import manifest as manifests
 from engines.errors import BundleDamagedError, BundleNotFoundError, BundleUnsupportedError
 from engines.manifest import BundleFile, Manifest
 
-BUNDLES = Path(__file__).parent / "bundles"
+BUNDLES = Path(__file__).parents[1] / "bundles"
 DEMO = BUNDLES / "demo"
 
 

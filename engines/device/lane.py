@@ -9,14 +9,14 @@ from typing import Protocol
 
 import torch
 
-from engines.captured import CapturedRuns, CudaRecorder, GraphSwitch
 from engines.clip import Clip, PixelFormat
-from engines.device_preprocessing import WORKSPACE_BYTES, DevicePreprocessor
-from engines.device_timeline import timeline
+from engines.device.cuda_graphs import CapturedRuns, CudaRecorder, GraphSwitch
+from engines.device.timeline import timeline
+from engines.device.turn import Turn
 from engines.engine import Inference
 from engines.manifest import Manifest
 from engines.options import Graphs
-from engines.turn import Turn
+from engines.preprocessing.device import WORKSPACE_BYTES, DevicePreprocessor
 
 _STARTED, _COPIED, _PREPARED, _TURN, _FINISHED = range(5)
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}

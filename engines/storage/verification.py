@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engines.bundle import Bundle, replace_manifest
 from engines.engine import Engine
 from engines.errors import VerificationError
 from engines.manifest import Manifest, Precision, Verification
-from engines.reference import FILE_NAME, Floats, Reference
+from engines.storage.bundle import Bundle, replace_manifest
+from engines.storage.reference import FILE_NAME, Floats, Reference
 
 # How far a probability may be from the checkpoint's in FP32.
 TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3, "int8": 1e-1}

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from engines.tensorrt_library import Library
+from engines.runtimes.tensorrt.library import Library
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt

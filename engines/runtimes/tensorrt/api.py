@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
 from engines.errors import EngineError
-from engines.tensorrt_errors import ErrorLog, logger_into, recorder_into
-from engines.tensorrt_library import Library
+from engines.runtimes.tensorrt.errors import ErrorLog, logger_into, recorder_into
+from engines.runtimes.tensorrt.library import Library
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt

@@ -6,7 +6,7 @@ import logging
 
 import torch
 
-from engines.cuda_device import CudaDevice, cuda_devices, driver_version
+from engines.device.cuda_driver import CudaDevice, cuda_devices, driver_version
 from engines.errors import ConfigurationError, EngineError, first_line
 
 _log = logging.getLogger(__name__)

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 
 from engines import manifest as manifests
-from engines.bundle import BUNDLES, DEMO, Bundle, bundles_in
-from engines.cuda_device import cuda_devices
+from engines.device.cuda_driver import cuda_devices
 from engines.engine import Engine
 from engines.errors import BundleUnsupportedError, ConfigurationError
 from engines.manifest import Manifest
 from engines.options import EngineOptions
-from engines.verification import verify_once
+from engines.storage.bundle import BUNDLES, DEMO, Bundle, bundles_in
+from engines.storage.verification import verify_once
 
 
 def load_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008, it is frozen
@@ -39,15 +39,15 @@ def open_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Eng
     target = bundle.manifest.target
     if target == "openvino":
         _check_cpu(bundle, options.device)
-        from engines.openvino_runtime import OpenVinoEngine
+        from engines.runtimes.openvino import OpenVinoEngine
 
         return OpenVinoEngine(bundle, threads=options.threads)
     _check_torch(bundle)
     if target == "torch":
-        from engines.torch_runtime import open_torch_engine
+        from engines.runtimes.torch_program import open_torch_engine
 
         return open_torch_engine(bundle, options)
-    from engines.tensorrt_runtime import open_tensorrt_engine
+    from engines.runtimes.tensorrt.runtime import open_tensorrt_engine
 
     return open_tensorrt_engine(bundle, options)
 

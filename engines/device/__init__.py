@@ -1,0 +1,1 @@
+"""What every engine on a torch device shares: lanes, streams, CUDA graphs, page-locked memory."""

@@ -1,0 +1,1 @@
+"""Frames to network input, on the CPU and on a device."""
