@@ -19,19 +19,19 @@ from engines.storage.bundle import Bundle, open_bundle, replace_manifest
 from engines.storage.reference import FILE_NAME as REFERENCE_FILE_NAME
 from engines.storage.reference import Reference
 from engines.storage.verification import verify
-from export.calibration import calibration_digest
-from export.checkpoint import Checkpoint, find_checkpoint
-from export.compilers import Compiled, compile_network
-from export.graph import network_tensors, trace, write_onnx, write_program
-from export.lean import LeanClassifier
-from export.outline import check_room, describe, outline
-from export.precision import DTYPES, stage_errors
+from export.architectures.vjepa2.checkpoint import Checkpoint, find_checkpoint
+from export.architectures.vjepa2.network import LeanClassifier
+from export.bundling.stage_cache import Work, digest_of, link_files, origin_of, versions
+from export.bundling.staging import check_replaceable, staged, write_manifest
+from export.compilers.calibration import calibration_digest
+from export.compilers.compile import Compiled, compile_network
+from export.network.estimate import check_room, describe, outline
+from export.network.graph import network_tensors, trace, write_onnx, write_program
+from export.network.precision_probe import DTYPES, stage_errors
+from export.network.references import ask_checkpoint, normalised
 from export.progress import say, stage
-from export.references import ask_checkpoint, normalised
 from export.settings import ExportSettings
-from export.staging import check_replaceable, staged, write_manifest
 from export.targets import network_precision
-from export.work import Work, digest_of, link_files, origin_of, versions
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from engines.device.cuda_driver import CudaDevice, cuda_devices
 from engines.errors import EngineError, ExportError
 from engines.runtimes.tensorrt.api import TensorRt, TensorRtTarget, load_tensorrt
-from export.calibration import videos_in
+from export.compilers.calibration import videos_in
 from export.settings import ExportSettings
 
 # What an RTX plan is for when neither the user nor the machine says: Ada, which the most RTX cards are.

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from export.demo import checkpoint, dataset, evaluation, pictures, training
-from export.demo.scenery import Scenery
+from export.demo.rendering.scenery import Scenery
+from export.demo.training import checkpoint, dataset, evaluation, pictures, training
 
 _CHECKPOINT = Path(__file__).parent / "checkpoint"
 

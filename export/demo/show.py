@@ -22,8 +22,8 @@ from typing import IO, Any, cast
 import av
 
 from engines.storage.bundle import DEMO
-from export.demo.clips import render_clip
 from export.demo.labels import LABELS
+from export.demo.rendering.clips import render_clip
 
 # Something-Something's rate; the consumer takes every fourth of the frames.
 VIDEO_FPS = 12

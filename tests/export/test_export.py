@@ -18,8 +18,8 @@ from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
 from engines.errors import CheckpointError
 from engines.storage.bundle import open_bundle
-from export.checkpoint import find_checkpoint
-from export.demo.clips import render_clip
+from export.architectures.vjepa2.checkpoint import find_checkpoint
+from export.demo.rendering.clips import render_clip
 from tests.checkpoints import ODD
 from tests.in_process import run_here
 from tests.live_server import ROOT, run_module, serving

@@ -14,9 +14,9 @@ from engines.errors import ExportError
 from engines.runtimes.registry import load_engine
 from engines.storage.bundle import DEMO, Bundle, open_bundle
 from engines.storage.reference import FILE_NAME, Reference
-from export.calibration import calibration, calibration_digest
-from export.demo.clips import render_clip
+from export.compilers.calibration import calibration, calibration_digest
 from export.demo.labels import LABELS
+from export.demo.rendering.clips import render_clip
 from export.pipeline import export_bundle
 from export.preflight import settled
 from export.settings import parse_settings

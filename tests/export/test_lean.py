@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
-from export.graph import network_tensors, trace, write_onnx
-from export.lean import LeanClassifier
-from export.precision import TensorCores
+from export.architectures.vjepa2.network import LeanClassifier
+from export.network.graph import network_tensors, trace, write_onnx
+from export.network.precision_probe import TensorCores
 
 SMALL_PREDICTOR = {"pred_hidden_size": 24, "pred_num_attention_heads": 1, "pred_num_hidden_layers": 1}
 

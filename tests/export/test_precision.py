@@ -7,10 +7,10 @@ import copy
 import pytest
 import torch
 
-from export.checkpoint import find_checkpoint
-from export.lean import LeanClassifier
-from export.precision import TensorCores, stage_errors
-from export.references import normalised, reference_clips
+from export.architectures.vjepa2.checkpoint import find_checkpoint
+from export.architectures.vjepa2.network import LeanClassifier
+from export.network.precision_probe import TensorCores, stage_errors
+from export.network.references import normalised, reference_clips
 
 
 @pytest.fixture(scope="module")

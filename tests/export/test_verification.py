@@ -19,9 +19,9 @@ from engines.runtimes.registry import load_engine, open_engine
 from engines.storage.bundle import open_bundle, replace_manifest
 from engines.storage.reference import FILE_NAME, Reference
 from engines.storage.verification import compare, reference_of, verify
-from export.checkpoint import find_checkpoint
-from export.references import ask_checkpoint, reference_clips
-from export.staging import staged, write_manifest
+from export.architectures.vjepa2.checkpoint import find_checkpoint
+from export.bundling.staging import staged, write_manifest
+from export.network.references import ask_checkpoint, reference_clips
 from tests.in_process import run_here
 from tests.live_server import run_module
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from export.work import Work
+from export.bundling.stage_cache import Work
 
 ORIGINS = ("0" * 64, "1" * 64)
 _TURNS = 12

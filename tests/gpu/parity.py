@@ -17,8 +17,8 @@ from engines.runtimes.registry import open_engine
 from engines.storage.bundle import Bundle
 from engines.storage.reference import Reference
 from engines.storage.verification import verify
-from export.checkpoint import find_checkpoint
-from export.references import ask_checkpoint
+from export.architectures.vjepa2.checkpoint import find_checkpoint
+from export.network.references import ask_checkpoint
 from tests.gpu.setting import Setting, say, setting
 
 _SIZES = ((240, 240), (256, 256), (480, 640), (720, 1280), (1080, 1920), (2160, 3840), (64, 200), (301, 133))

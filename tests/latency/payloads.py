@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 
-from export.demo.clips import render_clip
+from export.demo.rendering.clips import render_clip
 from tests.latency.stand_in_device import FRAMES, LABELS, Frames, label_index, mark
 
 SIDE_PIXELS = 240

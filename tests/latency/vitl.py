@@ -9,7 +9,7 @@ from typing import Literal
 
 import av
 
-from export.demo.clips import render_clip
+from export.demo.rendering.clips import render_clip
 from tests.latency.cache import cache
 from tests.live_server import ROOT
 

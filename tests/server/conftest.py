@@ -15,8 +15,8 @@ from yarl import URL
 
 from engines import manifest as manifests
 from engines.storage.bundle import DEMO
-from export.demo.clips import Clip, render_clip
-from export.staging import write_manifest
+from export.bundling.staging import write_manifest
+from export.demo.rendering.clips import Clip, render_clip
 from tests.live_server import LiveServer
 from tests.server.requests import Sent
 

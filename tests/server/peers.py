@@ -17,7 +17,7 @@ import numpy.typing as npt
 from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
-from export.demo.clips import render_clip
+from export.demo.rendering.clips import render_clip
 from tests.live_server import LiveServer, serving
 from tests.server.conftest import Answer
 from tests.server.requests import Sent, raw_body

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from export.demo.clips import Clip
+from export.demo.rendering.clips import Clip
 from tests.server.conftest import Answer, Post
 from tests.server.requests import Sent, raw_body
 

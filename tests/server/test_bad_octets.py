@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from export.demo.clips import Clip
+from export.demo.rendering.clips import Clip
 from tests.live_server import LiveServer
 from tests.server.conftest import Post
 from tests.server.peers import Peer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from export.demo.clips import Clip
+from export.demo.rendering.clips import Clip
 from tests.server.conftest import Post
 from tests.server.problems import FRAME_BYTES, FRAMES, PIXELS, Wrong, assert_explained, assert_still_serving, png_header
 from tests.server.requests import BOUNDARY, Sent, encode, multipart_body, parts_request

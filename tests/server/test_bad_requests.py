@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.demo.clips import Clip
+from export.demo.rendering.clips import Clip
 from tests.live_server import LiveServer
 from tests.server.conftest import Post
 from tests.server.problems import FRAMES, assert_explained, assert_problem, assert_still_serving, png_header

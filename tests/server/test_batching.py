@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.errors import EngineError
-from export.demo.clips import render_clip
 from export.demo.labels import LABELS
+from export.demo.rendering.clips import render_clip
 from server.batcher import Batcher
 from server.clip_queue import HIGH_IN_A_ROW, ClipQueue, Job, Priority
 from tests.faulty_server import Fault, marked

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from export.demo.clips import render_clip
+from export.demo.rendering.clips import render_clip
 from tests.live_server import LiveServer
 from tests.server.requests import raw_body
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from engines.storage.bundle import DEMO, open_bundle
-from export.demo.clips import Clip, render_clip
 from export.demo.labels import LABELS
+from export.demo.rendering.clips import Clip, render_clip
 from tests.live_server import LiveServer
 from tests.server.conftest import Answer, Post
 from tests.server.peers import Peer

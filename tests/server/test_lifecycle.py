@@ -18,8 +18,8 @@ import pytest
 
 from engines import manifest as manifests
 from engines.storage.bundle import DEMO
-from export.demo.clips import Clip
-from export.staging import write_manifest
+from export.bundling.staging import write_manifest
+from export.demo.rendering.clips import Clip
 from tests.live_server import ROOT, LiveServer, run_module, serving
 from tests.server.requests import raw_body
 

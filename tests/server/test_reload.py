@@ -15,7 +15,7 @@ import pytest
 
 from engines import manifest as manifests
 from engines.storage.bundle import DEMO
-from export.staging import staged, write_manifest
+from export.bundling.staging import staged, write_manifest
 from tests.live_server import serving
 from tests.server.conftest import Answer
 from tests.server.peers import clients, encoded, metrics, send, small_clips

@@ -7,9 +7,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from export.demo import augmentation, labels
-from export.demo.augmentation import MIRRORED, REVERSED, SYMMETRIES, TRANSPOSED, UPSIDE_DOWN, Symmetry
+from export.demo import labels
 from export.demo.labels import LABELS
+from export.demo.training import augmentation
+from export.demo.training.augmentation import MIRRORED, REVERSED, SYMMETRIES, TRANSPOSED, UPSIDE_DOWN, Symmetry
 
 # What each symmetry makes of a motion in the frame, x to the right and y down.
 VECTORS = {

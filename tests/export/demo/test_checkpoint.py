@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from export.demo import checkpoint, dataset, evaluation, photo_clips
 from export.demo.__main__ import main
-from export.demo.clips import render_clip
 from export.demo.labels import LABELS
+from export.demo.rendering import photo_clips
+from export.demo.rendering.clips import render_clip
+from export.demo.training import checkpoint, dataset, evaluation
 
 COMMITTED = Path(checkpoint.__file__).parent / "checkpoint"
 FRESH_SEED = dataset.HELD_OUT_SEEDS.stop

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 
 from export.demo import labels
-from export.demo.clips import render_clip
 from export.demo.labels import LABELS
-from export.demo.scenery import Scenery
+from export.demo.rendering.clips import render_clip
+from export.demo.rendering.scenery import Scenery
 
 # Where the picture, or the object in it, moves: x to the right, y down. A camera that turns left makes the scene
 # pass to the right.

@@ -20,7 +20,7 @@ import openvino as ov
 from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
 
 from engines.preprocessing.cpu import CpuPreprocessor, Preprocessing
-from export.calibration import Calibration
+from export.compilers.calibration import Calibration
 
 NETWORK_FILE_NAME = "model.xml"
 # SmoothQuant's own default (arXiv 2211.10438); NNCF's 0.95 is for language models: see docs/export.md.

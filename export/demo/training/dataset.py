@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from engines.preprocessing.cpu import Preprocessing, crop_clip
 from export.demo import labels
-from export.demo.clips import Clip, render_clip
 from export.demo.labels import LABELS
-from export.demo.scenery import Scenery
+from export.demo.rendering.clips import Clip, render_clip
+from export.demo.rendering.scenery import Scenery
 
 logger = logging.getLogger(__name__)
 

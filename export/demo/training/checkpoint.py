@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
-from export.demo.dataset import CROP, FRAMES, PREPROCESSING
 from export.demo.labels import LABELS
+from export.demo.training.dataset import CROP, FRAMES, PREPROCESSING
 
 MODEL_CARD = """---
 library_name: transformers

@@ -18,7 +18,7 @@ from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 from engines.errors import CheckpointError, first_line
 from engines.preprocessing.cpu import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
-DEMO_CHECKPOINT = Path(__file__).parent / "demo" / "checkpoint"
+DEMO_CHECKPOINT = Path(__file__).parents[2] / "demo" / "checkpoint"
 
 _CONFIG_FILES = ("config.json", "video_preprocessor_config.json", "preprocessor_config.json")
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")

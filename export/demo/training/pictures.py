@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.preprocessing.cpu import Preprocessing, crop_frame
-from export.demo.clips import render_clip
 from export.demo.labels import LABELS
+from export.demo.rendering.clips import render_clip
 
 _CELL, _MARGIN_LEFT, _MARGIN_TOP = 44, 430, 50
 _THUMBNAIL, _SHOWN_FRAMES = 96, 8

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from transformers import VJEPA2ForVideoClassification
 
-from export.demo import augmentation, checkpoint, filters
-from export.demo.dataset import Pool
 from export.demo.labels import HOLD, LABELS
-from export.demo.scenery import Scenery
+from export.demo.rendering.scenery import Scenery
+from export.demo.training import augmentation, checkpoint, filters
+from export.demo.training.dataset import Pool
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from export.demo import footage, laws, motions, scene, shapes
 from export.demo.labels import LABELS
-from export.demo.scenery import Scenery
+from export.demo.rendering import camera_effects as footage
+from export.demo.rendering import curves, motions, scene, shapes
+from export.demo.rendering.scenery import Scenery
 
 # How far a scene wanders that should rest, relative to a lively one.
 _DRIFT = {Scenery.PLAIN: 1.0, Scenery.CALM: 0.5, Scenery.LIVELY: 1.0, Scenery.RESTLESS: 2.0}
@@ -56,7 +57,7 @@ def render_clip(
     height, width = _random_size(rng) if size is None else size
     if frames < 2 or min(height, width) < 16:
         raise ValueError(f"cannot render {frames} frames of {height}x{width}: at least 2 frames of 16x16 are needed")
-    times = laws.stuttered(rng, np.linspace(0.0, 1.0, frames))
+    times = curves.stuttered(rng, np.linspace(0.0, 1.0, frames))
     view = motions.View(
         width / (2 * min(height, width)),
         height / (2 * min(height, width)),

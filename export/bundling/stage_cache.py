@@ -14,21 +14,18 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock
 
-from export.checkpoint import Checkpoint
+from export.architectures.vjepa2.checkpoint import Checkpoint
 
 BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino", "nncf")
-_SOURCES = (
-    "lean.py",
-    "rotary.py",
-    "graph.py",
-    "precision.py",
-    "references.py",
-    "calibration.py",
-    "quantization.py",
-    "inductor_compiler.py",
-    "tensorrt_compiler.py",
-    "torch_tensorrt_compiler.py",
+# All that decides what a bundle holds: a change of any file in them begins every export anew.
+CODE_FOLDERS = (
+    "engines/preprocessing",
+    "export/architectures",
+    "export/compilers",
+    "export/demo/rendering",
+    "export/network",
 )
+_ROOT = Path(__file__).parents[2]
 _KEPT_S = 7 * 24 * 3600
 
 
@@ -48,8 +45,13 @@ def digest_of(*parts: object) -> str:
 
 def origin_of(checkpoint: Checkpoint) -> str:
     """Digest of the checkpoint and of the code and libraries that turn it into an engine."""
-    code = [(Path(__file__).parent / name).read_bytes() for name in _SOURCES]
-    return digest_of(checkpoint.sha256, checkpoint.random_weights, checkpoint.preprocessing, code, versions())
+    return digest_of(checkpoint.sha256, checkpoint.random_weights, checkpoint.preprocessing, code_digest(), versions())
+
+
+def code_digest(root: Path = _ROOT) -> str:
+    """Digest of the names and contents of all modules in ``CODE_FOLDERS`` below ``root``."""
+    files = sorted(file for folder in CODE_FOLDERS for file in (root / folder).rglob("*.py"))
+    return digest_of(*((file.relative_to(root).as_posix(), file.read_bytes()) for file in files))
 
 
 class Work:

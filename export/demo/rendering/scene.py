@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from export.demo import shapes, textures
-from export.demo.laws import Curve, tremor
-from export.demo.motions import Motion
-from export.demo.scenery import Scenery
-from export.demo.stir import Stir
+from export.demo.rendering import shapes, textures
+from export.demo.rendering.background_motion import Stir
+from export.demo.rendering.curves import Curve, tremor
+from export.demo.rendering.motions import Motion
+from export.demo.rendering.scenery import Scenery
 
 Image = npt.NDArray[np.uint8]
 

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from export.demo.laws import Curve
-from export.demo.textures import fractal_noise
+from export.demo.rendering.curves import Curve
+from export.demo.rendering.textures import fractal_noise
 
 Field = npt.NDArray[np.float32]
 

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 from transformers import VJEPA2ForVideoClassification
 
-from export.demo import checkpoint, dataset, photo_clips
 from export.demo.labels import LABELS
+from export.demo.rendering import photo_clips
+from export.demo.training import checkpoint, dataset
 
 LEAST_ACCURACY = 0.97
 LEAST_RECALL = 0.92

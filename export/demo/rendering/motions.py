@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.demo import labels
-from export.demo.laws import Curve, progress, tremor
+from export.demo.rendering.curves import Curve, progress, tremor
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from transformers import VJEPA2ForVideoClassification
 
-from export.rotary import Rotary, half_split_order
+from export.architectures.vjepa2.rotary import Rotary, half_split_order
 
 
 class LeanClassifier(nn.Module):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from engines.clip import Clip
 from engines.errors import ExportError
 from engines.preprocessing.cpu import Preprocessing, crop_clip
-from export.demo.clips import render_clip
+from export.demo.rendering.clips import render_clip
 
 # As many frames a second as the consumer takes.
 _FPS = 3

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.demo import labels
-from export.demo.clips import Clip
+from export.demo.rendering.clips import Clip
 
 Image = npt.NDArray[np.uint8]
 

@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engines.manifest import Precision, StageError
-from export.lean import LeanClassifier
+from export.architectures.vjepa2.network import LeanClassifier
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -17,7 +17,7 @@ from transformers import VJEPA2Config
 
 from engines.errors import ExportError
 from engines.manifest import Precision, Tensor
-from export.lean import LeanClassifier
+from export.architectures.vjepa2.network import LeanClassifier
 
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "probabilities"

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from export.demo import textures
+from export.demo.rendering import textures
 
 Mask = npt.NDArray[np.float32]
 

@@ -12,15 +12,15 @@ from engines.device.cuda_driver import CudaDevice, cuda_devices
 from engines.manifest import Device, Tensor
 from engines.preprocessing.cpu import Preprocessing
 from engines.runtimes.tensorrt.api import TensorRt
-from export.calibration import calibration
-from export.graph import ONNX_FILE_NAME, PROGRAM_FILE_NAME
-from export.layer_table import FILE_NAME as LAYERS_FILE_NAME
-from export.layer_table import write_layer_table
+from export.compilers.calibration import calibration
+from export.compilers.tensorrt import LOG_FILE_NAME, PLAN_FILE_NAME, PlanBuilder, timing_cache
+from export.compilers.tensorrt_layers import FILE_NAME as LAYERS_FILE_NAME
+from export.compilers.tensorrt_layers import write_layer_table
+from export.compilers.torch_tensorrt import compile_with_torch_tensorrt
+from export.network.graph import ONNX_FILE_NAME, PROGRAM_FILE_NAME
 from export.preflight import require_tensorrt
 from export.progress import phases, say, stage
 from export.settings import ExportSettings, PlanOptions
-from export.tensorrt_compiler import LOG_FILE_NAME, PLAN_FILE_NAME, PlanBuilder, timing_cache
-from export.torch_tensorrt_compiler import compile_with_torch_tensorrt
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _compile_openvino(settings: ExportSettings, frames: int, preprocessing: Prep
     with stage("find clips"):
         clips = calibration(settings.calibration, frames, preprocessing)
     # Imported where it is needed: it takes three seconds.
-    from export.quantization import quantize
+    from export.compilers.int8 import quantize
 
     with stage("quantize", spinner=False):
         cost = quantize(directory / ONNX_FILE_NAME, directory, clips, preprocessing)
@@ -80,7 +80,7 @@ def _compile_torch(settings: ExportSettings, gpu: CudaDevice | None, directory: 
     if settings.inductor is None:
         return Compiled(device)
     # Imported where it is needed: it takes a second.
-    from export.inductor_compiler import COMPILED_FILE_NAME, compile_with_inductor
+    from export.compilers.inductor import COMPILED_FILE_NAME, compile_with_inductor
 
     program = directory / PROGRAM_FILE_NAME
     with stage("compile"):

@@ -9,7 +9,7 @@ from transformers import VJEPA2ForVideoClassification
 from engines.clip import Clip
 from engines.preprocessing.cpu import CpuPreprocessor, Preprocessing
 from engines.storage.reference import Reference
-from export.demo.clips import render_clip
+from export.demo.rendering.clips import render_clip
 
 _MOTION_SIZES = ((120, 160), (180, 101))
 _NOISE_SIZE = (101, 67)

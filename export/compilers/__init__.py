@@ -1,0 +1,1 @@
+"""One module for each target, from the traced network to the plan."""

@@ -1,0 +1,1 @@
+"""The demo clips, rendered from a seed."""

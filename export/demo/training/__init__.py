@@ -1,0 +1,1 @@
+"""The demo checkpoint, trained on rendered clips and measured."""

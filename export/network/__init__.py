@@ -1,0 +1,1 @@
+"""What is done to any network: traced, probed for its precision, asked for reference answers, estimated."""
