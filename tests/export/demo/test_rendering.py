@@ -136,6 +136,6 @@ def test_impossible_clips_are_refused(options: dict[str, object], words: str) ->
 
 
 def test_rendering_needs_neither_torch_nor_transformers() -> None:
-    program = "import sys, export.demo.clips; print(sorted({'torch', 'transformers', 'matplotlib'} & set(sys.modules)))"
+    program = "import sys, export.demo.rendering.clips; print(sorted({'torch', 'transformers', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
