@@ -8,6 +8,7 @@ COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY consumer consumer
 COPY engines engines
 COPY export export
+COPY sampling sampling
 COPY server server
 RUN /opt/venv/bin/pip install --no-cache-dir --quiet --constraint requirements.lock --editable .
 
@@ -32,6 +33,7 @@ COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY consumer consumer
 COPY engines engines
 COPY export export
+COPY sampling sampling
 COPY server server
 RUN PIP_CONSTRAINT=/tmp/constraints.txt /opt/venv/bin/pip install --no-cache-dir --quiet --editable '.[container]' \
     && /opt/venv/bin/python /tmp/constraints.py --check /opt/venv

@@ -33,9 +33,9 @@ def _consume() -> int:
     # Imported only now: it takes half a second, in which Ctrl-C must not show a traceback either.
     import logging
 
+    from consumer.config.flags import parse_settings
     from consumer.errors import ConsumerError
-    from consumer.flags import parse_settings
-    from consumer.log import configure_log
+    from consumer.output.log import configure_log
     from consumer.pipeline import run
 
     try:

@@ -9,22 +9,22 @@ import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
-from consumer.client import AsyncClient
-from consumer.clip import Clipping
-from consumer.delivery import Delivery
+from consumer.client.async_client import AsyncClient
+from consumer.client.wire import Model
+from consumer.config.settings import Sampling, Settings
 from consumer.errors import ConsumerError
-from consumer.event_channel import EventChannel
-from consumer.event_sinks import open_sink
-from consumer.evidence import Evidence
-from consumer.feed import Feed, Shared
-from consumer.gate import Gate
-from consumer.metrics import Metrics
-from consumer.reader import check_source
-from consumer.report import Report
-from consumer.sampling import Shape
-from consumer.settings import Sampling, Settings
-from consumer.source import Source
-from consumer.wire import Model
+from consumer.feeds.feed import Feed, Shared
+from consumer.feeds.reader import check_source
+from consumer.feeds.sender import Delivery
+from consumer.feeds.service_watch import Gate
+from consumer.output.event_channel import EventChannel
+from consumer.output.event_sinks import open_sink
+from consumer.output.metrics import Metrics
+from consumer.output.report import Report
+from consumer.output.saved_clips import Evidence
+from consumer.sources.clip import Clipping
+from consumer.sources.source import Source
+from sampling.windows import Shape
 
 logger = logging.getLogger(__name__)
 

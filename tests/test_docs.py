@@ -218,7 +218,7 @@ def test_every_flag_and_figure_and_link_there_is(document: Path, live_server: Li
         assert re.search(rf"(?<!\w){flag}\b", known), f"there is no {flag}"
     with urlopen(f"{live_server.url}/metrics") as answer:
         metrics = answer.read().decode()
-    consumer = "".join(path.read_text() for path in (ROOT / "consumer").glob("*.py"))
+    consumer = "".join(path.read_text() for path in (ROOT / "consumer").rglob("*.py"))
     for name in set(re.findall(r"\bvjepa_[a-z_]+\b", text)):
         known_here = f"# TYPE {name.removesuffix('_bucket')} " in metrics
         assert known_here or f'"{re.sub("_(total|bucket)$", "", name)}"' in consumer, f"there is no {name}"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from consumer.answer import Answer, Prediction
-from consumer.client import AsyncClient
+from consumer.client.answer import Answer, Prediction
+from consumer.client.async_client import AsyncClient
 from consumer.errors import ServiceAnswerError, ServiceRefusedError, ServiceUnreachableError
 from tests.consumer.peers import Serve, busy, predictions
 from tests.consumer.processes import NOBODY

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.clip import Clip, Clipping, read_clips
 from consumer.errors import SourceStoppedError
-from consumer.picture import Picture, PictureMaker
-from consumer.sampling import Shape
-from consumer.source import parse_source
-from consumer.timeline import Timed
-from consumer.video import VideoFile, open_video
+from consumer.sources.clip import Clip, Clipping, read_clips
+from consumer.sources.picture import Picture, PictureMaker
+from consumer.sources.source import parse_source
+from consumer.sources.video import VideoFile, open_video
+from sampling.timeline import Timed
+from sampling.windows import Shape
 from tests.consumer.videos import at, number_of, write_video
 
 

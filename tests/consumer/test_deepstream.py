@@ -17,11 +17,11 @@ import av
 import numpy as np
 import pytest
 
-from consumer.deepstream import open_deepstream_video
 from consumer.errors import BackendMissingError, SourceSilentError, SourceStoppedError
-from consumer.opening import Link
-from consumer.picture import PictureMaker
-from consumer.source import parse_source
+from consumer.sources.deepstream import open_deepstream_video
+from consumer.sources.ffmpeg import Link
+from consumer.sources.picture import PictureMaker
+from consumer.sources.source import parse_source
 from tests.consumer.processes import consume
 from tests.consumer.senders import FPS, SIZE, rtsp_server
 from tests.consumer.videos import number_of

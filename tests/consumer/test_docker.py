@@ -32,13 +32,13 @@ def required() -> dict[str, Requirement]:
 def imported() -> set[str]:
     """Every package that a module of the consumer imports."""
     names: set[str] = set()
-    for path in (ROOT / "consumer").glob("*.py"):
+    for path in (ROOT / "consumer").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.split(".")[0])
-    return names - sys.stdlib_module_names - {"consumer"}
+    return names - sys.stdlib_module_names - {"consumer", "sampling"}
 
 
 def test_the_image_installs_what_is_imported_and_no_more() -> None:

@@ -13,9 +13,9 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.answer import ClassifiedClip, Prediction
-from consumer.event_sinks import check_target
-from consumer.events import ActionDetector, ActionEvent, Rules
+from consumer.client.answer import ClassifiedClip, Prediction
+from consumer.output.event_sinks import check_target
+from consumer.output.events import ActionDetector, ActionEvent, Rules
 from tests.consumer.processes import consume, consuming
 from tests.consumer.recording_service import Received, RecordingService, answer
 from tests.consumer.senders import rtsp_server

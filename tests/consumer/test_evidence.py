@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from aiohttp.test_utils import TestServer
 
-from consumer.answer import ClassifiedClip, Prediction
-from consumer.clip import Clip
+from consumer.client.answer import ClassifiedClip, Prediction
 from consumer.errors import OutputError
-from consumer.evidence import Evidence
+from consumer.output.saved_clips import Evidence
+from consumer.sources.clip import Clip
 from tests.consumer.peers import LiveServer
 from tests.consumer.processes import consume, consuming
 from tests.consumer.recording_service import Received, RecordingService, answer

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from consumer.clip import Clip, Clipping, read_clips
 from consumer.errors import NoVideoError, SourceStoppedError, SourceUnreadableError
-from consumer.images import ImageDirectory
-from consumer.sampling import Shape
-from consumer.source import parse_source
+from consumer.sources.clip import Clip, Clipping, read_clips
+from consumer.sources.image_directory import ImageDirectory
+from consumer.sources.source import parse_source
+from sampling.windows import Shape
 from tests.consumer.peers import LiveServer
 from tests.consumer.processes import consume
 from tests.consumer.videos import number_of, numbered_frame

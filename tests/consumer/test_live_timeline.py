@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.live_timeline import Clock, LiveTimeline
+from sampling.live_timeline import Clock, LiveTimeline
 
 MILLISECOND = Fraction(1, 1000)
 NOW_S = 1_000_000.0

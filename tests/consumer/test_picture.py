@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from consumer.picture import PictureMaker
+from consumer.sources.picture import PictureMaker
 from tests.consumer.videos import numbered_frame
 
 

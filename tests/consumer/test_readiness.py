@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from consumer.client import AsyncClient
+from consumer.client.async_client import AsyncClient
+from consumer.client.wire import Model
 from consumer.errors import ServiceRefusedError, ServiceUnreachableError
-from consumer.wire import Model
 from tests.consumer.peers import Serve, busy
 from tests.consumer.processes import NOBODY
 

@@ -8,11 +8,11 @@ from http import HTTPStatus
 import numpy as np
 import pytest
 
-from consumer.body import Encoding
-from consumer.client import AsyncClient
+from consumer.client.async_client import AsyncClient
+from consumer.client.encodings import Encoding
+from consumer.client.sync_client import Client
+from consumer.client.wire import Health
 from consumer.errors import ClipError, ServiceRefusedError
-from consumer.sync_client import Client
-from consumer.wire import Health
 from tests.consumer.peers import LiveServer
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.sampling import ROUNDING_S, Sample, Shape, Window, Windows, sample
-from consumer.timeline import Timed
+from sampling.timeline import Timed
+from sampling.windows import ROUNDING_S, Sample, Shape, Window, Windows, sample
 
 MAX_GAP_S = 5.0
 

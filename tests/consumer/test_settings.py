@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from consumer.events import Rules
-from consumer.flags import parse_settings
-from consumer.opening import Link
-from consumer.reader import Reading
-from consumer.settings import Output, Sampling, Service, Settings
-from consumer.source import parse_source
+from consumer.config.flags import parse_settings
+from consumer.config.settings import Output, Sampling, Service, Settings
+from consumer.feeds.reader import Reading
+from consumer.output.events import Rules
+from consumer.sources.ffmpeg import Link
+from consumer.sources.source import parse_source
 
 # The object that a setting is in, its field, and how it is set.
 GIVEN = {

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.source import Kind, parse_source, rtp_description
+from consumer.sources.source import Kind, parse_source, rtp_description
 
 
 @pytest.mark.parametrize(

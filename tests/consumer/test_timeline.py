@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.timeline import Timeline
+from sampling.timeline import Timeline
 
 MILLISECOND = Fraction(1, 1000)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.wire import Model, Problem
+from consumer.client.wire import Model, Problem
 
 
 @pytest.mark.parametrize(

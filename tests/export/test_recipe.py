@@ -10,9 +10,7 @@ import pytest
 from export.bundling.stage_cache import CODE_FOLDERS, code_digest
 from tests.live_server import ROOT
 
-MODULES = sorted(
-    file.relative_to(ROOT).as_posix() for folder in CODE_FOLDERS for file in (ROOT / folder).rglob("*.py")
-)
+MODULES = sorted(file.relative_to(ROOT).as_posix() for folder in CODE_FOLDERS for file in (ROOT / folder).rglob("*.py"))
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,7 @@ def test_impossible_clips_are_refused(options: dict[str, object], words: str) ->
 
 
 def test_rendering_needs_neither_torch_nor_transformers() -> None:
-    program = "import sys, export.demo.rendering.clips; print(sorted({'torch', 'transformers', 'matplotlib'} & set(sys.modules)))"
+    heavy = "{'torch', 'transformers', 'matplotlib'}"
+    program = f"import sys, export.demo.rendering.clips; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from consumer.body import JPEG_QUALITY, Encoding
-from consumer.client import DEFAULT_URL
-from consumer.events import Rules
-from consumer.log import LogFormat
-from consumer.reader import Reading
-from consumer.source import Source
+from consumer.client.async_client import DEFAULT_URL
+from consumer.client.encodings import JPEG_QUALITY, Encoding
+from consumer.feeds.reader import Reading
+from consumer.output.events import Rules
+from consumer.output.log import LogFormat
+from consumer.sources.source import Source
 
 
 @dataclass(frozen=True, slots=True)

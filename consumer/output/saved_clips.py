@@ -15,10 +15,10 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from consumer.answer import ClassifiedClip
-from consumer.clip import Clip
+from consumer.client.answer import ClassifiedClip
 from consumer.errors import OutputError
-from consumer.picture import Picture
+from consumer.sources.clip import Clip
+from consumer.sources.picture import Picture
 
 LINES_IN_HEIGHT = 16
 SMALLEST_TEXT_PX = 9

@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.answer import Answer
-from consumer.body import JPEG_QUALITY, Body, Encoding, Options, PixelFormat, encode_clip, usual_encoding
+from consumer.client.answer import Answer
+from consumer.client.encodings import JPEG_QUALITY, Body, Encoding, Options, PixelFormat, encode_clip, usual_encoding
+from consumer.client.wire import Health, Model, Models, Problem, ServiceInfo
 from consumer.errors import ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
-from consumer.picture import Picture
 from consumer.retry import Backoff, Patience, retry_after_s
-from consumer.wire import Health, Model, Models, Problem, ServiceInfo
+from consumer.sources.picture import Picture
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from typing import Any, NoReturn, TypeVar
 
 import configargparse
 
-from consumer.events import Rules
-from consumer.flag_groups import add_all
-from consumer.flag_types import checked
-from consumer.opening import Link
-from consumer.reader import Reading
-from consumer.settings import Output, Sampling, Service, Settings
-from consumer.source import ACCEPTED, Source, parse_source
+from consumer.config.flag_groups import add_all
+from consumer.config.flag_types import checked
+from consumer.config.settings import Output, Sampling, Service, Settings
+from consumer.feeds.reader import Reading
+from consumer.output.events import Rules
+from consumer.sources.ffmpeg import Link
+from consumer.sources.source import ACCEPTED, Source, parse_source
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
-from consumer.answer import ClassifiedClip
+from consumer.client.answer import ClassifiedClip
 
 
 @dataclass(frozen=True, slots=True)

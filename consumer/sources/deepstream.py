@@ -17,10 +17,10 @@ import av
 import numpy as np
 
 from consumer.errors import BackendMissingError, SourceSilentError, SourceStoppedError
-from consumer.live_timeline import Clock, LiveTimeline
-from consumer.opening import Link, frame_rate, opened
-from consumer.source import Kind, Source
-from consumer.timeline import Timed
+from consumer.sources.ffmpeg import Link, frame_rate, opened
+from consumer.sources.source import Kind, Source
+from sampling.live_timeline import Clock, LiveTimeline
+from sampling.timeline import Timed
 
 NANOSECONDS = Fraction(1, 10**9)
 # GStreamer's way to say that a frame has no time stamp is the largest number of 64 bits.

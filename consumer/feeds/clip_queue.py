@@ -8,8 +8,8 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from consumer.clip import Clip
 from consumer.errors import ConsumerError
+from consumer.sources.clip import Clip
 
 
 class ClipQueue:

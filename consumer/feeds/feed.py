@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from consumer.answer import Answer, ClassifiedClip
-from consumer.clip import Clip, Clipping
-from consumer.clip_queue import ClipQueue
-from consumer.delivery import Delivery
+from consumer.client.answer import Answer, ClassifiedClip
 from consumer.errors import ClipDroppedError, ServiceError, ServiceRefusedError
-from consumer.gate import Gate
-from consumer.metrics import Metrics
-from consumer.reader import Reader, Reading
-from consumer.report import Report
-from consumer.source import Source
+from consumer.feeds.clip_queue import ClipQueue
+from consumer.feeds.reader import Reader, Reading
+from consumer.feeds.sender import Delivery
+from consumer.feeds.service_watch import Gate
+from consumer.output.metrics import Metrics
+from consumer.output.report import Report
+from consumer.sources.clip import Clip, Clipping
+from consumer.sources.source import Source
 
 logger = logging.getLogger(__name__)
 

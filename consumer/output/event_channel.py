@@ -8,8 +8,8 @@ from collections import deque
 from types import TracebackType
 from typing import Protocol, Self
 
-from consumer.event_sinks import Sink, UndeliveredError
-from consumer.events import ActionEvent
+from consumer.output.event_sinks import Sink, UndeliveredError
+from consumer.output.events import ActionEvent
 from consumer.retry import Backoff
 
 logger = logging.getLogger(__name__)

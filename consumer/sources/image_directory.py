@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from consumer.errors import NoVideoError, SourceStoppedError, SourceUnreadableError
-from consumer.source import Source
-from consumer.timeline import Timed
+from consumer.sources.source import Source
+from sampling.timeline import Timed
 
 logger = logging.getLogger(__name__)
 

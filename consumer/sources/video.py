@@ -17,10 +17,10 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from consumer.errors import SourceSilentError, SourceStoppedError, SourceUnreadableError
-from consumer.live_timeline import Clock, LiveTimeline
-from consumer.opening import CURES, Link, frame_rate, opened, readable, time_base
-from consumer.source import Source
-from consumer.timeline import Timed, Timeline
+from consumer.sources.ffmpeg import CURES, Link, frame_rate, opened, readable, time_base
+from consumer.sources.source import Source
+from sampling.live_timeline import Clock, LiveTimeline
+from sampling.timeline import Timed, Timeline
 
 logger = logging.getLogger(__name__)
 

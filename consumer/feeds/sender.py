@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
-from consumer.answer import Answer
-from consumer.client import AsyncClient
-from consumer.clip import Clip
+from consumer.client.answer import Answer
+from consumer.client.async_client import AsyncClient
 from consumer.errors import ClipDroppedError, ServiceError
-from consumer.gate import Gate
+from consumer.feeds.service_watch import Gate
 from consumer.retry import Backoff
+from consumer.sources.clip import Clip
 
 logger = logging.getLogger(__name__)
 

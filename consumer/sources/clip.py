@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import av
 
 from consumer.errors import SourceError, SourceStoppedError
-from consumer.picture import Picture, PictureMaker
-from consumer.sampling import ROUNDING_S, Sample, Shape, Windows, sample
-from consumer.source import Source
-from consumer.timeline import Timed
-from consumer.video import Recording
+from consumer.sources.picture import Picture, PictureMaker
+from consumer.sources.source import Source
+from consumer.sources.video import Recording
+from sampling.timeline import Timed
+from sampling.windows import ROUNDING_S, Sample, Shape, Windows, sample
 
 logger = logging.getLogger(__name__)
 

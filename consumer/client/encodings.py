@@ -14,7 +14,7 @@ import simplejpeg
 from yarl import URL
 
 from consumer.errors import ClipError
-from consumer.picture import Picture
+from consumer.sources.picture import Picture
 
 Encoding = Literal["raw", "jpeg", "json"]
 PixelFormat = Literal["RGB", "BGR"]

@@ -7,10 +7,10 @@ import logging
 from types import TracebackType
 from typing import Self
 
-from consumer.client import POLLING, AsyncClient
+from consumer.client.async_client import POLLING, AsyncClient
+from consumer.client.wire import Model
 from consumer.errors import ServiceUnreachableError
 from consumer.retry import Patience
-from consumer.wire import Model
 
 logger = logging.getLogger(__name__)
 

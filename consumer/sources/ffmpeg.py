@@ -17,7 +17,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from consumer.errors import NoVideoError, SourceSilentError, SourceUnreadableError
-from consumer.source import Kind, Source, rtp_description
+from consumer.sources.source import Kind, Source, rtp_description
 
 Transport = Literal["tcp", "udp"]
 

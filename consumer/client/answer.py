@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from consumer.clip import Clip
+from consumer.sources.clip import Clip
 
 
 @dataclass(frozen=True, slots=True)

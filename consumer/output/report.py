@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from consumer.answer import ClassifiedClip
-from consumer.clip import Clip
+from consumer.client.answer import ClassifiedClip
 from consumer.errors import OutputError
-from consumer.event_channel import EventChannel
-from consumer.events import ActionDetector, ActionEvent, Rules
-from consumer.evidence import Evidence
-from consumer.metrics import Metrics
-from consumer.source import Source
+from consumer.output.event_channel import EventChannel
+from consumer.output.events import ActionDetector, ActionEvent, Rules
+from consumer.output.metrics import Metrics
+from consumer.output.saved_clips import Evidence
+from consumer.sources.clip import Clip
+from consumer.sources.source import Source
 
 logger = logging.getLogger(__name__)
 

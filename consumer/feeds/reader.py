@@ -11,9 +11,6 @@ from typing import Literal, Protocol
 
 import av
 
-from consumer.clip import Clip, Clipping, read_clips, read_live_clips
-from consumer.clip_queue import ClipQueue
-from consumer.deepstream import import_sdk, open_deepstream_video
 from consumer.errors import (
     BackendMissingError,
     ConsumerError,
@@ -22,12 +19,15 @@ from consumer.errors import (
     SourceSilentError,
     SourceStoppedError,
 )
-from consumer.images import ImageDirectory
-from consumer.opening import Link
+from consumer.feeds.clip_queue import ClipQueue
 from consumer.retry import Backoff
-from consumer.source import Kind, Source
-from consumer.timeline import Timed
-from consumer.video import Live, Recording, open_live_video, open_video
+from consumer.sources.clip import Clip, Clipping, read_clips, read_live_clips
+from consumer.sources.deepstream import import_sdk, open_deepstream_video
+from consumer.sources.ffmpeg import Link
+from consumer.sources.image_directory import ImageDirectory
+from consumer.sources.source import Kind, Source
+from consumer.sources.video import Live, Recording, open_live_video, open_video
+from sampling.timeline import Timed
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from consumer.timeline import Timed
+from sampling.timeline import Timed
 
 F = TypeVar("F")
 

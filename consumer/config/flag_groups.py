@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from consumer.event_sinks import ACCEPTED_TARGETS, check_target
-from consumer.events import Rules
-from consumer.flag_types import checked, http_url, integer, number
-from consumer.opening import Link
-from consumer.reader import Reading
-from consumer.settings import Output, Sampling, Service
+from consumer.config.flag_types import checked, http_url, integer, number
+from consumer.config.settings import Output, Sampling, Service
+from consumer.feeds.reader import Reading
+from consumer.output.event_sinks import ACCEPTED_TARGETS, check_target
+from consumer.output.events import Rules
+from consumer.sources.ffmpeg import Link
 
 DEFAULT_SAMPLING, DEFAULT_READING, DEFAULT_SERVICE = Sampling(), Reading(), Service()
 DEFAULT_LINK, DEFAULT_OUTPUT, DEFAULT_RULES = Link(), Output(), Rules()

@@ -1,0 +1,86 @@
+"""The client for programs without asyncio: the asynchronous one on an event loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from consumer.client.answer import Answer
+from consumer.client.async_client import DEFAULT_URL, AsyncClient, Frames
+from consumer.client.encodings import JPEG_QUALITY, Encoding, PixelFormat
+from consumer.client.wire import Health, Model
+
+T = TypeVar("T")
+
+
+class Client:
+    """The service at ``url``, as a context manager; for any number of threads at once. See AsyncClient."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 60.0,
+        retries: int = 5,
+        encoding: Encoding | None = None,
+        jpeg_quality: int = JPEG_QUALITY,
+        api_key: str | None = None,
+    ) -> None:
+        self._client = AsyncClient(
+            url,
+            timeout_s=timeout_s,
+            retries=retries,
+            encoding=encoding,
+            jpeg_quality=jpeg_quality,
+            api_key=api_key,
+        )
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="vjepa2-client", daemon=True)
+        self._thread.start()
+        self._await(self._client.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._await(self._client.__aexit__(kind, error, trace))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def classify(
+        self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
+    ) -> Answer:
+        """Have a clip classified; see AsyncClient.classify."""
+        call = self._client.classify(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format)
+        return self._await(call)
+
+    def models(self) -> tuple[Model, ...]:
+        """The models in service; see AsyncClient.models."""
+        return self._await(self._client.models())
+
+    def model(self) -> Model | None:
+        """The model in service; see AsyncClient.model."""
+        return self._await(self._client.model())
+
+    def health(self) -> Health:
+        """What the service is doing; see AsyncClient.health."""
+        return self._await(self._client.health())
+
+    def wait_until_ready(self, wait_s: float | None = None) -> None:
+        """Return when the service accepts work; see AsyncClient.wait_until_ready."""
+        self._await(self._client.wait_until_ready(wait_s))
+
+    def _await(self, call: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(call, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C in the caller's thread must not leave the request running in the other.
+            future.cancel()
+            raise

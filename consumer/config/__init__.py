@@ -1,0 +1,1 @@
+"""Settings, and the flags that they come from."""

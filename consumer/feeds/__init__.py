@@ -1,0 +1,1 @@
+"""One source, from its thread to its reports."""

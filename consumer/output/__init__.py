@@ -1,0 +1,1 @@
+"""What is told of clips: log lines, events, saved clips, metrics."""

@@ -1,0 +1,1 @@
+"""What is watched: opened, decoded, timed, cut into clips."""
