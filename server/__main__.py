@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 from engines.errors import BundleError, ConfigurationError, ServiceError
 from server.allocator import keep_freed_memory
-from server.flags import parse_settings
+from server.config.flags import parse_settings
+from server.config.settings import Settings
 from server.lifecycle import serve
-from server.logs import configure_logs
-from server.settings import Settings
+from server.telemetry.logs import configure_logs
 
 
 def run(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from server.settings import MIB
+from server.config.settings import MIB
 
 # glibc's <malloc.h>.
 _TRIM_THRESHOLD = -1

@@ -9,17 +9,17 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from server.admission import Admission
-from server.app import make_app
-from server.deployment import LoadEngine, load_bundle
-from server.listener import Listener, connecting, listening
-from server.loader import Loader
-from server.metrics import Metrics
-from server.reload import reload_on_demand, watch_bundle
-from server.service import Service, State
-from server.service_rate import ServiceRate
-from server.settings import Settings
+from server.api.app import make_app
+from server.config.settings import Settings
+from server.http.listener import Listener, connecting, listening
+from server.limits.admission import Admission
+from server.limits.throughput import ServiceRate
+from server.serving.bundle_watch import reload_on_demand, watch_bundle
+from server.serving.deployment import LoadEngine, load_bundle
+from server.serving.loader import Loader
+from server.serving.service import Service, State
 from server.signals import Signals
+from server.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ from engines.errors import EngineError, EngineLostError
 from engines.manifest import Manifest, Precision
 from engines.options import EngineOptions
 from server.__main__ import run
-from server.deployment import load_bundle
+from server.config.settings import Settings
 from server.lifecycle import serve
-from server.settings import Settings
+from server.serving.deployment import load_bundle
 
 _log = logging.getLogger("tests.faulty_server")
 

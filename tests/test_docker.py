@@ -23,7 +23,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from engines.storage.bundle import DEMO
-from server.settings import Settings
+from server.config.settings import Settings
 from tests.docker_replay import Replay, environment, run_command, stages, values
 from tests.live_server import ROOT, serving
 

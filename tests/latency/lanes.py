@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from engines.clip import Clip
 from engines.engine import Inference
-from server.batcher import Batcher
+from server.batching.batcher import Batcher
 from tests.percentile import percentile
 from tests.server.echo import FAR_S, Echo, batching, small_clip
 

@@ -19,7 +19,7 @@ from engines.clip import Clip
 from engines.engine import Engine
 from engines.runtimes.registry import load_engine
 from engines.storage.bundle import open_bundle
-from server.flags import find_bundle
+from server.config.flags import find_bundle
 from tests.live_server import LiveServer, serving
 from tests.percentile import percentile
 from tests.server.peers import Peer, encoded, post_head

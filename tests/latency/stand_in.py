@@ -19,8 +19,8 @@ from engines.manifest import Manifest, Precision
 from engines.options import EngineOptions
 from engines.storage.bundle import open_bundle
 from server.__main__ import run
+from server.config.settings import Settings
 from server.lifecycle import serve
-from server.settings import Settings
 from tests.latency.stand_in_device import FRAMES, LABELS, MAX_BATCH, PACES, Frames, StandInDevice
 
 

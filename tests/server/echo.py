@@ -16,9 +16,9 @@ from engines.engine import Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from engines.manifest import Precision
 from engines.storage.bundle import DEMO, open_bundle
-from server.batcher import Batcher
-from server.metrics import Metrics
-from server.service_rate import ServiceRate
+from server.batching.batcher import Batcher
+from server.limits.throughput import ServiceRate
+from server.telemetry.metrics import Metrics
 
 FAR_S = 1e9
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from engines.errors import EngineError
 from export.demo.labels import LABELS
 from export.demo.rendering.clips import render_clip
-from server.batcher import Batcher
-from server.clip_queue import HIGH_IN_A_ROW, ClipQueue, Job, Priority
+from server.batching.batcher import Batcher
+from server.batching.clip_queue import HIGH_IN_A_ROW, ClipQueue, Job, Priority
 from tests.faulty_server import Fault, marked
 from tests.server.conftest import Answer
 from tests.server.echo import FAR_S, Echo, batching, small_clip

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.errors import RequestError
-from server.json_body import parse_json
+from server.clips.json_encoding import parse_json
 
 FRAMES = 3
 LABELS = 11

@@ -10,10 +10,10 @@ import pytest
 
 from engines.errors import EngineLostError, NotReadyError
 from engines.storage.bundle import DEMO
-from server.batcher import Batcher
-from server.clip_queue import Classified
-from server.metrics import Metrics
-from server.service_rate import ServiceRate
+from server.batching.batcher import Batcher
+from server.batching.clip_queue import Classified
+from server.limits.throughput import ServiceRate
+from server.telemetry.metrics import Metrics
 from tests.faulty_server import Fault, marked
 from tests.live_server import LiveServer, run_module
 from tests.server.echo import FAR_S, Echo, Gated, batching, small_clip

@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engines.storage.bundle import DEMO
 from export.demo.labels import LABELS
-from server.gpu_metrics import GpuCollector
-from server.metrics import Metrics
-from server.phases import PhasesMs
-from server.service import State
+from server.serving.service import State
+from server.telemetry.gpu_metrics import GpuCollector
+from server.telemetry.metrics import Metrics
+from server.telemetry.phases import PhasesMs
 from tests.live_server import ROOT, LiveServer, serving
 from tests.server.peers import clients, encoded, metrics, send, small_clips
 

@@ -14,8 +14,8 @@ import pytest
 
 from engines.errors import OverloadedError
 from engines.storage.bundle import DEMO
-from server.admission import Admission
-from server.service_rate import ServiceRate
+from server.limits.admission import Admission
+from server.limits.throughput import ServiceRate
 from tests.faulty_server import marked
 from tests.live_server import LiveServer
 from tests.server.conftest import Answer

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from playwright.async_api import Locator, Page, async_playwright
 
-from server.api_docs.pages import POLICY
+from server.api.docs.pages import POLICY
 from tests.live_server import LiveServer
 
 NAMES = ("chromium", "chromium-headless-shell", "google-chrome")

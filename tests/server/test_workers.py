@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from server.workers import Workers
+from server.clips.decode_threads import Workers
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What clients call: routes, one module for each family of endpoints, and their answers."""

@@ -1,0 +1,62 @@
+"""The aiohttp application: routes, and what stands around each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from engines.errors import ConfigurationError
+from server.api import routes
+from server.api.docs import pages
+from server.config.settings import Settings
+from server.http.auth import guarded
+from server.http.cors import allow_origins
+from server.http.endpoint import ENDPOINTS
+from server.http.middleware import account
+from server.limits.api_keys import ApiKeys
+from server.limits.rate_limit import RateLimit
+from server.serving.service import SERVICE, Service
+
+
+def make_app(service: Service) -> web.Application:
+    """Routes and middleware around ``service``, whose life is the caller's.
+
+    Raises:
+        ConfigurationError: the key file cannot be used, the rate is none, or tracing is not installed.
+    """
+    settings = service.settings
+    app = web.Application(client_max_size=settings.max_body_bytes)
+    app[SERVICE] = service
+    app[ENDPOINTS] = routes.ALL
+    app[pages.MADE] = {}
+    for endpoint in routes.ALL:
+        endpoint.added_to(app)
+    app.router.add_get(pages.ASSET_PATH, pages.asset)
+    app.middlewares.extend(_middlewares(settings, app))
+    return app
+
+
+def _middlewares(settings: Settings, app: web.Application) -> Iterator[Middleware]:
+    """From the outermost to the innermost."""
+    if settings.cors_origins:
+        yield allow_origins(settings.cors_origins)
+    if settings.tracing:
+        yield _traced(app)
+    yield account
+    if settings.api_key_file or settings.rate_limit:
+        keys = ApiKeys(settings.api_key_file) if settings.api_key_file else None
+        yield guarded(keys, RateLimit(settings.rate_limit).check if settings.rate_limit else None)
+
+
+def _traced(app: web.Application) -> Middleware:
+    try:
+        from server.http.tracing import Tracing
+    except ImportError as error:
+        raise ConfigurationError(
+            f"--tracing needs {error.name}", help="pip install 'vjepa2-serve[tracing]', or leave it out"
+        ) from None
+    tracing = Tracing()
+    app.on_cleanup.append(tracing.close)
+    return tracing.middleware

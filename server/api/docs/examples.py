@@ -1,0 +1,130 @@
+"""Answers as they look, one for each type and each error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines import errors
+from server.api.answers import Alive, Document, Health, Index, Model, Models, ModelSummary, Ready
+from server.clips.infer_request import JSON, MULTIPART, OCTET_STREAM, InferAnswer, Prediction, TimingsMs
+
+READY = Ready("ready")
+ALIVE = Alive("alive")
+HEALTHY = Health("healthy", model_loaded=True)
+LOADING = Health("loading", model_loaded=False)
+
+_LABELS = ["Moving something up", "Moving something down", "Pushing something from left to right"]
+
+INFER_ANSWER = InferAnswer(
+    predictions=[Prediction(label, confidence) for label, confidence in zip(_LABELS, (0.91, 0.05, 0.02), strict=True)],
+    clip_id="gate 7, 12:00:05",
+    model="facebook/vjepa2-vitl-fpc16-256-ssv2",
+    timings_ms=TimingsMs(decode=1.854, queue=0.03, infer=11.031, total=13.981),
+)
+
+MODELS = Models(
+    [
+        Model(
+            name="facebook/vjepa2-vitl-fpc16-256-ssv2",
+            revision="4b8a6f1e0c",
+            sha256="5aa24258fcab96a4dc118686f1c033c1ff8e54277b00367c620cc4addcfbd799",
+            random_weights=False,
+            bundle="vjepa2-vitl-fpc16-256-ssv2-tensorrt-fp16",
+            frames=16,
+            resize=292,
+            crop=256,
+            labels=_LABELS,
+            max_batch=8,
+            target="tensorrt",
+            precision="fp16",
+            device="NVIDIA L4",
+            built_at="2026-11-23T17:35:08+00:00",
+            versions={"vjepa2-serve": "0.1.0", "tensorrt": "10.13.3"},
+        )
+    ]
+)
+
+INDEX = Index(
+    service="vjepa2-serve",
+    version="0.1.0",
+    model=ModelSummary(
+        name=MODELS.models[0].name,
+        frames=16,
+        crop=256,
+        labels=174,
+        max_batch=8,
+        target="tensorrt",
+        precision="fp16",
+        device="NVIDIA L4",
+        random_weights=False,
+    ),
+    endpoints=["GET /health", "POST /api/v1/infer"],
+    encodings=[JSON, OCTET_STREAM, MULTIPART],
+)
+
+METRICS = """# HELP vjepa_queue_clips Clips that wait for the engine
+# TYPE vjepa_queue_clips gauge
+vjepa_queue_clips 0.0
+"""
+
+DOCUMENT = Document("3.1.0", {"title": "vjepa2-serve", "version": "0.1.0"}, {"/health": {}}, {})
+PAGE = "<!doctype html>"
+
+_AGAIN_S = 1
+
+
+@dataclass(frozen=True)
+class ErrorExample:
+    """What makes the service answer so, and an error as it would raise it."""
+
+    meaning: str
+    error: errors.RequestError
+
+
+ERRORS: dict[type[errors.RequestError], ErrorExample] = {
+    type(error): ErrorExample(meaning, error)
+    for meaning, error in (
+        (
+            "The body, its base64 or an image in it cannot be read.",
+            errors.UnreadableError("the body is not JSON: Input data was truncated"),
+        ),
+        (
+            "Where the service has keys: none, or an unknown one.",
+            errors.UnauthorizedError("a key is needed: Authorization: Bearer KEY", field="Authorization"),
+        ),
+        (
+            "The body did not come in time.",
+            errors.SlowBodyError("the body was not there after 30 s"),
+        ),
+        (
+            "More bytes or pixels than are accepted.",
+            errors.TooLargeError("the body has 100000000 bytes; accepted: at most 67108864"),
+        ),
+        (
+            "An unknown content type.",
+            errors.UnsupportedMediaError(
+                f"Content-Type is text/plain; accepted: {JSON}, {OCTET_STREAM}, {MULTIPART}", field="Content-Type"
+            ),
+        ),
+        (
+            "Readable, but wrong: the number of frames, a size, a format, a header.",
+            errors.InvalidError("frames holds 15 frames; this model takes exactly 16", field="frames"),
+        ),
+        (
+            "Where the service has a rate: too often.",
+            errors.RateLimitedError("more than 20 per 1 second with one key", retry_after_s=_AGAIN_S),
+        ),
+        (
+            "More clips or bytes at once than are accepted.",
+            errors.OverloadedError("64 clips are in the service already", retry_after_s=_AGAIN_S),
+        ),
+        (
+            "No model yet, being stopped, or out of order.",
+            errors.NotReadyError("the service is loading", retry_after_s=_AGAIN_S),
+        ),
+        (
+            "Not answered in the time that the client has.",
+            errors.DeadlineError("not answered within the 500 ms that the request had"),
+        ),
+    )
+}

@@ -1,0 +1,109 @@
+"""One endpoint as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from engines.errors import RequestError
+from engines.manifest import Manifest
+from server.api.docs.examples import ERRORS
+from server.http.endpoint import Body, Endpoint
+from server.http.problem import MEDIA_TYPE, OUR_FAULT, Problem, headers_of, problem_of, status_of
+
+Said = dict[str, Any]
+
+REF = "#/components/schemas/{name}"
+REQUEST_ID = "X-Request-Id"
+KEY = "key"
+
+# Every header that answers have; which of them has which, the endpoints and the errors say.
+HEADERS: Said = {
+    REQUEST_ID: {
+        "description": "The request's own, where it is usable, else a new one; it is in the log.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Retry-After": {
+        "description": "Seconds after which it is worth asking again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "WWW-Authenticate": {
+        "description": "How to give a key.",
+        "required": True,
+        "schema": {"type": "string", "const": "Bearer"},
+    },
+    "Server-Timing": {
+        "description": "The milliseconds of `timings_ms`, for browsers.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "Content-Security-Policy": {
+        "description": "Nothing may be loaded from elsewhere.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+}
+
+
+def operation(endpoint: Endpoint, manifest: Manifest, *, keyed: bool) -> Said:
+    """The operation object; ``keyed`` is whether the service has keys."""
+    asked = endpoint.request(manifest) if endpoint.request else {}
+    parameters = [{"$ref": f"#/components/parameters/{REQUEST_ID}"}, *asked.pop("parameters", ())]
+    said: Said = {
+        "operationId": endpoint.name,
+        "tags": [endpoint.tag],
+        "summary": endpoint.summary,
+        "description": endpoint.description or endpoint.summary,
+        "parameters": parameters,
+        **asked,
+        "responses": _responses(endpoint),
+    }
+    return said | ({"security": [{KEY: []}]} if keyed and endpoint.guarded else {})
+
+
+def _responses(endpoint: Endpoint) -> Said:
+    told = {status: _answer(body) for status, body in endpoint.answers.items()}
+    by_status: dict[HTTPStatus, list[type[RequestError]]] = {}
+    for kind in endpoint.all_errors:
+        by_status.setdefault(status_of(kind), []).append(kind)
+    told |= {status: _errors(kinds) for status, kinds in by_status.items()}
+    told[HTTPStatus.INTERNAL_SERVER_ERROR] = _our_fault()
+    return {str(status.value): told[status] for status in sorted(told)}
+
+
+def _answer(body: Body) -> Said:
+    content: Said = {"schema": {"type": "string"}, "example": body.example}
+    if isinstance(body.example, msgspec.Struct):
+        content["schema"] = _ref(type(body.example))
+    return _response(body.description, body.headers, {body.media_type: content})
+
+
+def _errors(kinds: Iterable[type[RequestError]]) -> Said:
+    told = {kind: ERRORS[kind] for kind in kinds}
+    headers = sorted({name for kind in told for name in headers_of(kind)})
+    examples = {
+        kind.__name__.removesuffix("Error"): {"summary": said.meaning, "value": problem_of(said.error)}
+        for kind, said in told.items()
+    }
+    meaning = " ".join(said.meaning for said in told.values())
+    return _response(meaning, headers, {MEDIA_TYPE: {"schema": _ref(Problem), "examples": examples}})
+
+
+def _our_fault() -> Said:
+    example = {"summary": OUR_FAULT, "value": problem_of(Exception())}
+    content = {"schema": _ref(Problem), "examples": {"Unexpected": example}}
+    return _response("Our fault; the log has the cause under the request's id.", (), {MEDIA_TYPE: content})
+
+
+def _response(description: str, headers: Iterable[str], content: Said) -> Said:
+    named = {name: {"$ref": f"#/components/headers/{name}"} for name in (REQUEST_ID, *headers)}
+    return {"description": description, "headers": named, "content": content}
+
+
+def _ref(kind: type[msgspec.Struct]) -> Said:
+    return {"$ref": REF.format(name=kind.__name__)}

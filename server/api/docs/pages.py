@@ -1,0 +1,106 @@
+"""Swagger UI and ReDoc, each a page whose every part this service has itself."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+from aiohttp import hdrs, web
+
+from engines.manifest import Manifest
+from server.api.docs.document import openapi
+from server.config.version import VERSION
+from server.http.endpoint import ENDPOINTS, JSON_TYPE
+from server.serving.service import SERVICE
+
+HTML_TYPE = "text/html"
+ASSET_PATH = "/docs/{asset}"
+
+_ASSETS = Path(__file__).parent / "assets"
+_SERVED = frozenset(path.name for path in _ASSETS.iterdir() if path.suffix in (".js", ".css"))
+_HOUR = "max-age=3600"
+
+# The document of the model in service, by its bundle's digest: it takes tens of milliseconds to make.
+MADE: web.AppKey[dict[str, bytes]] = web.AppKey("made", dict)
+
+# Both pages style themselves as they go, and ReDoc searches in a worker that it makes.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "worker-src blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>vjepa2-serve</title>
+<link rel="icon" href="data:,">
+{head}
+<body>
+<div id="document"></div>
+{scripts}
+</body>
+</html>
+"""
+
+# Relative addresses hold behind a proxy that serves the pages under a prefix.
+SWAGGER_PAGE = _PAGE.format(
+    head='<link rel="stylesheet" href="docs/swagger-ui.css">',
+    scripts='<script src="docs/swagger-ui-bundle.js"></script>\n<script src="docs/show-swagger-ui.js"></script>',
+)
+REDOC_PAGE = _PAGE.format(
+    head="<style>body { margin: 0 }</style>",
+    scripts='<script src="docs/redoc.standalone.js"></script>\n<script src="docs/show-redoc.js"></script>',
+)
+
+
+async def document(request: web.Request) -> web.Response:
+    """OpenAPI for the model in service; 503 with Retry-After while there is none."""
+    manifest = request.app[SERVICE].loaded().manifest
+    made = request.app[MADE]
+    if manifest.digest not in made:
+        encoded = await asyncio.to_thread(_encoded, request.app, manifest)
+        made.clear()
+        made[manifest.digest] = encoded
+    else:
+        encoded = made[manifest.digest]
+    return web.Response(body=encoded, content_type=JSON_TYPE)
+
+
+async def swagger_ui(request: web.Request) -> web.Response:
+    """The document with forms to try it out."""
+    return _page(SWAGGER_PAGE)
+
+
+async def redoc(request: web.Request) -> web.Response:
+    """The document to read."""
+    return _page(REDOC_PAGE)
+
+
+async def asset(request: web.Request) -> web.FileResponse:
+    """A script or a style sheet of the pages."""
+    name = request.match_info["asset"]
+    if name not in _SERVED:
+        raise web.HTTPNotFound
+    return web.FileResponse(_ASSETS / name, headers={hdrs.CACHE_CONTROL: _HOUR, "X-Content-Type-Options": "nosniff"})
+
+
+def _encoded(app: web.Application, manifest: Manifest) -> bytes:
+    keyed = app[SERVICE].settings.api_key_file is not None
+    return msgspec.json.encode(openapi(app[ENDPOINTS], manifest, VERSION, keyed=keyed))
+
+
+def _page(html: str) -> web.Response:
+    headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+    return web.Response(text=html, content_type=HTML_TYPE, headers=headers)

@@ -1,0 +1,1 @@
+"""Clips wait, are gathered into batches and go to engines, which are watched."""

@@ -1,0 +1,147 @@
+"""One engine at work: the batches in it, when it will want the next one, and whether it still answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from engines.engine import Engine, Inference
+from engines.errors import EngineError, EngineLostError
+from server.batching.clip_queue import Classified, Job
+from server.batching.engine_threads import EngineThreads
+from server.batching.latency_estimate import Pace
+from server.batching.warm_up import noise_clip
+from server.limits.throughput import ServiceRate
+from server.telemetry.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+
+# After so many failures in a row the engine is asked about a clip that is known to be good.
+_FAILURES_BEFORE_PROBE = 3
+
+
+class Instance:
+    """An engine with at most as many batches in it as it has lanes."""
+
+    def __init__(self, engine: Engine, timeout_s: float, rate: ServiceRate, metrics: Metrics) -> None:
+        self.engine = engine
+        self._threads = EngineThreads(engine, timeout_s)
+        self._rate = rate
+        self._metrics = metrics
+        self._pace = Pace()
+        self._probe = noise_clip(engine)
+        self._failures = 0
+        self._batches: dict[asyncio.Task[None], list[Job]] = {}
+        self._ends_s = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._batches
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._batches) < self.engine.lanes
+
+    @property
+    def load(self) -> tuple[int, float]:
+        """Rises with the work in it: batches, and when the last will have ended."""
+        return len(self._batches), self._ends_s
+
+    def wants_in_s(self, clips: int) -> float:
+        """Seconds after which a batch of ``clips`` must be on its way for the engine not to wait for it."""
+        return self._ends_s - self._pace.prepare_s(clips) - time.monotonic()
+
+    def start(self, jobs: list[Job], ended: Callable[[Instance, BaseException | None], None]) -> None:
+        """Answer ``jobs``; ``ended`` is told what was the end of the engine, EngineLostError or a fault of ours."""
+        begins_s = time.monotonic() + self._pace.prepare_s(len(jobs))
+        self._ends_s = max(begins_s, 0 if self.is_idle else self._ends_s) + self._pace.network_s(len(jobs))
+        task = asyncio.create_task(self._serve(jobs), name="batch")
+        self._batches[task] = jobs
+
+        def done(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is None:
+                self._forget(task)
+            ended(self, error)
+
+        task.add_done_callback(done)
+
+    def abandon(self) -> list[Job]:
+        """Wait for nothing more; the clips that were in it."""
+        jobs = [job for batch in self._batches.values() for job in batch]
+        for task in self._batches:
+            task.cancel()
+        self._batches.clear()
+        return jobs
+
+    async def close(self, timeout_s: float) -> bool:
+        """Whether the batches that are still in it ended in time; their answers are for nobody."""
+        return await self._threads.close(timeout_s)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._batches.pop(task, None)
+        # The network of what is left begins only now: networks run one after the other.
+        self._ends_s = time.monotonic() + sum(self._pace.network_s(len(jobs)) for jobs in self._batches.values())
+
+    async def _serve(self, jobs: list[Job]) -> None:
+        """Answer ``jobs``; when they fail together, each is tried once alone, so that only one at fault fails."""
+        jobs = [job for job in jobs if job.wanted]
+        if not jobs:
+            return
+        try:
+            await self._infer(jobs)
+            self._failures = 0
+        except EngineLostError:
+            raise
+        except Exception as error:
+            self._metrics.engine_failures.inc()
+            if len(jobs) == 1:
+                await self._fail(jobs[0], error)
+                return
+            _log.warning("batch failed, trying its clips alone", extra={"clips": len(jobs), "error": str(error)})
+            for job in jobs:
+                await self._serve([job])
+
+    async def _infer(self, jobs: list[Job]) -> None:
+        started_s = time.monotonic()
+        for job in jobs:
+            job.started = True
+        self._metrics.batch_clips.observe(len(jobs))
+        inference = await self._threads.infer([job.clip for job in jobs])
+        self._rate.record(len(jobs), started_s, time.monotonic())
+        self._pace.record(len(jobs), inference)
+        _answer(jobs, inference, started_s)
+
+    async def _fail(self, job: Job, error: Exception) -> None:
+        if not job.answer.done():
+            job.answer.set_exception(_engine_error(error))
+        self._failures += 1
+        if self._failures >= _FAILURES_BEFORE_PROBE:
+            await self._check_engine(error)
+            self._failures = 0
+
+    async def _check_engine(self, last: Exception) -> None:
+        """Clients' clips may all be at fault, the noise of the warm-up is not."""
+        try:
+            await self._threads.infer([self._probe])
+        except EngineLostError:
+            raise
+        except Exception as error:
+            raise EngineLostError(f"the engine fails on every clip: {error}") from last
+
+
+def _engine_error(error: Exception) -> EngineError:
+    if isinstance(error, EngineError):
+        return error
+    wrapped = EngineError(f"the engine raised {error!r}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _answer(jobs: list[Job], inference: Inference, started_s: float) -> None:
+    for job, probabilities in zip(jobs, inference.probabilities, strict=True):
+        if not job.answer.done():
+            queue_ms = (started_s - job.queued_at_s) * 1e3 + inference.wait_ms
+            job.answer.set_result(Classified(probabilities, queue_ms, inference.preprocess_ms, inference.network_ms))

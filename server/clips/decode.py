@@ -1,0 +1,124 @@
+"""From frames as they were sent to pixels in the engine's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.clip import Clip
+from engines.errors import InvalidError, TooLargeError, UnreadableError
+from server.clips.images import ImageError, decode_image, image_kind, image_size
+from server.clips.request_fields import Asked
+
+Allocate = Callable[[int, int], npt.NDArray[np.uint8]]
+# Calls a function with each number below another, in any order and any threads; raises the first one's error.
+ForEach = Callable[[Callable[[int], None], int], None]
+
+
+class Frames(Protocol):
+    """As many as the engine takes, each packed pixels or an encoded image."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> bytes:
+        """Called once for each index; may raise RequestError."""
+        ...
+
+
+def check_clip_bytes(frames: int, height: int, width: int, max_clip_bytes: int) -> None:
+    """Raises TooLargeError when so many frames of that size take more than ``max_clip_bytes``."""
+    if (clip_bytes := frames * height * width * 3) > max_clip_bytes:
+        raise TooLargeError(
+            f"{frames} frames of {width} x {height} pixels are {clip_bytes} bytes; accepted: at most {max_clip_bytes}",
+            field="frames",
+        )
+
+
+def decode_clip(frames: Frames, asked: Asked, allocate: Allocate, max_clip_bytes: int, for_each: ForEach) -> Clip:
+    """Decode every one of ``frames`` into one array from ``allocate(height, width)``.
+
+    Raises:
+        UnreadableError: base64 or an image cannot be read.
+        InvalidError: a frame is not of the size that was said, or not of the size of the others.
+        TooLargeError: the pixels would take more than ``max_clip_bytes``.
+    """
+    first = frames[0]
+    height, width = asked.size or _size_of_image(first, 0)
+    check_clip_bytes(len(frames), height, width, max_clip_bytes)
+    decoding = _Decoding(frames, asked, allocate(height, width), first)
+    for_each(decoding.write, len(frames))
+    return Clip(decoding.pixels, asked.pixel_format if decoding.raw else "BGR")
+
+
+@dataclass(slots=True)
+class _Decoding:
+    frames: Frames
+    asked: Asked
+    pixels: npt.NDArray[np.uint8]
+    first: bytes
+
+    @property
+    def raw(self) -> bool:
+        """Whether the clip is one of raw frames, as its first one is."""
+        return self._is_raw(self.first)
+
+    def write(self, index: int) -> None:
+        data = self.frames[index] if index else self.first
+        if self._is_raw(data):
+            self.pixels[index].reshape(-1)[:] = np.frombuffer(data, np.uint8)
+        else:
+            _write_image(data, index, self.asked, self.pixels[index])
+        if self._is_raw(data) != self.raw:
+            raise InvalidError(f"frames[{index}]: raw and encoded frames are mixed in one clip", field=_field(index))
+
+    def _is_raw(self, data: bytes) -> bool:
+        """What has the raw frame's exact length is raw, whatever it begins with."""
+        return self.asked.size is not None and len(data) == self.pixels[0].nbytes
+
+
+def _write_image(data: bytes, index: int, asked: Asked, frame: npt.NDArray[np.uint8]) -> None:
+    kind = image_kind(data)
+    if kind is None:
+        raise _wrong_length(len(data), index, asked)
+    if (size := _size_of_image(data, index)) != frame.shape[:2]:
+        expected = "width and height say" if asked.size else "frames[0] is"
+        raise InvalidError(
+            f"frames[{index}] is {size[1]} x {size[0]} pixels, but {expected} {frame.shape[1]} x {frame.shape[0]}",
+            field=_field(index),
+        )
+    try:
+        decode_image(data, kind, frame)
+    except ImageError as error:
+        raise UnreadableError(f"frames[{index}] is not a readable {kind}: {error}", field=_field(index)) from None
+
+
+def _size_of_image(data: bytes, index: int) -> tuple[int, int]:
+    kind = image_kind(data)
+    if kind is None:
+        raise InvalidError(
+            f"frames[{index}] is not a JPEG, PNG or WebP image, and without width and height it cannot be raw pixels",
+            field=_field(index),
+        )
+    try:
+        return image_size(data, kind)
+    except ImageError as error:
+        raise UnreadableError(f"frames[{index}] is not a readable {kind}: {error}", field=_field(index)) from None
+
+
+def _wrong_length(sent: int, index: int, asked: Asked) -> InvalidError:
+    if asked.size is None:
+        return InvalidError(f"frames[{index}] is not a JPEG, PNG or WebP image like frames[0]", field=_field(index))
+    height, width = asked.size
+    return InvalidError(
+        f"frames[{index}] holds {sent} bytes, but {width} x {height} pixels in {asked.pixel_format} take"
+        f" {height * width * 3}; nor is it a JPEG, PNG or WebP image",
+        field=_field(index),
+    )
+
+
+def _field(index: int) -> str:
+    return f"frames[{index}]"

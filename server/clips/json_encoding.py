@@ -1,0 +1,175 @@
+"""The JSON encoding: an object whose ``frames`` are texts of base64."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+import msgspec
+import pybase64
+
+from engines.errors import InvalidError, UnreadableError
+from server.clips.infer_request import InferBody
+from server.clips.request_fields import Asked, checked
+
+MOST_COUNTED_FRAMES = 10_000
+
+# What is shorter is left to the parser: it takes no time.
+_LONG_BYTES = 1024
+_MOST_SHORT_STRINGS = 32
+# No field takes it.
+_PLACEHOLDER = b"-1"
+_BACKSLASH = ord("\\")
+
+_FIELD_OF_MESSAGE = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<field>.*)`$")
+_FRAME_COUNT_MESSAGE = re.compile(r"^Expected `array` of length .* - at `\$\.frames`$")
+_MISSING_FIELD = re.compile(r"^Object missing required field `(?P<field>.*)`$")
+_UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<field>.*)`$")
+
+
+class Base64Frames:
+    """Frames as they lie in the body; each is decoded when it is asked for, in any thread."""
+
+    def __init__(self, texts: Sequence[memoryview]) -> None:
+        """``texts``: JSON values, strings with their quotes."""
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, index: int) -> bytes:
+        """Raises InvalidError for what is no text, UnreadableError for what is not base64."""
+        text = self._texts[index]
+        field = f"frames[{index}]"
+        if text[0] != ord('"'):
+            raise InvalidError(f"{field} is not a string; accepted: base64 text", field=field)
+        try:
+            return _decode_base64(text)
+        except (ValueError, msgspec.DecodeError) as error:
+            raise UnreadableError(f"{field} is not base64: {error}", field=field) from None
+
+
+def parse_json(body: bytearray, *, frames: int, labels: int) -> tuple[Asked, Base64Frames]:
+    """Read a JSON body for an engine of ``frames`` frames and ``labels`` labels.
+
+    Raises:
+        UnreadableError: not JSON.
+        InvalidError: JSON, but not a request for this engine.
+    """
+    sent, texts = _plain(body, frames) or _parsed(body, frames)
+    return checked(sent, labels), Base64Frames(texts)
+
+
+def _plain(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]] | None:
+    """The request without its frames, and these, if nothing about them is out of the ordinary.
+
+    A JSON parser looks at every byte of a string for what may be wrong with it: a millisecond for a clip, whose bytes
+    are looked at once more when base64 is decoded. Here a string goes on to the next quote, and the parser sees the
+    rest; where that quote may be an escaped one, or anything is odd, it has to see everything.
+    """
+    cut = _without_long_strings(body, frames + _MOST_SHORT_STRINGS)
+    if cut is None or len(cut[1]) != frames:
+        return None
+    try:
+        sent = msgspec.json.decode(cut[0], type=_exactly(frames))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return (sent, cut[1]) if all(bytes(frame) == _PLACEHOLDER for frame in sent.frames) else None
+
+
+def _without_long_strings(body: bytearray, most: int) -> tuple[bytearray, list[memoryview]] | None:
+    """``body`` with a placeholder for each long string, and these with their quotes; of ``most`` strings at most."""
+    view = memoryview(body)
+    kept, at = bytearray(), 0
+    long: list[memoryview] = []
+    for _ in range(most):
+        begin = body.find(b'"', at)
+        if max(begin, len(body) if begin < 0 else 0) - at > _LONG_BYTES:
+            return None
+        if begin < 0:
+            return kept + view[at:], long
+        end = body.find(b'"', begin + 1) + 1
+        if not end or body[end - 2] == _BACKSLASH:
+            return None
+        if end - begin > _LONG_BYTES:
+            kept += view[at:begin]
+            kept += _PLACEHOLDER
+            long.append(view[begin:end])
+        else:
+            kept += view[at:end]
+        at = end
+    return None
+
+
+def _decode_base64(text: memoryview) -> bytes:
+    """Bytes of a JSON string of base64; some C encoders escape its slashes, which is valid JSON and rare."""
+    try:
+        return pybase64.b64decode(text[1:-1], validate=True)
+    except ValueError:
+        if b"\\" not in bytes(text):
+            raise
+        return pybase64.b64decode(msgspec.json.decode(text, type=str), validate=True)
+
+
+def _parsed(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]]:
+    try:
+        sent = _decoded_as(body, _exactly(frames))
+        return sent, [memoryview(text) for text in sent.frames]
+    except _WrongFrameCountError:
+        # The rest of the body is read too, so that its faults are told as they are with the right frame count.
+        array = bytes(_decoded_as(body, _body_type(msgspec.Raw)).frames)
+        raise InvalidError(
+            f"frames holds {_told_count(array)} frames; this model takes exactly {frames}", field="frames"
+        ) from None
+
+
+def _decoded_as(body: bytearray, kind: type[InferBody]) -> InferBody:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        if _FRAME_COUNT_MESSAGE.match(str(error)):
+            raise _WrongFrameCountError from None
+        raise _invalid(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableError(f"the body is not JSON: {error}") from None
+
+
+@functools.cache
+def _exactly(frames: int) -> type[InferBody]:
+    return _body_type(tuple.__class_getitem__((msgspec.Raw,) * frames))
+
+
+@functools.cache
+def _body_type(frames: Any) -> type[InferBody]:
+    """With ``frames`` a tuple of exactly the engine's count: of a list, each element becomes an object first.
+
+    A body of 64 MiB has room for 22 million empty frames, which are gigabytes of objects.
+    """
+    made = msgspec.defstruct("InferBody", [("frames", frames)], bases=(InferBody,), forbid_unknown_fields=True)
+    return cast(type[InferBody], made)
+
+
+def _told_count(array: bytes) -> str:
+    if array.count(b",") >= MOST_COUNTED_FRAMES:
+        return f"over {MOST_COUNTED_FRAMES}"
+    try:
+        return str(len(msgspec.json.decode(array, type=list[msgspec.Raw])))
+    except msgspec.ValidationError:  # the field is there twice, and the last one is no array
+        return "another number of"
+
+
+class _WrongFrameCountError(Exception):
+    pass
+
+
+def _invalid(message: str) -> InvalidError:
+    if found := _MISSING_FIELD.match(message):
+        return InvalidError(f"{found['field']} is missing", field=found["field"])
+    if found := _UNKNOWN_FIELD.match(message):
+        accepted = ", ".join(InferBody.__struct_fields__)
+        return InvalidError(f"unknown field {found['field']}; accepted: {accepted}", field=found["field"])
+    if found := _FIELD_OF_MESSAGE.match(message):
+        return InvalidError(f"{found['field']}: {found['what'][0].lower()}{found['what'][1:]}", field=found["field"])
+    return InvalidError(f"the body is not a request: {message[0].lower()}{message[1:]}")

@@ -1,0 +1,99 @@
+"""What is asked of a clip besides its frames, checked field by field: the same for every encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+from uuid import uuid4
+
+from engines.clip import PixelFormat
+from engines.errors import InvalidError
+from server.clips.infer_request import (
+    DEFAULT_TOP_K,
+    MAX_CLIP_ID_CHARACTERS,
+    MAX_SIDE_PIXELS,
+    InferBody,
+    InferParts,
+    InferQuery,
+)
+
+_FORMATS: tuple[PixelFormat, ...] = get_args(PixelFormat)
+_NUMBERS = ("width", "height", "top_k")
+# More than any number that is accepted, and not yet slow to read.
+_MOST_DIGITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Every field is known to be good; ``size``: height and width in pixels."""
+
+    size: tuple[int, int] | None
+    pixel_format: PixelFormat
+    clip_id: str
+    top_k: int
+
+
+def checked(sent: InferBody | InferQuery | InferParts, labels: int) -> Asked:
+    """The fields of ``sent`` for an engine of ``labels`` labels; raises InvalidError."""
+    return Asked(
+        size=_checked_size(sent.height, sent.width),
+        pixel_format=_checked_format(sent.format),
+        clip_id=_checked_clip_id(sent.clip_id),
+        top_k=_checked_top_k(sent.top_k, labels),
+    )
+
+
+def read_texts(texts: Iterable[tuple[str, str]], accepted: Sequence[str]) -> dict[str, Any]:
+    """Fields that were sent as texts, each once, by their names; raises InvalidError."""
+    fields: dict[str, Any] = {}
+    for name, text in texts:
+        if name not in accepted:
+            raise InvalidError(f"unknown field {name[:64]}; accepted: {', '.join(accepted)}", field=name[:64])
+        if name in fields:
+            raise InvalidError(f"{name} is there twice", field=name)
+        fields[name] = _number(name, text) if name in _NUMBERS else text
+    return fields
+
+
+def _number(name: str, text: str) -> int:
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS):
+        raise InvalidError(f"{name} is {text[:32]!r}; accepted: a whole number", field=name)
+    return int(text)
+
+
+def _checked_size(height: int | None, width: int | None) -> tuple[int, int] | None:
+    if height is None and width is None:
+        return None
+    for name, side in (("height", height), ("width", width)):
+        if side is None:
+            raise InvalidError(f"{name} is missing; give both width and height, or neither", field=name)
+        if not 1 <= side <= MAX_SIDE_PIXELS:
+            raise InvalidError(f"{name} is {side}; accepted: 1 to {MAX_SIDE_PIXELS} pixels", field=name)
+    return (height, width) if height is not None and width is not None else None
+
+
+def _checked_format(name: str) -> PixelFormat:
+    for known in _FORMATS:
+        if name == known:
+            return known
+    raise InvalidError(f"format is {name[:32]!r}; accepted: {', '.join(_FORMATS)}", field="format")
+
+
+def _checked_clip_id(clip_id: str | None) -> str:
+    if clip_id is None:
+        return str(uuid4())
+    if len(clip_id) > MAX_CLIP_ID_CHARACTERS:
+        raise InvalidError(
+            f"clip_id has {len(clip_id)} characters; accepted: at most {MAX_CLIP_ID_CHARACTERS}", field="clip_id"
+        )
+    return clip_id
+
+
+def _checked_top_k(top_k: int | None, labels: int) -> int:
+    if top_k is None:
+        return min(DEFAULT_TOP_K, labels)
+    if not 1 <= top_k <= labels:
+        raise InvalidError(f"top_k is {top_k}; accepted: 1 to {labels}, the model's label count", field="top_k")
+    return top_k

@@ -1,0 +1,1 @@
+"""Settings, the flags that they come from, and the version."""

@@ -1,0 +1,165 @@
+"""A client's connection: closed when its request's header does not come, refused when there are too many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import cast
+
+from aiohttp import web
+from aiohttp.http import HttpRequestParser
+
+from server.config.settings import Settings
+from server.http.direct_body import DirectBody
+from server.http.problem import problem_answer, problem_for, raw_problem
+from server.telemetry.metrics import Metrics
+
+# How long the rest of a refused body is read, so that its sender gets to read why, before the connection is closed.
+_LINGERING_S = 2
+_MOST_SAID_CHARACTERS = 200
+# At once, of what the HTTP parser sees: headers, and what comes of a body until its reader takes over.
+_READ_BYTES = 64 * 2**10
+
+
+class Connections:
+    """Makes the protocol of each new connection; ``open`` counts those that are being served."""
+
+    def __init__(self, server: web.Server, settings: Settings, metrics: Metrics) -> None:
+        self.server = server
+        self.settings = settings
+        self.metrics = metrics
+        self.open = 0
+        self.loop = asyncio.get_running_loop()
+
+    def __call__(self) -> Connection:
+        return Connection(self)
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's protocol, with a limit on the time from a request's first byte to the end of its header."""
+
+    def __init__(self, connections: Connections) -> None:
+        super().__init__(
+            connections.server,
+            loop=connections.loop,
+            keepalive_timeout=connections.settings.keepalive_timeout_s,
+            lingering_time=_LINGERING_S,
+            access_log=None,  # type: ignore[arg-type]
+        )
+        self._connections = connections
+        self._counted = False
+        self._deaf = False
+        self._first_byte_s: float | None = None
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._connections.open >= self._connections.settings.max_connections:
+            self._refuse(cast(asyncio.Transport, transport))
+            return
+        self._count(1)
+        if hasattr(transport, "max_size"):  # of asyncio's own loop: 256 KiB, of which each is copied three times
+            transport.max_size = _READ_BYTES
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_timer()
+        if self._counted:
+            self._count(-1)
+            super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._counted or self._deaf:
+            return
+        if self._first_byte_s is None and data:
+            self._first_byte_s = self._connections.loop.time()
+            limit_s = self._connections.settings.header_timeout_s
+            self._header_timer = self._connections.loop.call_later(limit_s, self._close_slow)
+        super().data_received(data)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to what is not HTTP, of which no handler hears."""
+        plain = super().handle_error(request, status, exc, message)
+        said = " ".join((message or "it failed").split())[:_MOST_SAID_CHARACTERS]
+        answer = problem_answer(HTTPStatus(plain.status), f"the request cannot be read: {said}")
+        answer.force_close()
+        return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """aiohttp refuses expectations that it does not know before any middleware hears of them."""
+        answer = problem_for(resp) if isinstance(resp, web.HTTPException) else resp
+        return await super().finish_response(request, answer, start_time)
+
+    def request_began(self, request: web.BaseRequest) -> float:
+        """The header of ``request`` is there; when its first byte was, by the event loop's clock."""
+        self._stop_timer()
+        first_byte_s = self._first_byte_s
+        # Of a pipelined request only this is known.
+        return self._connections.loop.time() if first_byte_s is None else first_byte_s
+
+    def request_ended(self, request: web.BaseRequest) -> None:
+        """``request`` is answered; what follows the end of its body begins the next."""
+        request.content.on_eof(self._await_next)
+
+    async def receive(self, request: web.BaseRequest, rest: memoryview, arrived: Callable[[int], None]) -> None:
+        """Fill ``rest`` with the end of ``request``'s body, of which nothing is left in ``request.content``.
+
+        ``arrived`` is told the length of each piece; what it raises ends it. A body that is not received to its end
+        leaves a connection that is of no more use.
+        """
+        if self.transport is None:
+            raise ConnectionResetError("the connection was lost")
+
+        def completed() -> None:
+            # The parser that read the header still waits for these bytes.
+            self._parser = self._new_parser()
+            request.content.feed_eof()
+
+        await DirectBody(self, self.transport, rest, arrived, completed).received()
+
+    def ignore_rest(self) -> None:
+        """Take what still comes of a body without looking at it, which would cost as much as reading it, and close."""
+        self._deaf = True
+
+    def _new_parser(self) -> HttpRequestParser:
+        """As aiohttp makes its own."""
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+
+    def _await_next(self) -> None:
+        self._first_byte_s = None
+
+    def _close_slow(self) -> None:
+        self._connections.metrics.closed("slow_header")
+        limit_s = self._connections.settings.header_timeout_s
+        if self.transport is not None:
+            detail = f"the request's header was not there after {limit_s:g} s"
+            self.transport.write(raw_problem(HTTPStatus.REQUEST_TIMEOUT, detail))
+        self.force_close()
+
+    def _refuse(self, transport: asyncio.Transport) -> None:
+        self._connections.metrics.closed("too_many")
+        transport.write(raw_problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections"))
+        transport.close()
+
+    def _count(self, change: int) -> None:
+        self._counted = change > 0
+        self._connections.open += change
+        self._connections.metrics.connected(self._connections.open)
+
+    def _stop_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None

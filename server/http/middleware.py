@@ -1,0 +1,86 @@
+"""Around every request: an id, errors turned into problems, one log line, one count."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import Any, cast
+from uuid import uuid4
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from server.http.connection import Connection
+from server.http.problem import problem_for
+from server.serving.service import SERVICE, State
+from server.telemetry.logs import request_id
+from server.telemetry.metrics import GONE, outcome_of
+
+INFER_PATH = "/api/v1/infer"
+# When the request's first byte came, in seconds of the event loop's clock.
+FIRST_BYTE_S = web.RequestKey("first_byte_s", float)
+# What the access log tells of a request besides its status.
+LOG_FIELDS = web.RequestKey("log_fields", dict[str, Any])
+
+_log = logging.getLogger("server.access")
+_USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+@web.middleware
+async def account(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every request leaves with an ``X-Request-Id`` (the client's own where it is usable) and is logged once."""
+    connection = cast(Connection, request.protocol)
+    request[FIRST_BYTE_S] = connection.request_began(request)
+    request[LOG_FIELDS] = {}
+    asked_id = request.headers.get("X-Request-Id", "")
+    request_id.set(asked_id if _USABLE_ID.fullmatch(asked_id) else str(uuid4()))
+    try:
+        answer = await _counted(request, handler)
+    except asyncio.CancelledError:
+        _log.info("client gone", extra=_fields(request))
+        raise
+    finally:
+        connection.request_ended(request)
+    answer.headers["X-Request-Id"] = request_id.get() or ""
+    if not request.content.is_eof():
+        connection.ignore_rest()
+        answer.force_close()
+    if request.app[SERVICE].state is State.DRAINING:
+        answer.force_close()
+    level = logging.DEBUG if request.path.startswith("/health") or request.path == "/metrics" else logging.INFO
+    _log.log(level, "request", extra={"status": answer.status} | _fields(request))
+    return answer
+
+
+async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Of the requests to classify a clip, each is counted when it comes and once more by how it ends."""
+    if request.path != INFER_PATH or request.method != hdrs.METH_POST:
+        return await _answered(request, handler)
+    metrics = request.app[SERVICE].metrics
+    metrics.received()
+    outcome = GONE
+    try:
+        answer = await _answered(request, handler)
+        outcome = outcome_of(answer.status)
+        return answer
+    finally:
+        metrics.ended(outcome)
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except Exception as error:
+        answer = problem_for(error)
+        if answer.status == 500:
+            _log.exception("request failed")
+        request[LOG_FIELDS]["error"] = str(error)
+        return answer
+
+
+def _fields(request: web.Request) -> dict[str, object]:
+    elapsed_ms = round((asyncio.get_running_loop().time() - request[FIRST_BYTE_S]) * 1e3, 3)
+    fields = {"method": request.method, "path": request.path, "elapsed_ms": elapsed_ms, "client": request.remote}
+    told = request[LOG_FIELDS]
+    return fields | told

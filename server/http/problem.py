@@ -1,0 +1,116 @@
+"""The one place where an error becomes an HTTP status: RFC 9457 problem details."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from engines import errors
+from server.telemetry.logs import request_id
+
+MEDIA_TYPE = "application/problem+json"
+OUR_FAULT = "the service failed on this request; its log has the cause under this request_id"
+
+# The most specific class that an error is an instance of decides.
+STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
+    errors.UnreadableError: HTTPStatus.BAD_REQUEST,
+    errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    errors.SlowBodyError: HTTPStatus.REQUEST_TIMEOUT,
+    errors.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.InvalidError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.OverloadedError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DeadlineError: HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+# What an error's answer, and that of every kind of it, carries besides the problem.
+HEADERS_BY_ERROR: dict[type[Exception], tuple[str, Callable[[Any], str]]] = {
+    errors.RetryLaterError: ("Retry-After", lambda error: str(error.retry_after_s)),
+    errors.UnauthorizedError: ("WWW-Authenticate", lambda error: "Bearer"),
+}
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """Body of every error answer; ``field`` is the request's field at fault, ``request_id`` is in the log."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+    field: str | None = None
+
+
+def problem_for(error: Exception) -> web.Response:
+    """The answer for any exception that left a handler; what is not in the tree is our fault: 500."""
+    if isinstance(error, web.HTTPException):
+        return _http_problem(error)
+    problem = problem_of(error)
+    answer = web.Response(status=problem.status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)
+    for name, text_of in headers_of(type(error)).items():
+        answer.headers[name] = text_of(error)
+    return answer
+
+
+def problem_of(error: Exception) -> Problem:
+    """What is told of an exception of ours, or of one that nobody expected."""
+    status = status_of(type(error))
+    if status is HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(error, errors.RequestError):
+        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, OUR_FAULT)
+    return _problem(status, error.message, error.field)
+
+
+def status_of(kind: type[Exception]) -> HTTPStatus:
+    """500 for what is not in the mapping."""
+    known = (STATUS_BY_ERROR[base] for base in kind.__mro__ if base in STATUS_BY_ERROR)
+    return next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def headers_of(kind: type[Exception]) -> dict[str, Callable[[Any], str]]:
+    """The headers of ``kind``'s answer, each with what makes its text of the error."""
+    return dict(HEADERS_BY_ERROR[base] for base in kind.__mro__ if base in HEADERS_BY_ERROR)
+
+
+def raw_problem(status: HTTPStatus, detail: str) -> bytes:
+    """A whole HTTP/1.1 answer, for a connection that is closed before there is a request to answer."""
+    body = msgspec.json.encode(_problem(status, detail))
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body
+
+
+def _http_problem(error: web.HTTPException) -> web.Response:
+    answer = problem_answer(HTTPStatus(error.status), _http_detail(error))
+    if allow := error.headers.get("Allow"):
+        answer.headers["Allow"] = allow
+    return answer
+
+
+def _http_detail(error: web.HTTPException) -> str:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"{error.method} is not accepted here; accepted: {', '.join(sorted(error.allowed_methods))}"
+    if isinstance(error, web.HTTPNotFound):
+        return "no such path; GET / lists the endpoints"
+    return error.text or error.reason
+
+
+def problem_answer(status: HTTPStatus, detail: str, field: str | None = None) -> web.Response:
+    """The answer that says ``detail``."""
+    problem = _problem(status, detail, field)
+    return web.Response(status=status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)
+
+
+def _problem(status: HTTPStatus, detail: str, field: str | None = None) -> Problem:
+    return Problem(
+        type=f"urn:vjepa2-serve:problem:{status.name.lower().replace('_', '-')}",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        request_id=request_id.get(),
+        field=field,
+    )

@@ -1,0 +1,168 @@
+"""Reads a request's body: not longer, not slower and not in smaller pieces than is reasonable."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import cast
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from engines.errors import SlowBodyError, TooLargeError, UnreadableError
+from server.http.connection import Connection
+from server.http.deadline import limited
+from server.limits.admission import SOON_BYTES, Holding
+
+# Memory for so many bytes.
+NewMemory = Callable[[int], memoryview]
+
+# Chunks of a few bytes cost more to take apart than to carry: a megabyte of them a second of the event loop.
+_FREE_CHUNKS = 1024
+_LEAST_CHUNK_BYTES = 256
+# aiohttp's own 256 KiB stop and start the socket several times for each clip whose length is not known.
+_READ_BYTES = 2 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's body that is still to be read; its bytes are added to ``holding`` as they come.
+
+    Memory for it is asked for when 64 KiB of it are there, or all: who sends nothing gets none.
+    """
+
+    request: web.Request
+    max_bytes: int
+    timeout_s: float
+    holding: Holding
+
+    @property
+    def length(self) -> int | None:
+        """Bytes, as the header tells; None when they come in chunks or compressed."""
+        headers = self.request.headers
+        if hdrs.TRANSFER_ENCODING in headers or hdrs.CONTENT_ENCODING in headers:
+            return None
+        return self.request.content_length or 0
+
+    def check_length(self) -> None:
+        """Raises TooLargeError by the announced length alone."""
+        announced = self.request.content_length
+        if announced is not None and announced > self.max_bytes:
+            raise TooLargeError(f"the body has {announced} bytes; accepted: at most {self.max_bytes}")
+
+    async def read(self) -> bytearray:
+        """The whole body, decompressed.
+
+        Raises:
+            TooLargeError: by its announced length, or as soon as it grows so.
+            SlowBodyError: it is not there after ``timeout_s``.
+            UnreadableError: its chunks or its compression are broken.
+            OverloadedError: requests hold too many bytes, or those before it will take all the places.
+        """
+        async with self._in_time():
+            if (length := self.length) is None:
+                return await self._collected()
+            return cast(bytearray, (await self._received(length, _new_memory)).obj)
+
+    async def read_into(self, size_bytes: int, new_memory: NewMemory) -> int:
+        """Write the body, of ``size_bytes`` where its ``length`` is known, into ``new_memory(size_bytes)``.
+
+        Returns how many bytes it has; of one that is too long, the beginning is written. Raises as ``read`` does.
+        """
+        async with self._in_time():
+            if self.length is None:
+                return await self._written(size_bytes, new_memory)
+            return len(await self._received(size_bytes, new_memory))
+
+    async def _received(self, length: int, new_memory: NewMemory) -> memoryview:
+        """A body of that length: what has come with the header from aiohttp, the rest straight from the socket."""
+        content = self.request.content
+        early = bytearray()
+        while len(early) < min(length, SOON_BYTES) and (piece := await content.readany()):
+            self.holding.receive(len(piece))
+            early += piece
+        memory = new_memory(length)
+        filled = len(early)
+        memory[:filled] = early
+        while piece := content.read_nowait():
+            self.holding.receive(len(piece))
+            memory[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        if filled < length:
+            connection = cast(Connection, self.request.protocol)
+            await connection.receive(self.request, memory[filled:], self.holding.receive)
+        return memory
+
+    async def _collected(self) -> bytearray:
+        body = bytearray()
+        async for piece in self._pieces():
+            body += piece
+        return body
+
+    async def _written(self, size_bytes: int, new_memory: NewMemory) -> int:
+        memory, count = None, 0
+        async for piece in self._pieces():
+            memory = new_memory(size_bytes) if memory is None else memory
+            kept = piece[: max(0, size_bytes - count)]
+            memory[count : count + len(kept)] = kept
+            count += len(piece)
+        return count
+
+    async def _pieces(self) -> AsyncGenerator[bytes | bytearray]:
+        """A body of unknown length; its first piece is what memory is given for."""
+        early: bytearray | None = bytearray()
+        count = 0
+        async for piece in self._chunks():
+            count += len(piece)
+            if count > self.max_bytes:
+                raise TooLargeError(f"the body has more than the accepted {self.max_bytes} bytes")
+            self.holding.receive(len(piece))
+            if early is None:
+                yield piece
+                continue
+            early += piece
+            if count >= SOON_BYTES:
+                yield early
+                early = None
+        if early:
+            yield early
+
+    async def _chunks(self) -> AsyncGenerator[bytes]:
+        content = self.request.content
+        content.set_read_chunk_size(_READ_BYTES)
+        if "chunked" not in self.request.headers.get(hdrs.TRANSFER_ENCODING, "").lower():
+            while piece := await content.readany():
+                yield piece
+            return
+        chunks = size_bytes = 0
+        async for piece, ends_chunk in content.iter_chunks():
+            chunks += ends_chunk
+            size_bytes += len(piece)
+            if chunks > _FREE_CHUNKS and chunks * _LEAST_CHUNK_BYTES > size_bytes:
+                raise UnreadableError(f"the body comes in chunks of less than {_LEAST_CHUNK_BYTES} bytes")
+            yield piece
+
+    @contextlib.asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        self.check_length()
+        self._ask_for_body()
+        late = SlowBodyError(f"the body was not there after {self.timeout_s:g} s")
+        try:
+            async with limited(asyncio.timeout(self.timeout_s), late):
+                yield
+        except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
+            raise UnreadableError(f"the body cannot be read: {' '.join(str(error).split())[:200]}") from None
+
+    def _ask_for_body(self) -> None:
+        if self.request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and self.request.transport is not None:
+            self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+async def no_expectations(request: web.Request) -> None:
+    """In place of aiohttp's own answer to ``Expect``, which comes before it is known whether the body is wanted."""
+
+
+def _new_memory(size_bytes: int) -> memoryview:
+    return memoryview(bytearray(size_bytes))

@@ -1,0 +1,39 @@
+"""Swaps engines when SIGHUP comes or the bundle on disk changes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from server.serving.loader import Loader
+
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+async def reload_on_demand(loader: Loader, demanded: asyncio.Event) -> None:
+    """Reload whenever ``demanded`` is set; one at a time, never two for the same demand."""
+    while True:
+        await demanded.wait()
+        demanded.clear()
+        await loader.reload()
+
+
+async def watch_bundle(path: Path, every_s: float, changed: asyncio.Event) -> None:
+    """Set ``changed`` when the files in ``path`` are others than before, and stay so for ``every_s``."""
+    served = seen = await asyncio.to_thread(fingerprint, path)
+    while True:
+        await asyncio.sleep(every_s)
+        now = await asyncio.to_thread(fingerprint, path)
+        if now and now == seen and now != served:
+            served = now
+            changed.set()
+        seen = now
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Name, inode, size in bytes and time of change in nanoseconds of each file; empty while there is nothing."""
+    try:
+        files = [(file.name, file.stat()) for file in sorted(path.iterdir())]
+    except OSError:
+        return ()
+    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in files)

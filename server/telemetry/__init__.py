@@ -1,0 +1,1 @@
+"""Logs, metrics, the phases of a request, figures of GPUs."""
