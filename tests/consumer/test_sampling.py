@@ -125,7 +125,7 @@ def test_windows_are_full_consecutive_and_share_no_frame(count: int, frames: int
 
 
 def test_what_does_not_fill_a_window_is_dropped_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "consumer")
+    caplog.set_level(logging.INFO, "sampling")
     assert len(windows(ticks(20), 16, 3)) == 1
     (record,) = caplog.records
     assert record.getMessage() == "partial clip dropped"
@@ -133,7 +133,7 @@ def test_what_does_not_fill_a_window_is_dropped_and_logged(caplog: pytest.LogCap
 
 
 def test_the_only_window_is_filled_by_repeating_its_frames(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "consumer")
+    caplog.set_level(logging.INFO, "sampling")
     (window,) = windows(ticks(6), 16, 3)
     assert window.frames == (0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5)
     assert (window.start_s, window.end_s) == pytest.approx((0, 2))

@@ -15,7 +15,7 @@ def no_fork():
     raise AssertionError("forked")
 os.register_at_fork(before=no_fork)
 import engines.runtimes.openvino
-engines.openvino_runtime.cpu_name()
+engines.runtimes.openvino.cpu_name()
 print(sys.modules["openvino_telemetry"], "multiprocessing" in sys.modules)
 """
 

@@ -117,7 +117,7 @@ def test_a_bad_flag_is_explained(flags: tuple[str, ...]) -> None:
 def test_environment_is_weaker_than_flags() -> None:
     environment = os.environ | {"VJEPA_PORT": "1", "VJEPA_TOP": "ignored", "VJEPA_QUEUE_SIZE": "7"}
     command = (
-        "from server.flags import parse_settings\n"
+        "from server.config.flags import parse_settings\n"
         "settings = parse_settings(['demo', '--port', '2'])\n"
         "print(settings.port, settings.queue_size)"
     )
