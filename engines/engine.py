@@ -13,12 +13,12 @@ from engines.clip import Clip
 from engines.manifest import Manifest, Precision
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inference:
-    """``probabilities``: float32 [N, labels], each row sums to 1; and where the time went, in milliseconds.
+    """``probabilities``: float32 [N, labels], each row sums to 1; and where the time of the batch went.
 
-    ``copy_ms`` is the part of ``preprocess_ms`` in which frames were copied up; in ``wait_ms`` all was ready,
-    and the network of the batch before was not through.
+    ``copy_ms`` is the part of ``preprocess_ms`` in which frames were copied to the device. ``wait_ms`` is the time for
+    which the batch was ready, but the network of the batch before was still running.
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -28,8 +28,8 @@ class Inference:
     wait_ms: float = 0.0
 
 
-class Engine(Protocol):
-    """A loaded bundle. ``infer`` blocks, so it is called off the event loop, by at most ``lanes`` threads at a time."""
+class Model(Protocol):
+    """What a front needs to know of a loaded bundle: what it is, and the memory that its clips are written into."""
 
     @property
     def manifest(self) -> Manifest: ...
@@ -42,13 +42,21 @@ class Engine(Protocol):
         """What the network really computes in on this device: ``fp32``, ``bf16``, ``fp16`` or ``int8``."""
         ...
 
+    def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """Uninitialised uint8 [T, height, width, 3] that the engine reads fastest; freed with its last reference.
+
+        Raises:
+            ClipTooLargeError: the engine has no memory for a clip of this size.
+        """
+        ...
+
+
+class Engine(Model, Protocol):
+    """A loaded bundle. ``infer`` blocks, so at most ``lanes`` threads call it at a time, off the event loop."""
+
     @property
     def lanes(self) -> int:
         """How many batches it takes at once; with more than one, the next is prepared while one computes."""
-        ...
-
-    def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
-        """Uninitialised uint8 [T, height, width, 3] that the engine reads fastest; freed with its last reference."""
         ...
 
     def infer(self, clips: Sequence[Clip]) -> Inference:
@@ -56,10 +64,10 @@ class Engine(Protocol):
 
         Raises:
             EngineError: the runtime failed on this batch.
-            EngineLostError: it will fail on every other one too; the process is not worth keeping.
+            EngineLostError: it will fail on every other batch too; only a new process helps.
         """
         ...
 
     def close(self) -> None:
-        """Give back device and memory; the engine is not used afterwards."""
+        """Free device and memory; the engine is not used afterwards."""
         ...

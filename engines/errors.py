@@ -1,4 +1,4 @@
-"""Every error the service raises on purpose, in one tree.
+"""The errors of bundles, engines and settings, in one tree; ``server.errors`` adds those of requests.
 
 ServiceError
 ├── ConfigurationError          flags or environment that cannot be used
@@ -9,27 +9,16 @@ ServiceError
 │   ├── BundleDamagedError      truncated, altered or incomplete
 │   ├── BundleUnsupportedError  of another format version, or for another device or runtime
 │   └── VerificationError       answers differently from the checkpoint
-├── EngineError                 the runtime could not be loaded, or failed on a batch
-│   └── EngineLostError         its device is gone or it never returns: only a new process helps
-└── RequestError                what a client sent or when it sent it
-    ├── UnreadableError         body, base64 or image cannot be read
-    ├── UnauthorizedError       no key, or an unknown one
-    ├── SlowBodyError           the body did not come in time
-    ├── TooLargeError           more bytes or pixels than are accepted
-    ├── UnsupportedMediaError   unknown content type
-    ├── InvalidError            readable, but not what the engine takes
-    ├── DeadlineError           not answered in the time that the client has
-    └── RetryLaterError         the same request may succeed later
-        ├── RateLimitedError    too many requests with one key
-        ├── OverloadedError     more clips or bytes at once than are accepted
-        └── NotReadyError       loading, draining or out of order
+└── EngineError                 the runtime could not be loaded, or failed on a batch
+    ├── ClipTooLargeError       the engine has no memory for a clip of this size
+    └── EngineLostError         its device is gone or it does not return; only a new process helps
 """
 
 from __future__ import annotations
 
 
 class ServiceError(Exception):
-    """Base of all; ``message`` says what is wrong in one line, ``help`` what to do about it."""
+    """Base of all errors; ``message`` says in one line what is wrong, ``help`` says how to mend it."""
 
     def __init__(self, message: str, *, help: str | None = None) -> None:
         super().__init__(message)
@@ -76,67 +65,15 @@ class EngineError(ServiceError):
     pass
 
 
+class ClipTooLargeError(EngineError):
+    pass
+
+
 class EngineLostError(EngineError):
     pass
 
 
-class RequestError(ServiceError):
-    """``field`` is the request's field at fault, as the client wrote it (``frames[3]``), or None."""
-
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class UnreadableError(RequestError):
-    pass
-
-
-class UnauthorizedError(RequestError):
-    pass
-
-
-class SlowBodyError(RequestError):
-    pass
-
-
-class TooLargeError(RequestError):
-    pass
-
-
-class UnsupportedMediaError(RequestError):
-    pass
-
-
-class InvalidError(RequestError):
-    pass
-
-
-class DeadlineError(RequestError):
-    pass
-
-
-class RetryLaterError(RequestError):
-    """``retry_after_s`` is when it is worth asking again."""
-
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-
-class RateLimitedError(RetryLaterError):
-    pass
-
-
-class OverloadedError(RetryLaterError):
-    pass
-
-
-class NotReadyError(RetryLaterError):
-    pass
-
-
 def first_line(error: BaseException) -> str:
-    """What another library's error says, without what follows; its type's name where it says nothing."""
+    """The first line of another library's error message, or the name of the error's type if the message is empty."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from engines.errors import BundleError, ConfigurationError, ServiceError
 from server.allocator import keep_freed_memory
+from server.clips.images import configure_image_decoders
 from server.config.flags import parse_settings
 from server.config.settings import Settings
 from server.lifecycle import serve
@@ -28,6 +29,7 @@ def run(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> NoReturn:
 def _exit_code(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
     settings = parse_settings()
     keep_freed_memory()
+    configure_image_decoders()
     configure_logs(settings.log_format, settings.log_level)
     try:
         asyncio.run(serve(settings))

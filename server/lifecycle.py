@@ -13,7 +13,7 @@ from server.api.app import make_app
 from server.config.settings import Settings
 from server.http.listener import Listener, connecting, listening
 from server.limits.admission import Admission
-from server.limits.throughput import ServiceRate
+from server.limits.throughput import Throughput
 from server.serving.bundle_watch import reload_on_demand, watch_bundle
 from server.serving.deployment import LoadEngine, load_bundle
 from server.serving.loader import Loader
@@ -53,7 +53,7 @@ class _Front:
 
 @contextlib.asynccontextmanager
 async def _listening(settings: Settings, load: LoadEngine) -> AsyncIterator[_Front]:
-    metrics, rate = Metrics(state.value for state in State), ServiceRate()
+    metrics, rate = Metrics(state.value for state in State), Throughput()
     service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes, rate))
     loader = Loader(service, load, rate, metrics)
     try:

@@ -17,7 +17,7 @@ from engines.device.memory import DeviceMemory
 from engines.device.page_locked import PageLockedMemory
 from engines.device.turn import Turn
 from engines.engine import Inference
-from engines.errors import EngineError, TooLargeError
+from engines.errors import ClipTooLargeError, EngineError
 from engines.manifest import Manifest, Precision
 from engines.options import MIB, EngineOptions
 
@@ -63,7 +63,7 @@ class DeviceEngine:
         shape = (self._manifest.frames, height, width, 3)
         count_bytes = self._manifest.frames * height * width * 3
         if count_bytes > self._most_bytes:
-            raise TooLargeError(
+            raise ClipTooLargeError(
                 f"a clip of {self._manifest.frames} frames of {height} x {width} has {count_bytes} bytes;"
                 f" the engine has room for {self._most_bytes}"
             )

@@ -88,7 +88,7 @@ class Lane:
     def _inference(self, batch: int) -> Inference:
         between_ms = self._timeline.between_ms
         return Inference(
-            self._answers[:batch].numpy().copy(),
+            probabilities=self._answers[:batch].numpy().copy(),
             preprocess_ms=between_ms(_STARTED, _PREPARED),
             network_ms=between_ms(_TURN, _FINISHED),
             copy_ms=between_ms(_STARTED, _COPIED),

@@ -78,7 +78,11 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on a batch of {len(clips)}: {_first_line(error)}") from error
         finished = time.perf_counter()
-        return Inference(probabilities, (prepared - started) * 1e3, (finished - prepared) * 1e3)
+        return Inference(
+            probabilities=probabilities,
+            preprocess_ms=(prepared - started) * 1e3,
+            network_ms=(finished - prepared) * 1e3,
+        )
 
     def close(self) -> None:
         self._preprocess.close()

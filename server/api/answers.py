@@ -1,16 +1,56 @@
-"""What the endpoints other than inference answer."""
+"""What the endpoints answer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 from msgspec import Meta
 
-from engines.engine import Engine
+from engines.engine import Model as ServedModel
 from engines.manifest import Precision, Target
+from server.telemetry.phases import ClipTimes
 
 Status = Literal["loading", "healthy", "draining", "unhealthy"]
+
+
+class Prediction(msgspec.Struct):
+    """``confidence`` is the softmax probability over all labels."""
+
+    label: str
+    confidence: float
+
+
+class TimingsMs(msgspec.Struct):
+    """Milliseconds of each phase of one request; ``total`` runs from its first to its last byte here."""
+
+    decode: float
+    queue: float
+    infer: float
+    total: float
+
+    @classmethod
+    def of(cls, times: ClipTimes) -> TimingsMs:
+        """``infer`` includes the preprocessing; the time of reading is part of ``total`` only."""
+        infer_ms = times.preprocess_ms + times.infer_ms
+        return cls(
+            decode=round(times.decode_ms, 3),
+            queue=round(times.queue_ms, 3),
+            infer=round(infer_ms, 3),
+            total=round(times.total_ms, 3),
+        )
+
+
+class InferAnswer(msgspec.Struct):
+    """Body of a 200."""
+
+    predictions: list[Prediction]
+    clip_id: str
+    model: str
+    timings_ms: TimingsMs
 
 
 class Health(msgspec.Struct):
@@ -93,7 +133,7 @@ class Models(msgspec.Struct):
     models: list[Model]
 
 
-def summary_of(engine: Engine) -> ModelSummary:
+def summary_of(engine: ServedModel) -> ModelSummary:
     """``engine``'s model for ``GET /``."""
     manifest = engine.manifest
     return ModelSummary(
@@ -109,7 +149,7 @@ def summary_of(engine: Engine) -> ModelSummary:
     )
 
 
-def model_of(engine: Engine, service_version: str) -> Model:
+def model_of(engine: ServedModel, service_version: str) -> Model:
     """``engine``'s model for ``GET /api/v1/models``."""
     manifest = engine.manifest
     return Model(
@@ -129,3 +169,9 @@ def model_of(engine: Engine, service_version: str) -> Model:
         built_at=manifest.built_at,
         versions={"vjepa2-serve": service_version} | manifest.built_with,
     )
+
+
+def top_predictions(probabilities: npt.NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[Prediction]:
+    """The ``top_k`` most probable of ``probabilities``, float32 [labels], in falling order."""
+    order = np.argsort(-probabilities, kind="stable")[:top_k]
+    return [Prediction(labels[index], round(float(probabilities[index]), 6)) for index in order]

@@ -12,12 +12,13 @@ from server.api import routes
 from server.api.docs import pages
 from server.config.settings import Settings
 from server.http.auth import guarded
+from server.http.context import SERVICE
 from server.http.cors import allow_origins
-from server.http.endpoint import ENDPOINTS
+from server.http.endpoint import add_endpoints
 from server.http.middleware import account
 from server.limits.api_keys import ApiKeys
 from server.limits.rate_limit import RateLimit
-from server.serving.service import SERVICE, Service
+from server.serving.service import Service
 
 
 def make_app(service: Service) -> web.Application:
@@ -29,11 +30,8 @@ def make_app(service: Service) -> web.Application:
     settings = service.settings
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[SERVICE] = service
-    app[ENDPOINTS] = routes.ALL
-    app[pages.MADE] = {}
-    for endpoint in routes.ALL:
-        endpoint.added_to(app)
-    app.router.add_get(pages.ASSET_PATH, pages.asset)
+    app[pages.ENCODED_DOCUMENTS] = {}
+    add_endpoints(app, routes.ALL)
     app.middlewares.extend(_middlewares(settings, app))
     return app
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from engines.errors import (
+from server.api import status
+from server.api.docs import examples, pages
+from server.api.docs.inference_schema import ENCODINGS, inference
+from server.api.infer import infer
+from server.errors import (
     DeadlineError,
     InvalidError,
     NotReadyError,
@@ -16,28 +21,25 @@ from engines.errors import (
     UnreadableError,
     UnsupportedMediaError,
 )
-from server.api import status
-from server.api.docs import examples, pages
-from server.api.docs.inference_schema import ENCODINGS, inference
-from server.api.infer import infer
-from server.http.endpoint import Body, Endpoint
-from server.http.middleware import INFER_PATH
+from server.http.endpoint import Endpoint, Policy, ResponseBody
 from server.http.request_body import no_expectations
 
 _OK, _UNAVAILABLE = HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE
+_PROBE = Policy(needs_key=False, log_level=logging.DEBUG)
+_PAGE = Policy(needs_key=False)
 _PAGE_HEADERS = ("Content-Security-Policy",)
 
 INFERENCE = (
     Endpoint(
         "POST",
-        INFER_PATH,
+        "/api/v1/infer",
         infer,
         name="classify",
         tag="inference",
         summary="Classify a clip",
         description=ENCODINGS,
         request=inference,
-        answers={_OK: Body("What the model sees.", examples.INFER_ANSWER, headers=("Server-Timing",))},
+        answers={_OK: ResponseBody("What the model sees.", examples.INFER_ANSWER, headers=("Server-Timing",))},
         errors=(
             UnreadableError,
             SlowBodyError,
@@ -49,6 +51,7 @@ INFERENCE = (
             DeadlineError,
         ),
         route={"expect_handler": no_expectations},
+        policy=Policy(counted=True, traced=True),
     ),
     Endpoint(
         "GET",
@@ -58,7 +61,7 @@ INFERENCE = (
         tag="inference",
         summary="What the model takes and knows",
         description="Frames, sizes, labels in the order of the outputs, precision, device, versions.",
-        answers={_OK: Body("The model in service.", examples.MODELS)},
+        answers={_OK: ResponseBody("The model in service.", examples.MODELS)},
         errors=(NotReadyError,),
     ),
 )
@@ -72,9 +75,10 @@ HEALTH = (
         tag="health",
         summary="Whether the service is up and has its model",
         answers={
-            _OK: Body("It takes work.", examples.HEALTHY),
-            _UNAVAILABLE: Body("It does not: `loading`, `draining` or `unhealthy`.", examples.LOADING),
+            _OK: ResponseBody("It takes work.", examples.HEALTHY),
+            _UNAVAILABLE: ResponseBody("It does not: `loading`, `draining` or `unhealthy`.", examples.LOADING),
         },
+        policy=_PROBE,
     ),
     Endpoint(
         "GET",
@@ -83,7 +87,8 @@ HEALTH = (
         name="live",
         tag="health",
         summary="Whether the process turns",
-        answers={_OK: Body("It turns.", examples.ALIVE)},
+        answers={_OK: ResponseBody("It turns.", examples.ALIVE)},
+        policy=_PROBE,
     ),
     Endpoint(
         "GET",
@@ -92,8 +97,9 @@ HEALTH = (
         name="ready",
         tag="health",
         summary="Whether work is accepted",
-        answers={_OK: Body("It is.", examples.READY)},
+        answers={_OK: ResponseBody("It is.", examples.READY)},
         errors=(NotReadyError,),
+        policy=_PROBE,
     ),
 )
 
@@ -105,7 +111,7 @@ SERVICE = (
         name="index",
         tag="service",
         summary="Service, version, model, endpoints",
-        answers={_OK: Body("Who answers here.", examples.INDEX)},
+        answers={_OK: ResponseBody("Who answers here.", examples.INDEX)},
     ),
     Endpoint(
         "GET",
@@ -114,7 +120,8 @@ SERVICE = (
         name="metrics",
         tag="service",
         summary="Figures for Prometheus",
-        answers={_OK: Body("Prometheus' text format.", examples.METRICS, media_type=CONTENT_TYPE_PLAIN_0_0_4)},
+        answers={_OK: ResponseBody("Prometheus' text format.", examples.METRICS, media_type=CONTENT_TYPE_PLAIN_0_0_4)},
+        policy=Policy(log_level=logging.DEBUG),
     ),
 )
 
@@ -126,8 +133,9 @@ DOCUMENTS = (
         name="document",
         tag="documents",
         summary="This document",
-        answers={_OK: Body("OpenAPI 3.1, for the model in service.", examples.DOCUMENT)},
+        answers={_OK: ResponseBody("OpenAPI 3.1, for the model in service.", examples.DOCUMENT)},
         errors=(NotReadyError,),
+        policy=_PAGE,
     ),
     Endpoint(
         "GET",
@@ -136,7 +144,8 @@ DOCUMENTS = (
         name="swagger_ui",
         tag="documents",
         summary="Swagger UI: this document, with forms to try it out",
-        answers={_OK: Body("A page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
+        answers={_OK: ResponseBody("A page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
+        policy=_PAGE,
     ),
     Endpoint(
         "GET",
@@ -145,8 +154,21 @@ DOCUMENTS = (
         name="redoc",
         tag="documents",
         summary="ReDoc: this document, to read",
-        answers={_OK: Body("A page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
+        answers={_OK: ResponseBody("A page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
+        policy=_PAGE,
+    ),
+)
+ASSETS = (
+    Endpoint(
+        "GET",
+        "/docs/{asset}",
+        pages.asset,
+        name="asset",
+        tag="documents",
+        summary="Scripts and style sheets of the pages",
+        answers={_OK: ResponseBody("A script or a style sheet.", "", media_type="text/javascript")},
+        policy=Policy(needs_key=False, documented=False),
     ),
 )
 
-ALL = (*INFERENCE, *HEALTH, *SERVICE, *DOCUMENTS)
+ALL = (*INFERENCE, *HEALTH, *SERVICE, *DOCUMENTS, *ASSETS)

@@ -11,15 +11,16 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from server.api.answers import Alive, Health, Index, Models, Ready, Status, model_of, summary_of
 from server.clips.clip_reader import ENCODINGS
 from server.config.version import VERSION
+from server.http.context import SERVICE
 from server.http.endpoint import ENDPOINTS, JSON_TYPE
-from server.serving.service import SERVICE, State
+from server.serving.service import State
 
 
 async def health(request: web.Request) -> web.Response:
     """200 while the service takes work, else 503 with what it is doing."""
     service = request.app[SERVICE]
     status: Status = service.state.value
-    answer = Health(status, model_loaded=service.engine is not None)
+    answer = Health(status, model_loaded=service.model is not None)
     return _json(answer, HTTPStatus.OK if service.state is State.READY else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -47,10 +48,10 @@ async def models(request: web.Request) -> web.Response:
 
 async def index(request: web.Request) -> web.Response:
     """Who answers here, with which model, and where."""
-    engine = request.app[SERVICE].engine
+    model = request.app[SERVICE].model
     endpoints = sorted(f"{endpoint.method} {endpoint.path}" for endpoint in request.app[ENDPOINTS])
-    model = None if engine is None else summary_of(engine)
-    return _json(Index("vjepa2-serve", VERSION, model, endpoints, list(ENCODINGS)))
+    summary = None if model is None else summary_of(model)
+    return _json(Index("vjepa2-serve", VERSION, summary, endpoints, list(ENCODINGS)))
 
 
 def _json(answer: msgspec.Struct, status: HTTPStatus = HTTPStatus.OK) -> web.Response:

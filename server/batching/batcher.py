@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 from engines.clip import Clip
 from engines.engine import Engine
-from engines.errors import EngineLostError, NotReadyError
+from engines.errors import EngineLostError
 from server.batching.clip_queue import Classified, ClipQueue, Job, Priority
-from server.batching.engine_instance import Instance
-from server.limits.throughput import ServiceRate
+from server.batching.engine_instance import EngineInstance
+from server.errors import NotReadyError
+from server.limits.throughput import Throughput
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -33,10 +34,10 @@ class Batcher:
     """
 
     def __init__(
-        self, engines: Sequence[Engine], timeout_s: float, rate: ServiceRate, metrics: Metrics, batch_wait_s: float = 0
+        self, engines: Sequence[Engine], timeout_s: float, rate: Throughput, metrics: Metrics, batch_wait_s: float = 0
     ) -> None:
         self._most = engines[0].manifest.max_batch
-        self._instances = [Instance(engine, timeout_s, rate, metrics) for engine in engines]
+        self._instances = [EngineInstance(engine, timeout_s, rate, metrics) for engine in engines]
         self._engines = len(engines)
         self._metrics = metrics
         self._batch_wait_s = batch_wait_s
@@ -110,7 +111,7 @@ class Batcher:
             for instance in list(self._instances):
                 self._lose(instance, error)
 
-    async def _next_instance(self) -> Instance:
+    async def _next_instance(self) -> EngineInstance:
         """The one to which clips should go now, once that is worth while."""
         while True:
             self._news.clear()
@@ -123,14 +124,14 @@ class Batcher:
                 async with asyncio.timeout(wait_s):
                     await self._news.wait()
 
-    def _wait_s(self, instance: Instance) -> float:
+    def _wait_s(self, instance: EngineInstance) -> float:
         if self.waiting >= self._most:
             return 0
         if instance.is_idle:
             return self._batch_wait_s - (time.monotonic() - self._queue.oldest_s) if self._batch_wait_s else 0
         return instance.wants_in_s(self.waiting)
 
-    def _share(self, instance: Instance) -> int:
+    def _share(self, instance: EngineInstance) -> int:
         """Clips for one batch: engines that are idle divide what waits between them, and the lanes of one halve it.
 
         Whole, it would leave the other lane empty, and its clients would all ask again at once.
@@ -141,13 +142,13 @@ class Batcher:
             share = min(share, max(_LEAST_HALF, -(-share // 2)))
         return min(self._most, share)
 
-    def _ended(self, instance: Instance, error: BaseException | None) -> None:
+    def _ended(self, instance: EngineInstance, error: BaseException | None) -> None:
         """A batch is through, or was the end of its engine."""
         if error is not None and instance in self._instances:
             self._lose(instance, error)
         self._news.set()
 
-    def _lose(self, instance: Instance, error: BaseException) -> None:
+    def _lose(self, instance: EngineInstance, error: BaseException) -> None:
         """Go on without ``instance``; its clips go to the others, each once: it may have been a clip that broke it."""
         self._instances.remove(instance)
         lost = error if isinstance(error, EngineLostError) else EngineLostError(f"the batcher failed: {error!r}")

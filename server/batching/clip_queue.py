@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.clip import Clip
+from server.telemetry.phases import ClipTimes
 
 Priority = Literal["high", "normal"]
 
@@ -21,12 +22,10 @@ HIGH_IN_A_ROW = 3
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """``probabilities``: float32 [labels]; milliseconds in the queue, and of its whole batch in the engine."""
+    """``probabilities``: float32 [labels]; ``times`` holds the phases from the queue to the end of the network."""
 
     probabilities: npt.NDArray[np.float32]
-    queue_ms: float
-    preprocess_ms: float
-    network_ms: float
+    times: ClipTimes
 
 
 @dataclass(eq=False, slots=True)

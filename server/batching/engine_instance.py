@@ -11,10 +11,11 @@ from engines.engine import Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from server.batching.clip_queue import Classified, Job
 from server.batching.engine_threads import EngineThreads
-from server.batching.latency_estimate import Pace
+from server.batching.latency_estimate import LatencyEstimate
 from server.batching.warm_up import noise_clip
-from server.limits.throughput import ServiceRate
+from server.limits.throughput import Throughput
 from server.telemetry.metrics import Metrics
+from server.telemetry.phases import ClipTimes
 
 _log = logging.getLogger(__name__)
 
@@ -22,15 +23,15 @@ _log = logging.getLogger(__name__)
 _FAILURES_BEFORE_PROBE = 3
 
 
-class Instance:
+class EngineInstance:
     """An engine with at most as many batches in it as it has lanes."""
 
-    def __init__(self, engine: Engine, timeout_s: float, rate: ServiceRate, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, timeout_s: float, rate: Throughput, metrics: Metrics) -> None:
         self.engine = engine
         self._threads = EngineThreads(engine, timeout_s)
         self._rate = rate
         self._metrics = metrics
-        self._pace = Pace()
+        self._pace = LatencyEstimate()
         self._probe = noise_clip(engine)
         self._failures = 0
         self._batches: dict[asyncio.Task[None], list[Job]] = {}
@@ -53,7 +54,7 @@ class Instance:
         """Seconds after which a batch of ``clips`` must be on its way for the engine not to wait for it."""
         return self._ends_s - self._pace.prepare_s(clips) - time.monotonic()
 
-    def start(self, jobs: list[Job], ended: Callable[[Instance, BaseException | None], None]) -> None:
+    def start(self, jobs: list[Job], ended: Callable[[EngineInstance, BaseException | None], None]) -> None:
         """Answer ``jobs``; ``ended`` is told what was the end of the engine, EngineLostError or a fault of ours."""
         begins_s = time.monotonic() + self._pace.prepare_s(len(jobs))
         self._ends_s = max(begins_s, 0 if self.is_idle else self._ends_s) + self._pace.network_s(len(jobs))
@@ -143,5 +144,5 @@ def _engine_error(error: Exception) -> EngineError:
 def _answer(jobs: list[Job], inference: Inference, started_s: float) -> None:
     for job, probabilities in zip(jobs, inference.probabilities, strict=True):
         if not job.answer.done():
-            queue_ms = (started_s - job.queued_at_s) * 1e3 + inference.wait_ms
-            job.answer.set_result(Classified(probabilities, queue_ms, inference.preprocess_ms, inference.network_ms))
+            queued_ms = (started_s - job.queued_at_s) * 1e3
+            job.answer.set_result(Classified(probabilities, ClipTimes.in_batch(inference, queued_ms=queued_ms)))

@@ -10,7 +10,7 @@ _NEWEST = 0.05
 _MARGIN_S = 1e-3
 
 
-class Pace:
+class LatencyEstimate:
     """Times of preparation (copy and preprocessing, for each clip) and of the network (for each size of batch).
 
     Networks are taken to be fast and preparations slow, as they were lately: a batch that comes too early keeps a few

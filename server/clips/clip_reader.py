@@ -1,4 +1,4 @@
-"""From a request's body to a clip in the engine's memory: one way for each encoding."""
+"""From a request's body to a clip in the engine's memory: one reader for each encoding."""
 
 from __future__ import annotations
 
@@ -8,135 +8,151 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from aiohttp import hdrs
 
 from engines.clip import Clip
-from engines.engine import Engine
-from engines.errors import UnsupportedMediaError
+from engines.engine import Model
+from engines.errors import ClipTooLargeError
 from server.clips.decode import Frames, check_clip_bytes, decode_clip
-from server.clips.decode_threads import Workers
+from server.clips.decode_threads import DecodeThreads
 from server.clips.infer_request import JSON, MULTIPART, OCTET_STREAM
 from server.clips.json_encoding import parse_json
 from server.clips.multipart_encoding import parse_parts
 from server.clips.octet_stream_encoding import check_byte_count, parse_query
-from server.clips.request_fields import Asked, checked
-from server.http.request_body import Body
+from server.clips.request_fields import ClipRequest, checked
+from server.clips.upload import Upload
+from server.errors import TooLargeError, UnsupportedMediaError, shown
+
+_DEFAULT_TYPE = "application/octet-stream"
 
 
-class Intake(Protocol):
-    """A body that is to become a clip: ``check``, ``read`` and ``decode`` it, each once, in this order."""
+class ClipReader(Protocol):
+    """A body that is to become a clip: ``check``, ``read`` and ``decode`` are each called once, in this order."""
 
     def check(self) -> None:
-        """Raises RequestError for what the header alone tells to be wrong."""
+        """Raises RequestError for what is wrong by the header alone."""
         ...
 
     async def read(self) -> None:
-        """The body, as far as it has to be known to be a clip that takes a place; raises RequestError."""
+        """Read the body; raises RequestError."""
         ...
 
-    async def decode(self) -> tuple[Asked, Clip]:
-        """The clip and what is asked of it; nothing else is held any more. Raises RequestError."""
+    async def decode(self) -> tuple[ClipRequest, Clip]:
+        """Return the clip and what is asked of it, and free everything else. Raises RequestError."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A body, the engine that its clip is for, and what it may take to decode it."""
+class Decoding:
+    """An upload, the model that its clip is for, and what decoding may use."""
 
-    body: Body
-    engine: Engine
-    workers: Workers
+    upload: Upload
+    model: Model
+    threads: DecodeThreads
     max_clip_bytes: int
 
     @property
     def frames(self) -> int:
-        return self.engine.manifest.frames
+        return self.model.manifest.frames
 
     @property
     def labels(self) -> int:
-        return len(self.engine.manifest.labels)
+        return len(self.model.manifest.labels)
+
+    def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """Memory of the engine for the frames; raises TooLargeError when the engine has none for this size."""
+        try:
+            return self.model.allocate(height, width)
+        except ClipTooLargeError as error:
+            raise TooLargeError(error.message, field="frames") from None
 
 
-def intake_of(source: Source) -> Intake:
-    """As the content type says; raises UnsupportedMediaError."""
-    kind = source.body.request.content_type
+def clip_reader_for(decoding: Decoding) -> ClipReader:
+    """The reader for the content type of the upload; raises UnsupportedMediaError."""
+    kind = decoding.upload.content_type.partition(";")[0].strip().lower() or _DEFAULT_TYPE
     if kind not in ENCODINGS:
-        raise UnsupportedMediaError(f"Content-Type is {kind}; accepted: {', '.join(ENCODINGS)}", field="Content-Type")
-    return ENCODINGS[kind](source)
+        accepted = ", ".join(ENCODINGS)
+        raise UnsupportedMediaError(f"Content-Type is {shown(kind)}; accepted: {accepted}", field="Content-Type")
+    return ENCODINGS[kind](decoding)
 
 
 class _WholeBody:
-    """Read to its end, then parsed and decoded in a worker thread."""
+    """Reads the body to its end, then parses and decodes it in a thread."""
 
-    def __init__(self, source: Source, parse: Callable[[bytearray], tuple[Asked, Frames]]) -> None:
-        self._source = source
+    def __init__(self, decoding: Decoding, parse: Callable[[bytearray], tuple[ClipRequest, Frames]]) -> None:
+        self._decoding = decoding
         self._parse = parse
         self._body = bytearray()
 
     def check(self) -> None:
-        self._source.body.check_length()
+        self._decoding.upload.check_length()
 
     async def read(self) -> None:
-        self._body = await self._source.body.read()
+        self._body = await self._decoding.upload.read()
 
-    async def decode(self) -> tuple[Asked, Clip]:
+    async def decode(self) -> tuple[ClipRequest, Clip]:
         body, self._body = self._body, bytearray()
         try:
-            return await self._source.workers.run(self._decode, body)
+            return await self._decoding.threads.run(self._decode, body)
         finally:
-            self._source.body.holding.drop(len(body))
+            self._decoding.upload.memory.drop(len(body))
 
-    def _decode(self, body: bytearray) -> tuple[Asked, Clip]:
-        source = self._source
+    def _decode(self, body: bytearray) -> tuple[ClipRequest, Clip]:
+        decoding = self._decoding
         asked, frames = self._parse(body)
-        return asked, decode_clip(frames, asked, self._allocate, source.max_clip_bytes, source.workers.for_each)
+        return asked, decode_clip(frames, asked, self._allocate, decoding.max_clip_bytes, decoding.threads.for_each)
 
     def _allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
-        source = self._source
-        source.body.holding.add(source.frames * height * width * 3)
-        return source.engine.allocate(height, width)
+        decoding = self._decoding
+        decoding.upload.memory.add(decoding.frames * height * width * 3)
+        return decoding.allocate(height, width)
 
 
 class _PackedPixels:
-    """Written into the engine's memory as they come; there is nothing left to decode then."""
+    """Reads the pixels straight into the engine's memory, so that nothing is left to decode."""
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._query = parse_query(source.body.request.query.items())
-        self._asked = checked(self._query, source.labels)
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding = decoding
+        self._query = parse_query(decoding.upload.query)
+        self._asked = checked(self._query, decoding.labels)
         self._pixels: npt.NDArray[np.uint8] | None = None
 
     def check(self) -> None:
-        source, query = self._source, self._query
-        source.body.check_length()
-        check_clip_bytes(source.frames, query.height, query.width, min(source.max_clip_bytes, source.body.max_bytes))
-        if source.body.length is not None:
-            self._check_byte_count(source.body.length)
+        decoding, query, upload = self._decoding, self._query, self._decoding.upload
+        upload.check_length()
+        check_clip_bytes(decoding.frames, query.height, query.width, min(decoding.max_clip_bytes, upload.max_bytes))
+        if upload.length is not None:
+            self._check_byte_count(upload.length)
 
     async def read(self) -> None:
-        size_bytes = self._source.frames * self._query.height * self._query.width * 3
-        self._check_byte_count(await self._source.body.read_into(size_bytes, self._memory))
+        size_bytes = self._decoding.frames * self._query.height * self._query.width * 3
+        self._check_byte_count(await self._decoding.upload.read_into(size_bytes, self._memory))
 
-    async def decode(self) -> tuple[Asked, Clip]:
+    async def decode(self) -> tuple[ClipRequest, Clip]:
         if self._pixels is None:
-            raise RuntimeError("decoded before it was read")
+            raise RuntimeError("decode was called before read")
         return self._asked, Clip(self._pixels, self._asked.pixel_format)
 
     def _memory(self, _: int) -> memoryview:
-        self._pixels = self._source.engine.allocate(self._query.height, self._query.width)
+        self._pixels = self._decoding.allocate(self._query.height, self._query.width)
         return self._pixels.data.cast("B")
 
     def _check_byte_count(self, sent: int) -> None:
-        check_byte_count(sent, self._source.frames, self._query.height, self._query.width)
+        check_byte_count(sent, self._decoding.frames, self._query.height, self._query.width)
 
 
-def _json(source: Source) -> Intake:
-    return _WholeBody(source, lambda body: parse_json(body, frames=source.frames, labels=source.labels))
+def _json(decoding: Decoding) -> ClipReader:
+    return _WholeBody(decoding, lambda body: parse_json(body, frames=decoding.frames, labels=decoding.labels))
 
 
-def _multipart(source: Source) -> Intake:
-    content_type = source.body.request.headers[hdrs.CONTENT_TYPE]
-    return _WholeBody(source, lambda body: parse_parts(body, content_type, frames=source.frames, labels=source.labels))
+def _multipart(decoding: Decoding) -> ClipReader:
+    content_type = decoding.upload.content_type
+    return _WholeBody(
+        decoding, lambda body: parse_parts(body, content_type, frames=decoding.frames, labels=decoding.labels)
+    )
 
 
-ENCODINGS: dict[str, Callable[[Source], Intake]] = {JSON: _json, OCTET_STREAM: _PackedPixels, MULTIPART: _multipart}
+ENCODINGS: dict[str, Callable[[Decoding], ClipReader]] = {
+    JSON: _json,
+    OCTET_STREAM: _PackedPixels,
+    MULTIPART: _multipart,
+}

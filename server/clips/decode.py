@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.clip import Clip
-from engines.errors import InvalidError, TooLargeError, UnreadableError
 from server.clips.images import ImageError, decode_image, image_kind, image_size
-from server.clips.request_fields import Asked
+from server.clips.request_fields import ClipRequest
+from server.errors import InvalidError, TooLargeError, UnreadableError
 
 Allocate = Callable[[int, int], npt.NDArray[np.uint8]]
 # Calls a function with each number below another, in any order and any threads; raises the first one's error.
@@ -38,7 +38,7 @@ def check_clip_bytes(frames: int, height: int, width: int, max_clip_bytes: int) 
         )
 
 
-def decode_clip(frames: Frames, asked: Asked, allocate: Allocate, max_clip_bytes: int, for_each: ForEach) -> Clip:
+def decode_clip(frames: Frames, asked: ClipRequest, allocate: Allocate, max_clip_bytes: int, for_each: ForEach) -> Clip:
     """Decode every one of ``frames`` into one array from ``allocate(height, width)``.
 
     Raises:
@@ -57,7 +57,7 @@ def decode_clip(frames: Frames, asked: Asked, allocate: Allocate, max_clip_bytes
 @dataclass(slots=True)
 class _Decoding:
     frames: Frames
-    asked: Asked
+    asked: ClipRequest
     pixels: npt.NDArray[np.uint8]
     first: bytes
 
@@ -80,7 +80,7 @@ class _Decoding:
         return self.asked.size is not None and len(data) == self.pixels[0].nbytes
 
 
-def _write_image(data: bytes, index: int, asked: Asked, frame: npt.NDArray[np.uint8]) -> None:
+def _write_image(data: bytes, index: int, asked: ClipRequest, frame: npt.NDArray[np.uint8]) -> None:
     kind = image_kind(data)
     if kind is None:
         raise _wrong_length(len(data), index, asked)
@@ -109,7 +109,7 @@ def _size_of_image(data: bytes, index: int) -> tuple[int, int]:
         raise UnreadableError(f"frames[{index}] is not a readable {kind}: {error}", field=_field(index)) from None
 
 
-def _wrong_length(sent: int, index: int, asked: Asked) -> InvalidError:
+def _wrong_length(sent: int, index: int, asked: ClipRequest) -> InvalidError:
     if asked.size is None:
         return InvalidError(f"frames[{index}] is not a JPEG, PNG or WebP image like frames[0]", field=_field(index))
     height, width = asked.size

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Workers:
+class DecodeThreads:
     """``count`` threads; work waits outside of their queue, where it would stay after its caller is cancelled."""
 
     def __init__(self, count: int, name: str) -> None:

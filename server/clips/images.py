@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 import struct
-from typing import Literal
-
-# libpng's complaints about bad images are the client's to read. Of OpenCV's functions for it, no release has all.
-os.environ["OPENCV_LOG_LEVEL"] = "SILENT"
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -20,12 +16,20 @@ ImageKind = Literal["JPEG", "PNG", "WebP"]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-# The service bounds sizes itself, before it decodes.
-Image.MAX_IMAGE_PIXELS = None
-
 
 class ImageError(ValueError):
-    """Not a readable image; the text says why and is completed to a sentence by the caller."""
+    """The image cannot be read; the text says why, as the end of a sentence that the caller begins."""
+
+
+def configure_image_decoders() -> None:
+    """Set, for the whole process, what the decoders' libraries keep as globals.
+
+    OpenCV logs nothing, because the client is told what is wrong with its image. Pillow bounds no sizes, because the
+    service bounds them itself before it decodes.
+    """
+    logging: Any = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.11 has no cv2.utils.logging
+    logging.setLogLevel(0)
+    Image.MAX_IMAGE_PIXELS = None
 
 
 def image_kind(data: bytes) -> ImageKind | None:

@@ -10,9 +10,9 @@ from typing import Any, cast
 import msgspec
 import pybase64
 
-from engines.errors import InvalidError, UnreadableError
 from server.clips.infer_request import InferBody
-from server.clips.request_fields import Asked, checked
+from server.clips.request_fields import ClipRequest, checked
+from server.errors import InvalidError, UnreadableError, shown
 
 MOST_COUNTED_FRAMES = 10_000
 
@@ -51,7 +51,7 @@ class Base64Frames:
             raise UnreadableError(f"{field} is not base64: {error}", field=field) from None
 
 
-def parse_json(body: bytearray, *, frames: int, labels: int) -> tuple[Asked, Base64Frames]:
+def parse_json(body: bytearray, *, frames: int, labels: int) -> tuple[ClipRequest, Base64Frames]:
     """Read a JSON body for an engine of ``frames`` frames and ``labels`` labels.
 
     Raises:
@@ -169,7 +169,9 @@ def _invalid(message: str) -> InvalidError:
         return InvalidError(f"{found['field']} is missing", field=found["field"])
     if found := _UNKNOWN_FIELD.match(message):
         accepted = ", ".join(InferBody.__struct_fields__)
-        return InvalidError(f"unknown field {found['field']}; accepted: {accepted}", field=found["field"])
+        name = shown(found["field"])
+        return InvalidError(f"unknown field {name}; accepted: {accepted}", field=name)
     if found := _FIELD_OF_MESSAGE.match(message):
-        return InvalidError(f"{found['field']}: {found['what'][0].lower()}{found['what'][1:]}", field=found["field"])
+        name = shown(found["field"])
+        return InvalidError(f"{name}: {found['what'][0].lower()}{found['what'][1:]}", field=name)
     return InvalidError(f"the body is not a request: {message[0].lower()}{message[1:]}")

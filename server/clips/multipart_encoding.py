@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
-from engines.errors import InvalidError, UnreadableError
 from server.clips.infer_request import InferParts
-from server.clips.request_fields import Asked, checked, read_texts
+from server.clips.request_fields import ClipRequest, checked, read_texts
+from server.errors import InvalidError, UnreadableError
 
 MAX_PARTS = 1000
 MAX_PART_HEADERS = 8
@@ -20,7 +20,7 @@ _FRAMES, *_TEXTS = InferParts.__struct_fields__
 _PIECE_BYTES = 2**20
 
 
-def parse_parts(body: bytearray, content_type: str, *, frames: int, labels: int) -> tuple[Asked, list[bytes]]:
+def parse_parts(body: bytearray, content_type: str, *, frames: int, labels: int) -> tuple[ClipRequest, list[bytes]]:
     """Read a multipart body, whose boundary ``content_type`` tells, for an engine of that many frames and labels.
 
     Raises:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engines.errors import InvalidError
 from server.clips.infer_request import InferQuery
 from server.clips.request_fields import read_texts
+from server.errors import InvalidError
 
 _REQUIRED = ("width", "height")
 

@@ -8,7 +8,6 @@ from typing import Any, get_args
 from uuid import uuid4
 
 from engines.clip import PixelFormat
-from engines.errors import InvalidError
 from server.clips.infer_request import (
     DEFAULT_TOP_K,
     MAX_CLIP_ID_CHARACTERS,
@@ -17,6 +16,7 @@ from server.clips.infer_request import (
     InferParts,
     InferQuery,
 )
+from server.errors import InvalidError, shown
 
 _FORMATS: tuple[PixelFormat, ...] = get_args(PixelFormat)
 _NUMBERS = ("width", "height", "top_k")
@@ -25,7 +25,7 @@ _MOST_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ClipRequest:
     """Every field is known to be good; ``size``: height and width in pixels."""
 
     size: tuple[int, int] | None
@@ -34,9 +34,9 @@ class Asked:
     top_k: int
 
 
-def checked(sent: InferBody | InferQuery | InferParts, labels: int) -> Asked:
+def checked(sent: InferBody | InferQuery | InferParts, labels: int) -> ClipRequest:
     """The fields of ``sent`` for an engine of ``labels`` labels; raises InvalidError."""
-    return Asked(
+    return ClipRequest(
         size=_checked_size(sent.height, sent.width),
         pixel_format=_checked_format(sent.format),
         clip_id=_checked_clip_id(sent.clip_id),
@@ -49,7 +49,7 @@ def read_texts(texts: Iterable[tuple[str, str]], accepted: Sequence[str]) -> dic
     fields: dict[str, Any] = {}
     for name, text in texts:
         if name not in accepted:
-            raise InvalidError(f"unknown field {name[:64]}; accepted: {', '.join(accepted)}", field=name[:64])
+            raise InvalidError(f"unknown field {shown(name)}; accepted: {', '.join(accepted)}", field=shown(name))
         if name in fields:
             raise InvalidError(f"{name} is there twice", field=name)
         fields[name] = _number(name, text) if name in _NUMBERS else text

@@ -14,8 +14,7 @@ from engines.options import Graphs
 from engines.runtimes.registry import default_bundle
 from engines.storage.bundle import BUNDLES
 from server.config.flag_types import between, devices, listed
-from server.config.settings import MIB, Settings
-from server.http.deadline import LONGEST_DEADLINE_MS
+from server.config.settings import LONGEST_DEADLINE_MS, MIB, Settings
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> Settings:

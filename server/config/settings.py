@@ -11,6 +11,8 @@ from engines.options import EngineOptions, Graphs
 
 LogFormat = Literal["auto", "json", "text"]
 MIB = 2**20
+# The longest that a client may ask for in X-Deadline-Ms.
+LONGEST_DEADLINE_MS = 600_000
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from server.http.endpoint import is_open
-from server.http.middleware import LOG_FIELDS
+from server.http.context import LOG_FIELDS
+from server.http.endpoint import policy_of
 from server.limits.api_keys import ApiKeys
 
 # Counts a client's request; raises RateLimitedError when it is one too many.
@@ -16,11 +16,11 @@ CheckRate = Callable[[str], None]
 
 
 def guarded(keys: ApiKeys | None, check_rate: CheckRate | None) -> Middleware:
-    """Where there are keys, all but health and documents needs one; rates are each key's, else each address's."""
+    """Check key and rate where the policy of the endpoint asks for them; without keys, a rate is that of an address."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if is_open(request.path):
+        if not policy_of(request).needs_key:
             return await handler(request)
         client = request.remote or ""
         if keys is not None:

@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import cast
 
 from aiohttp import web
-from aiohttp.http import HttpRequestParser
 
 from server.config.settings import Settings
+from server.http.aiohttp_internals import replace_request_parser
 from server.http.direct_body import DirectBody
 from server.http.problem import problem_answer, problem_for, raw_problem
 from server.telemetry.metrics import Metrics
@@ -49,7 +49,7 @@ class Connection(web.RequestHandler):
         )
         self._connections = connections
         self._counted = False
-        self._deaf = False
+        self._discarding = False
         self._first_byte_s: float | None = None
         self._header_timer: asyncio.TimerHandle | None = None
 
@@ -69,7 +69,7 @@ class Connection(web.RequestHandler):
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self._counted or self._deaf:
+        if not self._counted or self._discarding:
             return
         if self._first_byte_s is None and data:
             self._first_byte_s = self._connections.loop.time()
@@ -116,27 +116,14 @@ class Connection(web.RequestHandler):
 
         def completed() -> None:
             # The parser that read the header still waits for these bytes.
-            self._parser = self._new_parser()
+            replace_request_parser(self)
             request.content.feed_eof()
 
         await DirectBody(self, self.transport, rest, arrived, completed).received()
 
     def ignore_rest(self) -> None:
         """Take what still comes of a body without looking at it, which would cost as much as reading it, and close."""
-        self._deaf = True
-
-    def _new_parser(self) -> HttpRequestParser:
-        """As aiohttp makes its own."""
-        return HttpRequestParser(
-            self,
-            self._loop,
-            self._read_bufsize,
-            max_line_size=self.max_line_size,
-            max_field_size=self.max_field_size,
-            max_headers=self.max_headers,
-            payload_exception=web.RequestPayloadError,
-            max_msg_queue_size=self._max_msg_queue_size,
-        )
+        self._discarding = True
 
     def _await_next(self) -> None:
         self._first_byte_s = None

@@ -1,18 +1,16 @@
-"""How long a client waits: what it says, and what ends when the time is over."""
+"""The headers in which a client says how long it waits, and how urgent its clip is."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import get_args
 
-from engines.errors import DeadlineError, InvalidError, ServiceError
 from server.batching.clip_queue import Priority
+from server.config.settings import LONGEST_DEADLINE_MS
+from server.errors import InvalidError
 
 DEADLINE_HEADER = "X-Deadline-Ms"
 PRIORITY_HEADER = "X-Priority"
-LONGEST_DEADLINE_MS = 600_000
 
 _PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
@@ -36,23 +34,3 @@ def asked_priority(headers: Mapping[str, str]) -> Priority:
         if text == known:
             return known
     raise InvalidError(f"{PRIORITY_HEADER} is {text[:32]!r}; accepted: {', '.join(_PRIORITIES)}", field=PRIORITY_HEADER)
-
-
-@contextlib.asynccontextmanager
-async def until(deadline_s: float, deadline_ms: int) -> AsyncIterator[None]:
-    """Ends the block at ``deadline_s`` of the event loop's clock; raises DeadlineError then."""
-    late = DeadlineError(f"not answered within the {deadline_ms} ms that the request had")
-    async with limited(asyncio.timeout_at(deadline_s), late):
-        yield
-
-
-@contextlib.asynccontextmanager
-async def limited(limit: asyncio.Timeout, late: ServiceError) -> AsyncIterator[None]:
-    """Ends the block at ``limit`` and raises ``late`` then; a TimeoutError of the block's own passes."""
-    try:
-        async with limit:
-            yield
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise late from None

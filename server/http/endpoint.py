@@ -1,28 +1,26 @@
-"""What an endpoint is: the one place that says what it takes and with what it answers, for routes and documents."""
+"""What an endpoint is: where it stands, what it answers, and which policies hold for it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from engines.errors import RateLimitedError, RequestError, UnauthorizedError
 from engines.manifest import Manifest
+from server.errors import RateLimitedError, RequestError, UnauthorizedError
 
 JSON_TYPE = "application/json"
 
-# Pages send no keys, and load balancers have none.
-_OPEN = ("/health", "/docs", "/redoc", "/openapi.json")
-
 
 @dataclass(frozen=True)
-class Body:
-    """What comes with a status; of JSON, ``example`` is an instance of its type. ``headers`` are those of its own."""
+class ResponseBody:
+    """What comes with a status. A JSON body is described by ``example``, an instance of its type."""
 
     description: str
     example: msgspec.Struct | str
@@ -31,8 +29,27 @@ class Body:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """How requests to an endpoint are treated.
+
+    ``needs_key``: a key is needed where there are keys, and its rate counts. ``counted``: each request is counted when
+    it comes and by how it ends. ``traced``: each request is a span. ``documented``: the endpoint is in the OpenAPI
+    document and in the list of ``GET /``. ``log_level``: of its line in the access log, as in ``logging``.
+    """
+
+    needs_key: bool = True
+    counted: bool = False
+    traced: bool = False
+    documented: bool = True
+    log_level: int = logging.INFO
+
+
+@dataclass(frozen=True)
 class Endpoint:
-    """``errors`` become answers by ``server/problem.py``; ``request`` makes OpenAPI's parameters and requestBody."""
+    """``errors`` become answers by ``server/http/problem.py``.
+
+    ``request`` makes the parameters and the requestBody of the OpenAPI document. ``route`` goes to aiohttp's router.
+    """
 
     method: Literal["GET", "POST"]
     path: str
@@ -40,33 +57,37 @@ class Endpoint:
     name: str
     tag: str
     summary: str
-    answers: Mapping[HTTPStatus, Body]
+    answers: Mapping[HTTPStatus, ResponseBody]
     description: str = ""
     errors: tuple[type[RequestError], ...] = ()
     request: Callable[[Manifest], dict[str, Any]] | None = None
     route: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def guarded(self) -> bool:
-        """Whether it needs a key, where there are keys."""
-        return not is_open(self.path)
+    policy: Policy = Policy()
 
     @property
     def all_errors(self) -> tuple[type[RequestError], ...]:
-        """With those that everything that needs a key may answer with."""
-        return (*self.errors, UnauthorizedError, RateLimitedError) if self.guarded else self.errors
-
-    def added_to(self, app: web.Application) -> None:
-        """Have ``app`` answer there; to GET also without the body (HEAD)."""
-        if self.method == "GET":
-            app.router.add_get(self.path, self.handler, **self.route)
-        else:
-            app.router.add_route(self.method, self.path, self.handler, **self.route)
-
-
-def is_open(path: str) -> bool:
-    """Whether ``path`` needs no key and counts against no rate."""
-    return any(path == place or path.startswith(f"{place}/") for place in _OPEN)
+        """The errors of the endpoint itself, and those of keys and rates where they hold for it."""
+        return (*self.errors, UnauthorizedError, RateLimitedError) if self.policy.needs_key else self.errors
 
 
 ENDPOINTS: web.AppKey[tuple[Endpoint, ...]] = web.AppKey("endpoints", tuple)
+_BY_ROUTE: web.AppKey[dict[web.AbstractRoute, Endpoint]] = web.AppKey("endpoints_by_route", dict)
+# Of a request that no endpoint takes: it is refused, after its key was checked.
+_NO_ENDPOINT = Policy()
+
+
+def add_endpoints(app: web.Application, endpoints: tuple[Endpoint, ...]) -> None:
+    """Have ``app`` answer at each of ``endpoints``, and to HEAD where it answers to GET."""
+    app[ENDPOINTS] = tuple(endpoint for endpoint in endpoints if endpoint.policy.documented)
+    app[_BY_ROUTE] = {}
+    for endpoint in endpoints:
+        methods = (hdrs.METH_HEAD, hdrs.METH_GET) if endpoint.method == "GET" else (endpoint.method,)
+        for method in methods:
+            route = app.router.add_route(method, endpoint.path, endpoint.handler, **endpoint.route)
+            app[_BY_ROUTE][route] = endpoint
+
+
+def policy_of(request: web.Request) -> Policy:
+    """The policy of the endpoint that ``request`` is for."""
+    endpoint = request.app[_BY_ROUTE].get(request.match_info.route)
+    return endpoint.policy if endpoint else _NO_ENDPOINT

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 # For answers that are made but not yet written.
-_LAST_WORDS_S = 1
+_WRITE_TIMEOUT_S = 1
 # Descriptors that are no client's: bundle, logs, event loop, a scrape.
 _OTHER_DESCRIPTORS = 64
 
@@ -62,7 +62,7 @@ async def connecting(app: web.Application, service: Service) -> AsyncIterator[Co
     """
     settings = service.settings
     _raise_descriptor_limit(settings.max_connections)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_LAST_WORDS_S)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_WRITE_TIMEOUT_S)
     await runner.setup()
     if runner.server is None:
         raise RuntimeError("the runner is not set up")

@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import Any, cast
+from typing import cast
 from uuid import uuid4
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from server.http.connection import Connection
+from server.http.context import FIRST_BYTE_S, LOG_FIELDS, SERVICE
+from server.http.endpoint import policy_of
 from server.http.problem import problem_for
-from server.serving.service import SERVICE, State
+from server.serving.service import State
 from server.telemetry.logs import request_id
 from server.telemetry.metrics import GONE, outcome_of
-
-INFER_PATH = "/api/v1/infer"
-# When the request's first byte came, in seconds of the event loop's clock.
-FIRST_BYTE_S = web.RequestKey("first_byte_s", float)
-# What the access log tells of a request besides its status.
-LOG_FIELDS = web.RequestKey("log_fields", dict[str, Any])
 
 _log = logging.getLogger("server.access")
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -48,14 +44,13 @@ async def account(request: web.Request, handler: Handler) -> web.StreamResponse:
         answer.force_close()
     if request.app[SERVICE].state is State.DRAINING:
         answer.force_close()
-    level = logging.DEBUG if request.path.startswith("/health") or request.path == "/metrics" else logging.INFO
-    _log.log(level, "request", extra={"status": answer.status} | _fields(request))
+    _log.log(policy_of(request).log_level, "request", extra={"status": answer.status} | _fields(request))
     return answer
 
 
 async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Of the requests to classify a clip, each is counted when it comes and once more by how it ends."""
-    if request.path != INFER_PATH or request.method != hdrs.METH_POST:
+    """Count the request when it comes and once more by how it ends, where the policy of its endpoint says so."""
+    if not policy_of(request).counted:
         return await _answered(request, handler)
     metrics = request.app[SERVICE].metrics
     metrics.received()
@@ -82,5 +77,4 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
 def _fields(request: web.Request) -> dict[str, object]:
     elapsed_ms = round((asyncio.get_running_loop().time() - request[FIRST_BYTE_S]) * 1e3, 3)
     fields = {"method": request.method, "path": request.path, "elapsed_ms": elapsed_ms, "client": request.remote}
-    told = request[LOG_FIELDS]
-    return fields | told
+    return fields | request[LOG_FIELDS]

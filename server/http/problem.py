@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from engines import errors
+from server import errors
 from server.telemetry.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"

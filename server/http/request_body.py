@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import cast
 
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from engines.errors import SlowBodyError, TooLargeError, UnreadableError
+from server.clips.upload import NewMemory
+from server.errors import SlowBodyError, TooLargeError, UnreadableError
 from server.http.connection import Connection
-from server.http.deadline import limited
-from server.limits.admission import SOON_BYTES, Holding
-
-# Memory for so many bytes.
-NewMemory = Callable[[int], memoryview]
+from server.limits.admission import SOON_BYTES, RequestMemory
+from server.serving.deadline import limited
 
 # Chunks of a few bytes cost more to take apart than to carry: a megabyte of them a second of the event loop.
 _FREE_CHUNKS = 1024
@@ -27,16 +25,29 @@ _READ_BYTES = 2 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
-    """A request's body that is still to be read; its bytes are added to ``holding`` as they come.
+class RequestBody:
+    """The body of a request, an ``Upload``; its bytes are added to ``memory`` as they arrive.
 
-    Memory for it is asked for when 64 KiB of it are there, or all: who sends nothing gets none.
+    Memory for the body is allocated when 64 KiB of it have arrived, or all of it, so that a client that sends nothing
+    gets none.
     """
 
     request: web.Request
     max_bytes: int
     timeout_s: float
-    holding: Holding
+    memory: RequestMemory
+
+    @property
+    def content_type(self) -> str:
+        return self.request.headers.get(hdrs.CONTENT_TYPE, "")
+
+    @property
+    def query(self) -> Iterable[tuple[str, str]]:
+        return self.request.query.items()
+
+    @property
+    def announced_bytes(self) -> int:
+        return self.request.content_length or 0
 
     @property
     def length(self) -> int | None:
@@ -81,18 +92,18 @@ class Body:
         content = self.request.content
         early = bytearray()
         while len(early) < min(length, SOON_BYTES) and (piece := await content.readany()):
-            self.holding.receive(len(piece))
+            self.memory.receive(len(piece))
             early += piece
         memory = new_memory(length)
         filled = len(early)
         memory[:filled] = early
         while piece := content.read_nowait():
-            self.holding.receive(len(piece))
+            self.memory.receive(len(piece))
             memory[filled : filled + len(piece)] = piece
             filled += len(piece)
         if filled < length:
             connection = cast(Connection, self.request.protocol)
-            await connection.receive(self.request, memory[filled:], self.holding.receive)
+            await connection.receive(self.request, memory[filled:], self.memory.receive)
         return memory
 
     async def _collected(self) -> bytearray:
@@ -118,7 +129,7 @@ class Body:
             count += len(piece)
             if count > self.max_bytes:
                 raise TooLargeError(f"the body has more than the accepted {self.max_bytes} bytes")
-            self.holding.receive(len(piece))
+            self.memory.receive(len(piece))
             if early is None:
                 yield piece
                 continue
@@ -150,8 +161,9 @@ class Body:
         self._ask_for_body()
         late = SlowBodyError(f"the body was not there after {self.timeout_s:g} s")
         try:
-            async with limited(asyncio.timeout(self.timeout_s), late):
-                yield
+            with self.memory.reading():
+                async with limited(asyncio.timeout(self.timeout_s), late):
+                    yield
         except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
             raise UnreadableError(f"the body cannot be read: {' '.join(str(error).split())[:200]}") from None
 

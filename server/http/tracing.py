@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from server.http.middleware import FIRST_BYTE_S, INFER_PATH, LOG_FIELDS
+from server.http.context import FIRST_BYTE_S, LOG_FIELDS
+from server.http.endpoint import policy_of
 
 _PHASES = ("read", "decode", "queue", "preprocess", "infer")
 
@@ -31,11 +32,11 @@ class Tracing:
 
     @property
     def middleware(self) -> Middleware:
-        """A span around every request to classify a clip."""
+        """A span around every request to an endpoint that is traced."""
 
         @web.middleware
         async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.path != INFER_PATH:
+            if not policy_of(request).traced:
                 return await handler(request)
             span = self._start(request)
             try:
@@ -60,7 +61,7 @@ class Tracing:
     def _start(self, request: web.Request) -> Span:
         caller = TraceContextTextMapPropagator().extract(request.headers)
         attributes = {"http.request.method": request.method, "url.path": request.path}
-        return self._tracer.start_span(f"{request.method} {INFER_PATH}", caller, SpanKind.SERVER, attributes)
+        return self._tracer.start_span(f"{request.method} {request.path}", caller, SpanKind.SERVER, attributes)
 
     def _add_phases(self, span: Span, request: web.Request) -> None:
         timings_ms = request[LOG_FIELDS].get("timings_ms")

@@ -7,105 +7,103 @@ import threading
 import time
 from collections.abc import Iterator
 
-from engines.errors import OverloadedError
-from server.limits.throughput import ServiceRate
+from server.errors import OverloadedError
+from server.limits.throughput import Throughput
 
-# A body of which so much has come, and at least so fast, will be a clip in a moment: it counts as one already.
+# A body counts as a clip as soon as so many of its bytes have arrived, if they arrive at least so fast.
 SOON_BYTES = 64 * 2**10
 _SOON_BYTES_PER_S = 2**20
 
 
 class Admission:
-    """``places`` for clips from the end of their body to their answer; ``max_bytes`` for all that is held of requests.
+    """``slots`` bounds clips from the end of their body to their answer; ``max_bytes`` bounds the memory of requests.
 
-    A body that comes fast keeps others from the place that it will take, so that of a burst only as many are read as
-    can be served; one that comes slowly does not, so that clients that send slowly keep nobody out.
+    A body that arrives fast reserves a slot, so that of a burst only as many bodies are read as can be served. A body
+    that arrives slowly reserves none, so that slow clients keep nobody out.
+
+    Invariants: ``clips`` is the number of slots in use and is changed by the event loop only. ``held_bytes`` is the sum
+    over all open ``RequestMemory`` and is changed under the lock, because decode threads change it too. A request is in
+    ``_reading`` only while its body is read.
     """
 
-    def __init__(self, places: int, max_bytes: int, rate: ServiceRate) -> None:
-        self._places = places
+    def __init__(self, slots: int, max_bytes: int, throughput: Throughput) -> None:
+        self._slots = slots
         self._max_bytes = max_bytes
-        self._rate = rate
+        self._throughput = throughput
         self.clips = 0
         self.held_bytes = 0
         self._lock = threading.Lock()
-        self._reading: set[Holding] = set()
+        self._reading: set[RequestMemory] = set()
 
     def check(self, announced_bytes: int) -> None:
-        """Raises OverloadedError when a body of that length, which has not begun, would be refused now."""
-        self.check_place()
+        """Raises OverloadedError when a body of that length, of which nothing has arrived, would be refused now."""
+        self.check_slot()
         if self.held_bytes + announced_bytes > self._max_bytes:
             raise self._too_many_bytes()
 
-    def check_place(self) -> None:
-        """Raises OverloadedError when those who come fast will take all the places."""
-        if self.clips + self._soon() >= self._places:
+    def check_slot(self) -> None:
+        """Raises OverloadedError when no slot is left beside those in use and those that fast bodies reserve."""
+        now_s = time.monotonic()
+        reserved = sum(reading.arrives_fast(now_s) for reading in self._reading)
+        if self.clips + reserved >= self._slots:
             raise self._too_many_clips()
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """A clip's place while the block runs; raises OverloadedError when there is none."""
+    def slot(self) -> Iterator[None]:
+        """A slot while the block runs; raises OverloadedError when there is none."""
         self.clips += 1
         try:
-            if self.clips > self._places:
+            if self.clips > self._slots:
                 raise self._too_many_clips()
             yield
         finally:
             self.clips -= 1
 
     @contextlib.contextmanager
-    def holding(self) -> Iterator[Holding]:
-        """An account of one request's bytes, settled when the block ends."""
-        held = Holding(self)
+    def request_memory(self) -> Iterator[RequestMemory]:
+        """The account of one request's bytes, which is settled when the block ends."""
+        memory = RequestMemory(self)
         try:
-            yield held
+            yield memory
         finally:
-            held.close()
+            memory.close()
 
-    @contextlib.contextmanager
-    def reading(self, held: Holding) -> Iterator[None]:
-        """The body that ``held`` is for is read in the block."""
-        try:
-            yield
-        finally:
-            self._reading.discard(held)
+    def expect(self, memory: RequestMemory) -> None:
+        """Count the body that ``memory`` is for from now on; raises OverloadedError when no slot is left."""
+        self.check_slot()
+        self._reading.add(memory)
 
-    def expect(self, held: Holding) -> None:
-        """Enough of a body has come to count it, unless there is no place left; raises OverloadedError then."""
-        self.check_place()
-        self._reading.add(held)
+    def has_read(self, memory: RequestMemory) -> None:
+        """The body that ``memory`` is for has been read, or given up."""
+        self._reading.discard(memory)
 
     def take(self, count_bytes: int) -> None:
         """Raises OverloadedError when the sum would be too large; callable from any thread."""
         with self._lock:
-            self.held_bytes += count_bytes
-            if self.held_bytes > self._max_bytes:
-                self.held_bytes -= count_bytes
+            if self.held_bytes + count_bytes > self._max_bytes:
                 raise self._too_many_bytes()
+            self.held_bytes += count_bytes
 
     def give_back(self, count_bytes: int) -> None:
-        """What ``take`` took; callable from any thread."""
+        """Undo ``take``; callable from any thread."""
         with self._lock:
             self.held_bytes -= count_bytes
 
-    def overloaded(self, what: str) -> OverloadedError:
-        """The error that says ``what``, and when it is worth asking again."""
-        return OverloadedError(what, retry_after_s=self._rate.retry_after_s(self.clips))
-
-    def _soon(self) -> int:
-        """Bodies that come fast as of now."""
-        now_s = time.monotonic()
-        return sum(reading.comes_soon(now_s) for reading in self._reading)
-
     def _too_many_clips(self) -> OverloadedError:
-        return self.overloaded(f"{self._places} clips are in the service already")
+        return self._overloaded(f"{self._slots} clips are in the service already")
 
     def _too_many_bytes(self) -> OverloadedError:
-        return self.overloaded(f"requests hold {self.held_bytes} of {self._max_bytes} bytes already")
+        return self._overloaded(f"requests hold {self.held_bytes} of {self._max_bytes} bytes already")
+
+    def _overloaded(self, reason: str) -> OverloadedError:
+        return OverloadedError(reason, retry_after_s=self._throughput.retry_after_s(self.clips))
 
 
-class Holding:
-    """The bytes that one request holds; once closed it takes no more, so that a late thread leaves nothing behind."""
+class RequestMemory:
+    """The bytes that one request holds.
+
+    Invariant: after ``close`` it holds nothing and takes nothing, so that a thread that is late leaves nothing behind.
+    """
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -114,26 +112,34 @@ class Holding:
         self._bytes = 0
         self._closed = False
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """The body of the request is read in the block."""
+        try:
+            yield
+        finally:
+            self._admission.has_read(self)
+
     def receive(self, count_bytes: int) -> None:
-        """So much more of the body has come; raises OverloadedError."""
+        """``count_bytes`` more of the body have arrived; raises OverloadedError."""
         before = self._bytes
         self.add(count_bytes)
         if before < SOON_BYTES <= self._bytes:
             self._admission.expect(self)
 
-    def comes_soon(self, now_s: float) -> bool:
-        """Whether the body comes fast, so far."""
+    def arrives_fast(self, now_s: float) -> bool:
+        """Whether the body has arrived fast up to now."""
         return self._bytes >= _SOON_BYTES_PER_S * (now_s - self._began_s)
 
     def add(self, count_bytes: int) -> None:
-        """Raises OverloadedError; callable from any thread."""
+        """Hold ``count_bytes`` more; raises OverloadedError; callable from any thread."""
         with self._lock:
             if not self._closed:
                 self._admission.take(count_bytes)
                 self._bytes += count_bytes
 
     def drop(self, count_bytes: int) -> None:
-        """Give back so many of them."""
+        """Give back ``count_bytes``."""
         with self._lock:
             if not self._closed:
                 self._admission.give_back(count_bytes)

@@ -7,7 +7,8 @@ import hmac
 import logging
 from pathlib import Path
 
-from engines.errors import ConfigurationError, UnauthorizedError
+from engines.errors import ConfigurationError
+from server.errors import UnauthorizedError
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from engines.errors import ConfigurationError, RateLimitedError
+from engines.errors import ConfigurationError
+from server.errors import RateLimitedError
 
 
 class RateLimit:

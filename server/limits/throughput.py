@@ -9,7 +9,7 @@ _NEWEST = 0.2
 _LONGEST_RETRY_S = 60
 
 
-class ServiceRate:
+class Throughput:
     """A moving average of the engines' seconds for each clip; 0 until a batch was measured."""
 
     def __init__(self) -> None:

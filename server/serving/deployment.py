@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from engines.engine import Engine
+from engines.engine import Engine, Model
 from engines.errors import EngineLostError
 from engines.options import EngineOptions
 from engines.runtimes.registry import load_engine
@@ -18,7 +18,7 @@ from engines.storage.bundle import open_bundle
 from server.batching.batcher import Batcher
 from server.batching.warm_up import warm_up
 from server.config.settings import Settings
-from server.limits.throughput import ServiceRate
+from server.limits.throughput import Throughput
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ def load_bundle(path: Path, options: EngineOptions) -> Engine:
 class Deployment:
     """Made by ``deploy``; closed once, when nobody is given it any more."""
 
-    def __init__(self, engine: Engine, batcher: Batcher) -> None:
-        """``engine``: whichever tells what is served, and has the memory that clips are decoded into."""
-        self.engine = engine
+    def __init__(self, model: Model, batcher: Batcher) -> None:
+        """``model`` says what is served, and has the memory that clips are decoded into."""
+        self.model = model
         self.batcher = batcher
         self._users = 0
         self._unused = asyncio.Event()
@@ -78,7 +78,7 @@ class Deployment:
 async def deploy(
     settings: Settings,
     load: LoadEngine,
-    rate: ServiceRate,
+    rate: Throughput,
     metrics: Metrics,
     on_lost: Callable[[EngineLostError], None],
 ) -> Deployment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from server.limits.throughput import ServiceRate
+from server.limits.throughput import Throughput
 from server.serving.deployment import Deployment, LoadEngine, deploy
 from server.serving.service import Service
 from server.telemetry.metrics import Metrics
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 class Loader:
     """Loads for ``service``."""
 
-    def __init__(self, service: Service, load: LoadEngine, rate: ServiceRate, metrics: Metrics) -> None:
+    def __init__(self, service: Service, load: LoadEngine, rate: Throughput, metrics: Metrics) -> None:
         self._service = service
         self._load = load
         self._rate = rate
@@ -36,7 +36,7 @@ class Loader:
             return
         self._service.put(fresh)
         self._metrics.reloaded("swapped")
-        _log.info("engine swapped", extra={"bundle": fresh.engine.manifest.name})
+        _log.info("engine swapped", extra={"bundle": fresh.model.manifest.name})
 
     async def _deploy(self) -> Deployment:
         service = self._service

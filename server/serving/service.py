@@ -8,13 +8,12 @@ import enum
 import logging
 from collections.abc import Iterator
 
-from aiohttp import web
-
 from engines.cores import usable_cores
-from engines.engine import Engine
-from engines.errors import EngineLostError, NotReadyError
-from server.clips.decode_threads import Workers
+from engines.engine import Model
+from engines.errors import EngineLostError
+from server.clips.decode_threads import DecodeThreads
 from server.config.settings import Settings
+from server.errors import NotReadyError
 from server.limits.admission import Admission
 from server.serving.deployment import Deployment
 from server.telemetry.metrics import Metrics
@@ -23,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 # How long what cannot be waited for is waited for: clients that are still to be told that the engine is lost, a batch
 # that is still in the engine after the drain.
-FAREWELL_S = 5
+CLOSE_TIMEOUT_S = 5
 _RETRY_S = 1
 # A clip has 16 frames or so, and more threads than this rather wait for each other.
 _MOST_DECODERS = 8
@@ -45,7 +44,7 @@ class Service:
         self.settings = settings
         self.metrics = metrics
         self.admission = admission
-        self.decoders = Workers(settings.decode_threads or min(usable_cores(), _MOST_DECODERS), "decode")
+        self.decode_threads = DecodeThreads(settings.decode_threads or min(usable_cores(), _MOST_DECODERS), "decode")
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self._deployment: Deployment | None = None
         self._retired: set[asyncio.Task[None]] = set()
@@ -68,15 +67,15 @@ class Service:
         return self._deployment
 
     @property
-    def engine(self) -> Engine | None:
-        """The engine in service, None until one is."""
-        return self._deployment.engine if self._deployment else None
+    def model(self) -> Model | None:
+        """The model in service; None until one is loaded."""
+        return self._deployment.model if self._deployment else None
 
-    def loaded(self) -> Engine:
-        """The engine in service, to ask what it is; raises NotReadyError until one is."""
+    def loaded(self) -> Model:
+        """The model in service; raises NotReadyError until one is loaded."""
         if self._deployment is None:
             raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
-        return self._deployment.engine
+        return self._deployment.model
 
     def check_ready(self) -> None:
         """Raises NotReadyError unless load balancers should send work here."""
@@ -124,14 +123,14 @@ class Service:
     @property
     def drain_timeout_s(self) -> float:
         """How long a drain that begins now may take."""
-        return self.settings.drain_timeout_s if self._state is State.DRAINING else FAREWELL_S
+        return self.settings.drain_timeout_s if self._state is State.DRAINING else CLOSE_TIMEOUT_S
 
     async def close(self) -> None:
         """Give back the engine and the threads."""
         deployment, self._deployment = self._deployment, None
         if deployment is not None and self._state is not State.UNHEALTHY:
-            await deployment.close(FAREWELL_S)
-        self.decoders.close()
+            await deployment.close(CLOSE_TIMEOUT_S)
+        self.decode_threads.close()
 
     def _retire(self, old: Deployment) -> None:
         task = asyncio.create_task(self._close_unused(old), name="retire")
@@ -146,6 +145,3 @@ class Service:
     def _set_state(self, state: State) -> None:
         self._state = state
         self.metrics.state(state.value)
-
-
-SERVICE = web.AppKey("service", Service)

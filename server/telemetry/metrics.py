@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,9 +19,7 @@ from prometheus_client import (
 )
 
 from server.telemetry.gpu_metrics import GpuCollector
-
-if TYPE_CHECKING:
-    from server.telemetry.phases import PhasesMs
+from server.telemetry.phases import ClipTimes
 
 # A time of birth beside every counter would double the series.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -111,9 +108,9 @@ class Metrics:
         """A received request ended so."""
         self._outcomes.labels(outcome).inc()
 
-    def answered(self, phases: PhasesMs, label: str) -> None:
+    def answered(self, times: ClipTimes, label: str) -> None:
         """A clip was answered: its phases and its most probable label."""
-        for phase, ms in phases.of_clip():
+        for phase, ms in times.phases():
             self._phases[phase].observe(ms / 1e3)
         if label not in self._known_labels and len(self._known_labels) >= _MOST_LABELS:
             label = _OTHER_LABELS

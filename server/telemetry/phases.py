@@ -1,33 +1,37 @@
-"""Where one request's time went; travels with it to its answer, its log line and the metrics."""
+"""The one record of where a clip's time went; it goes with the clip to the answer, the log and the metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from server.batching.clip_queue import Classified
-from server.clips.infer_request import TimingsMs
+from engines.engine import Inference
 
 
-@dataclass(slots=True)
-class PhasesMs:
-    """Milliseconds; ``infer`` is the network alone, ``total`` runs from the request's first byte to its answer."""
+@dataclass(slots=True, kw_only=True)
+class ClipTimes:
+    """Milliseconds of each phase, in their order.
 
-    read: float = 0.0
-    decode: float = 0.0
-    queue: float = 0.0
-    preprocess: float = 0.0
-    infer: float = 0.0
-    total: float = 0.0
+    ``preprocess_ms`` and ``infer_ms`` are those of the whole batch; ``total_ms`` runs from the first byte of the
+    request to its answer.
+    """
 
-    def classified(self, classified: Classified) -> None:
-        self.queue, self.preprocess, self.infer = classified.queue_ms, classified.preprocess_ms, classified.network_ms
+    read_ms: float = 0.0
+    decode_ms: float = 0.0
+    queue_ms: float = 0.0
+    preprocess_ms: float = 0.0
+    infer_ms: float = 0.0
+    total_ms: float = 0.0
 
-    def of_clip(self) -> Iterator[tuple[str, float]]:
+    @classmethod
+    def in_batch(cls, inference: Inference, *, queued_ms: float) -> ClipTimes:
+        """The times of a clip that waited ``queued_ms`` for its batch; a wait for the batch before counts as queue."""
+        return cls(
+            queue_ms=queued_ms + inference.wait_ms,
+            preprocess_ms=inference.preprocess_ms,
+            infer_ms=inference.network_ms,
+        )
+
+    def phases(self) -> Iterator[tuple[str, float]]:
         """Name and milliseconds of every phase, rounded to the microsecond."""
-        return ((name, round(getattr(self, name), 3)) for name in self.__slots__)
-
-    def timings(self) -> TimingsMs:
-        """As the answer tells them: preprocessing is part of ``infer``, reading of ``total`` only."""
-        infer = self.preprocess + self.infer
-        return TimingsMs(round(self.decode, 3), round(self.queue, 3), round(infer, 3), round(self.total, 3))
+        return ((name.removesuffix("_ms"), round(getattr(self, name), 3)) for name in self.__slots__)

@@ -13,7 +13,7 @@ import pytest
 from engines.clip import Clip
 from engines.device.cuda_driver import cuda_devices
 from engines.engine import Engine
-from engines.errors import EngineError, TooLargeError
+from engines.errors import ClipTooLargeError, EngineError
 from engines.options import MIB, EngineOptions
 from engines.runtimes.registry import load_engine
 from engines.storage.bundle import open_bundle
@@ -160,7 +160,7 @@ def test_a_closed_engine_can_be_opened_again(served: Served, engine: Engine) -> 
 def test_a_clip_that_does_not_fit_is_refused_by_its_size(odd_torch_bundle: Path) -> None:
     options = EngineOptions(max_clip_bytes=4 * MIB, page_locked_bytes=2 * MIB)
     engine = load_engine(open_bundle(odd_torch_bundle), options)
-    with pytest.raises(TooLargeError, match=rf"12 frames of 240 x 320 has {12 * 240 * 320 * 3} bytes.*{2 * MIB}"):
+    with pytest.raises(ClipTooLargeError, match=rf"12 frames of 240 x 320 has {12 * 240 * 320 * 3} bytes.*{2 * MIB}"):
         engine.allocate(240, 320)
     # As many as one likes of those that fit, though the memory has room for only some.
     clips = [_clip(engine, 0) for _ in range(20)]

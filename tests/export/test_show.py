@@ -48,7 +48,7 @@ def test_a_video_that_is_none_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_rendered_video_is_a_plain_mp4(tmp_path: Path) -> None:
-    write_motion(tmp_path / "motion.mp4", "Holding something", seed=1)
+    write_motion(tmp_path / "motion.mp4", "RequestMemory something", seed=1)
     with av.open(str(tmp_path / "motion.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.average_rate) == ("h264", VIDEO_FPS)

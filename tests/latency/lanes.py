@@ -47,7 +47,11 @@ class Sleeper(Echo):
             time.sleep(_ms(_NETWORK_MS, len(clips)) / 1e3)
             ended_s = time.monotonic()
         network_ms = (ended_s - turn_s) * 1e3 if self._tells else 0
-        return Inference(inference.probabilities, (prepared_s - began_s) * 1e3, network_ms)
+        return Inference(
+            probabilities=inference.probabilities,
+            preprocess_ms=(prepared_s - began_s) * 1e3,
+            network_ms=network_ms,
+        )
 
 
 @dataclass(frozen=True)

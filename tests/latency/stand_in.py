@@ -42,7 +42,9 @@ class StandInEngine:
         started_s = time.perf_counter()
         bgr = [clip.frames if clip.pixel_format == "BGR" else clip.frames[..., ::-1] for clip in clips]
         probabilities = self._device.classify(bgr)
-        return Inference(probabilities, 0.0, (time.perf_counter() - started_s) * 1e3)
+        return Inference(
+            probabilities=probabilities, preprocess_ms=0.0, network_ms=(time.perf_counter() - started_s) * 1e3
+        )
 
     def close(self) -> None:
         pass

@@ -17,7 +17,7 @@ from engines.errors import EngineError, EngineLostError
 from engines.manifest import Precision
 from engines.storage.bundle import DEMO, open_bundle
 from server.batching.batcher import Batcher
-from server.limits.throughput import ServiceRate
+from server.limits.throughput import Throughput
 from server.telemetry.metrics import Metrics
 
 FAR_S = 1e9
@@ -43,7 +43,7 @@ class Echo:
             raise EngineError("255")
         probabilities = np.zeros((len(clips), 256), np.float32)
         probabilities[np.arange(len(clips)), numbers] = 1
-        return Inference(probabilities, 0, 0)
+        return Inference(probabilities=probabilities, preprocess_ms=0, network_ms=0)
 
     def close(self) -> None:
         pass
@@ -61,7 +61,7 @@ class Gated(Echo):
     def infer(self, clips: Sequence[Clip]) -> Inference:
         inference = super().infer(clips)
         self._gate(int(clips[0].frames.flat[0])).wait()
-        return Inference(inference.probabilities, 0, self.network_ms)
+        return Inference(probabilities=inference.probabilities, preprocess_ms=0, network_ms=self.network_ms)
 
     def open(self, number: int) -> None:
         """Let the batch go whose first clip is ``number``."""
@@ -79,7 +79,7 @@ def no_loss(error: EngineLostError) -> None:
 @contextlib.asynccontextmanager
 async def batching(*engines: Engine, wait_s: float = 0) -> AsyncIterator[Batcher]:
     """A batcher before ``engines``, none of which may be lost."""
-    batcher = Batcher(engines, 60, ServiceRate(), Metrics(["healthy"]), wait_s)
+    batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]), wait_s)
     batcher.start(no_loss)
     yield batcher
     assert await batcher.stop(60) == list(engines)

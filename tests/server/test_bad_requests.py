@@ -150,3 +150,11 @@ async def test_a_usable_request_id_is_kept_and_a_hostile_one_replaced(post: Post
     assert kept.headers["X-Request-Id"] == "trace-42"
     replaced = await post(json=_good(), headers={"X-Request-Id": 'x" level=error'})
     assert replaced.headers["X-Request-Id"] != 'x" level=error'
+
+
+async def test_a_very_long_unknown_key_is_cut_and_escaped_in_the_answer(post: Post) -> None:
+    body = b'{"\\u0000' + b"k" * 2**22 + b'": 1}'
+    answer = await post(data=body, headers={"Content-Type": "application/json"})
+    assert answer.status == 422
+    assert answer.body["detail"].startswith("unknown field \\x00kkk")
+    assert len(str(answer.body)) < 500

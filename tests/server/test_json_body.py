@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.errors import RequestError
 from server.clips.json_encoding import parse_json
+from server.errors import RequestError
 
 FRAMES = 3
 LABELS = 11

@@ -8,11 +8,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.errors import EngineLostError, NotReadyError
+from engines.errors import EngineLostError
 from engines.storage.bundle import DEMO
 from server.batching.batcher import Batcher
 from server.batching.clip_queue import Classified
-from server.limits.throughput import ServiceRate
+from server.errors import NotReadyError
+from server.limits.throughput import Throughput
 from server.telemetry.metrics import Metrics
 from tests.faulty_server import Fault, marked
 from tests.live_server import LiveServer, run_module
@@ -113,7 +114,7 @@ async def test_an_idle_engine_gets_what_waits_in_two_halves(waiting: int, batche
 
 
 async def test_what_ran_side_by_side_is_no_slower() -> None:
-    rate = ServiceRate()
+    rate = Throughput()
     rate.record(4, 10.0, 12.0)
     assert rate.seconds_per_clip == pytest.approx(0.5)
     for _ in range(100):
@@ -130,7 +131,7 @@ class _Lost(Echo):
 async def test_clips_of_a_lost_engine_are_answered_by_another_unless_they_lose_that_too() -> None:
     lost: list[EngineLostError] = []
     for engines, answered in (([_Lost(2), Echo(2)], True), ([_Lost(2), _Lost(2), Echo(2)], False)):
-        batcher = Batcher(engines, 60, ServiceRate(), Metrics(["healthy"]))
+        batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]))
         batcher.start(lost.append)
         (first,) = await asyncio.gather(*_ask(batcher, 7), return_exceptions=True)
         if answered:

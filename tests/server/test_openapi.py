@@ -13,9 +13,9 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from engines.errors import RequestError
 from engines.storage.bundle import DEMO, open_bundle
 from server.api.docs.examples import ERRORS
+from server.errors import RequestError
 from server.http.problem import STATUS_BY_ERROR
 from tests.live_server import LiveServer, serving
 from tests.server.peers import clients

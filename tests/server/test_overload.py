@@ -12,10 +12,10 @@ import aiohttp
 import numpy as np
 import pytest
 
-from engines.errors import OverloadedError
 from engines.storage.bundle import DEMO
+from server.errors import OverloadedError
 from server.limits.admission import Admission
-from server.limits.throughput import ServiceRate
+from server.limits.throughput import Throughput
 from tests.faulty_server import marked
 from tests.live_server import LiveServer
 from tests.server.conftest import Answer
@@ -219,11 +219,11 @@ async def test_bytes_in_flight_are_bounded(encoding: str) -> None:
 
 
 def test_retry_after_is_when_the_queue_is_through() -> None:
-    rate = ServiceRate()
-    admission = Admission(places=20, max_bytes=100, rate=rate)
+    rate = Throughput()
+    admission = Admission(slots=20, max_bytes=100, throughput=rate)
     with contextlib.ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(admission.place())
+            stack.enter_context(admission.slot())
         for clips, began_s, ended_s, expected in ((0, 0, 0, 1), (4, 1, 3, 10), (4, 5, 5.1, 9)):
             if clips:
                 rate.record(clips, began_s, ended_s)
@@ -236,14 +236,14 @@ def test_retry_after_is_when_the_queue_is_through() -> None:
 
 
 def test_bytes_that_come_late_are_not_held() -> None:
-    admission = Admission(places=1, max_bytes=100, rate=ServiceRate())
-    with admission.holding() as holding:
-        holding.add(60)
+    admission = Admission(slots=1, max_bytes=100, throughput=Throughput())
+    with admission.request_memory() as memory:
+        memory.add(60)
         with pytest.raises(OverloadedError):
-            holding.add(60)
-        holding.drop(10)
+            memory.add(60)
+        memory.drop(10)
         assert admission.held_bytes == 50
-    holding.add(60)
+    memory.add(60)
     assert admission.held_bytes == 0
 
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from server.clips.decode_threads import Workers
+from server.clips.decode_threads import DecodeThreads
 
 
 @pytest.fixture
-async def workers() -> Iterator[Workers]:
-    workers = Workers(3, "test")
+async def workers() -> Iterator[DecodeThreads]:
+    workers = DecodeThreads(3, "test")
     yield workers
     workers.close()
 
@@ -31,7 +31,7 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-async def test_every_number_is_worked_on_once_by_all_who_are_free(workers: Workers) -> None:
+async def test_every_number_is_worked_on_once_by_all_who_are_free(workers: DecodeThreads) -> None:
     done, threads = [], set()
     all_there = threading.Barrier(3)
 
@@ -46,7 +46,7 @@ async def test_every_number_is_worked_on_once_by_all_who_are_free(workers: Worke
     assert len(threads) == 3
 
 
-async def test_whoever_is_alone_does_it_all(workers: Workers) -> None:
+async def test_whoever_is_alone_does_it_all(workers: DecodeThreads) -> None:
     free = threading.Event()
     busy = [asyncio.create_task(workers.run(free.wait)) for _ in range(2)]
     threads = set()
@@ -56,7 +56,7 @@ async def test_whoever_is_alone_does_it_all(workers: Workers) -> None:
     await asyncio.gather(*busy)
 
 
-async def test_the_first_failure_is_the_one_that_is_told(workers: Workers) -> None:
+async def test_the_first_failure_is_the_one_that_is_told(workers: DecodeThreads) -> None:
     started = itertools.count()
 
     def work(number: int) -> None:
@@ -71,7 +71,7 @@ async def test_the_first_failure_is_the_one_that_is_told(workers: Workers) -> No
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_nothing_of_a_failure_remains(workers: Workers) -> None:
+async def test_nothing_of_a_failure_remains(workers: DecodeThreads) -> None:
     def work(pixels: np.ndarray) -> None:
         def fail(number: int) -> None:
             raise ValueError(f"{pixels.shape}, {number}")
@@ -88,7 +88,7 @@ async def test_nothing_of_a_failure_remains(workers: Workers) -> None:
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends(workers: Workers) -> None:
+async def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends(workers: DecodeThreads) -> None:
     free = threading.Event()
     abandoned = [asyncio.create_task(workers.run(free.wait)) for _ in range(3)]
     await asyncio.sleep(0)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from engines.manifest import Manifest
-from server.api.docs.operation import HEADERS, KEY, REF, REQUEST_ID, Said, operation
+from server.api.docs.operation import HEADERS, KEY, REF, REQUEST_ID, JsonObject, operation
 from server.http.endpoint import Endpoint
 from server.http.problem import Problem
 
@@ -30,9 +30,9 @@ _TAGS = {
 }
 
 
-def openapi(endpoints: tuple[Endpoint, ...], manifest: Manifest, version: str, *, keyed: bool) -> Said:
+def openapi(endpoints: tuple[Endpoint, ...], manifest: Manifest, version: str, *, keyed: bool) -> JsonObject:
     """OpenAPI 3.1 for ``manifest``'s model; ``keyed`` is whether the service has keys."""
-    paths: dict[str, Said] = {}
+    paths: dict[str, JsonObject] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation(endpoint, manifest, keyed=keyed)
     return {
@@ -46,12 +46,12 @@ def openapi(endpoints: tuple[Endpoint, ...], manifest: Manifest, version: str, *
     }
 
 
-def _info(version: str) -> Said:
+def _info(version: str) -> JsonObject:
     licence = {"name": "MIT", "identifier": "MIT"}
     return {"title": "vjepa2-serve", "version": version, "description": _ABOUT, "license": licence}
 
 
-def _components(endpoints: tuple[Endpoint, ...], *, keyed: bool) -> Said:
+def _components(endpoints: tuple[Endpoint, ...], *, keyed: bool) -> JsonObject:
     examples = (body.example for endpoint in endpoints for body in endpoint.answers.values())
     kinds = {type(example) for example in examples if isinstance(example, msgspec.Struct)} | {Problem}
     in_order = sorted(kinds, key=lambda kind: kind.__name__)
@@ -62,7 +62,7 @@ def _components(endpoints: tuple[Endpoint, ...], *, keyed: bool) -> Said:
         "description": "Letters, digits and `._:-`, at most 128; comes back with the answer and is in the log.",
         "schema": {"type": "string"},
     }
-    components: Said = {"schemas": _markdown(schemas), "headers": HEADERS, "parameters": {REQUEST_ID: request_id}}
+    components: JsonObject = {"schemas": _markdown(schemas), "headers": HEADERS, "parameters": {REQUEST_ID: request_id}}
     if keyed:
         components["securitySchemes"] = {KEY: {"type": "http", "scheme": "bearer"}}
     return components

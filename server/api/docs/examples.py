@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engines import errors
-from server.api.answers import Alive, Document, Health, Index, Model, Models, ModelSummary, Ready
-from server.clips.infer_request import JSON, MULTIPART, OCTET_STREAM, InferAnswer, Prediction, TimingsMs
+from server import errors
+from server.api.answers import (
+    Alive,
+    Document,
+    Health,
+    Index,
+    InferAnswer,
+    Model,
+    Models,
+    ModelSummary,
+    Prediction,
+    Ready,
+    TimingsMs,
+)
+from server.clips.infer_request import JSON, MULTIPART, OCTET_STREAM
 
 READY = Ready("ready")
 ALIVE = Alive("alive")

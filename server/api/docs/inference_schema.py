@@ -21,9 +21,10 @@ from server.clips.infer_request import (
     InferParts,
     InferQuery,
 )
-from server.http.deadline import DEADLINE_HEADER, LONGEST_DEADLINE_MS, PRIORITY_HEADER
+from server.config.settings import LONGEST_DEADLINE_MS
+from server.http.deadline import DEADLINE_HEADER, PRIORITY_HEADER
 
-Said = dict[str, Any]
+JsonObject = dict[str, Any]
 
 ENCODINGS = f"""\
 The most probable actions, in falling order of the softmax probability over all labels.
@@ -37,9 +38,9 @@ _PAIRED = {"dependentRequired": {"width": ["height"], "height": ["width"]}}
 _IMAGE_TYPES = "image/jpeg, image/png, image/webp"
 
 
-def inference(manifest: Manifest) -> Said:
+def inference(manifest: Manifest) -> JsonObject:
     """``parameters`` and ``requestBody`` of the operation."""
-    content: Said = {
+    content: JsonObject = {
         JSON: {"schema": _json(manifest), "examples": {"clip": _example(manifest)}},
         MULTIPART: {"schema": _multipart(manifest), "encoding": {"frames": {"contentType": _IMAGE_TYPES}}},
         OCTET_STREAM: {},
@@ -50,7 +51,7 @@ def inference(manifest: Manifest) -> Said:
     }
 
 
-def _json(manifest: Manifest) -> Said:
+def _json(manifest: Manifest) -> JsonObject:
     frame = {
         "type": "string",
         "contentEncoding": "base64",
@@ -64,39 +65,39 @@ def _json(manifest: Manifest) -> Said:
     return schema | {"title": "Clip", "description": "A clip in JSON."} | _PAIRED
 
 
-def _multipart(manifest: Manifest) -> Said:
+def _multipart(manifest: Manifest) -> JsonObject:
     image = {"type": "string", "format": "binary", "description": "A JPEG, PNG or WebP image."}
     schema = _without_null(_schema(InferParts, manifest))
     schema["properties"]["frames"] = _exactly(manifest.frames, image)
     return schema | {"title": "ClipParts", "description": "A clip in parts."} | _PAIRED
 
 
-def _exactly(count: int, frame: Said) -> Said:
+def _exactly(count: int, frame: JsonObject) -> JsonObject:
     description = f"Exactly {count} of one size, in their order."
     return {"type": "array", "minItems": count, "maxItems": count, "items": frame, "description": description}
 
 
-def _query(manifest: Manifest) -> list[Said]:
+def _query(manifest: Manifest) -> list[JsonObject]:
     """Of an octet-stream: the other encodings have these fields in the body."""
     schema = _without_null(_schema(InferQuery, manifest))
     return [_parameter("query", name, field, f"For `{OCTET_STREAM}`: ") for name, field in schema["properties"].items()]
 
 
-def _parameter(place: str, name: str, schema: Said, prefix: str = "") -> Said:
+def _parameter(place: str, name: str, schema: JsonObject, prefix: str = "") -> JsonObject:
     description = prefix + schema.pop("description")
     return {"name": name, "in": place, "description": description, "schema": schema}
 
 
-def _schema(kind: type[msgspec.Struct], manifest: Manifest) -> Said:
+def _schema(kind: type[msgspec.Struct], manifest: Manifest) -> JsonObject:
     """The schema of the type that reads the fields, with the limits that are checked after that."""
     (_, components) = msgspec.json.schema_components([kind])
-    schema: Said = components[kind.__name__]
+    schema: JsonObject = components[kind.__name__]
     for name, limits in _limits(manifest).items():
         schema["properties"][name] |= limits
     return schema
 
 
-def _limits(manifest: Manifest) -> dict[str, Said]:
+def _limits(manifest: Manifest) -> dict[str, JsonObject]:
     labels = len(manifest.labels)
     side = {"minimum": 1, "maximum": MAX_SIDE_PIXELS}
     pixels = "in pixels; images tell it themselves, and must be of the size given."
@@ -116,7 +117,7 @@ def _limits(manifest: Manifest) -> dict[str, Said]:
     }
 
 
-def _without_null(schema: Said) -> Said:
+def _without_null(schema: JsonObject) -> JsonObject:
     """For what travels as text, in which there is no null: fields are left out instead."""
     for field in schema["properties"].values():
         if "anyOf" in field:
@@ -125,12 +126,12 @@ def _without_null(schema: Said) -> Said:
     return schema
 
 
-def _example(manifest: Manifest) -> Said:
+def _example(manifest: Manifest) -> JsonObject:
     value = {"frames": example_frames(manifest.frames), "top_k": min(3, len(manifest.labels))}
     return {"summary": "A square that moves up, in small images", "value": value}
 
 
-def _headers() -> list[Said]:
+def _headers() -> list[JsonObject]:
     deadline = {
         "description": "Milliseconds from the request's first byte, after which the answer is 504.",
         "type": "integer",

@@ -8,20 +8,20 @@ from typing import Any
 
 import msgspec
 
-from engines.errors import RequestError
 from engines.manifest import Manifest
 from server.api.docs.examples import ERRORS
-from server.http.endpoint import Body, Endpoint
+from server.errors import RequestError
+from server.http.endpoint import Endpoint, ResponseBody
 from server.http.problem import MEDIA_TYPE, OUR_FAULT, Problem, headers_of, problem_of, status_of
 
-Said = dict[str, Any]
+JsonObject = dict[str, Any]
 
 REF = "#/components/schemas/{name}"
 REQUEST_ID = "X-Request-Id"
 KEY = "key"
 
 # Every header that answers have; which of them has which, the endpoints and the errors say.
-HEADERS: Said = {
+HEADERS: JsonObject = {
     REQUEST_ID: {
         "description": "The request's own, where it is usable, else a new one; it is in the log.",
         "required": True,
@@ -50,11 +50,11 @@ HEADERS: Said = {
 }
 
 
-def operation(endpoint: Endpoint, manifest: Manifest, *, keyed: bool) -> Said:
+def operation(endpoint: Endpoint, manifest: Manifest, *, keyed: bool) -> JsonObject:
     """The operation object; ``keyed`` is whether the service has keys."""
     asked = endpoint.request(manifest) if endpoint.request else {}
     parameters = [{"$ref": f"#/components/parameters/{REQUEST_ID}"}, *asked.pop("parameters", ())]
-    said: Said = {
+    said: JsonObject = {
         "operationId": endpoint.name,
         "tags": [endpoint.tag],
         "summary": endpoint.summary,
@@ -63,10 +63,10 @@ def operation(endpoint: Endpoint, manifest: Manifest, *, keyed: bool) -> Said:
         **asked,
         "responses": _responses(endpoint),
     }
-    return said | ({"security": [{KEY: []}]} if keyed and endpoint.guarded else {})
+    return said | ({"security": [{KEY: []}]} if keyed and endpoint.policy.needs_key else {})
 
 
-def _responses(endpoint: Endpoint) -> Said:
+def _responses(endpoint: Endpoint) -> JsonObject:
     told = {status: _answer(body) for status, body in endpoint.answers.items()}
     by_status: dict[HTTPStatus, list[type[RequestError]]] = {}
     for kind in endpoint.all_errors:
@@ -76,14 +76,14 @@ def _responses(endpoint: Endpoint) -> Said:
     return {str(status.value): told[status] for status in sorted(told)}
 
 
-def _answer(body: Body) -> Said:
-    content: Said = {"schema": {"type": "string"}, "example": body.example}
+def _answer(body: ResponseBody) -> JsonObject:
+    content: JsonObject = {"schema": {"type": "string"}, "example": body.example}
     if isinstance(body.example, msgspec.Struct):
         content["schema"] = _ref(type(body.example))
     return _response(body.description, body.headers, {body.media_type: content})
 
 
-def _errors(kinds: Iterable[type[RequestError]]) -> Said:
+def _errors(kinds: Iterable[type[RequestError]]) -> JsonObject:
     told = {kind: ERRORS[kind] for kind in kinds}
     headers = sorted({name for kind in told for name in headers_of(kind)})
     examples = {
@@ -94,16 +94,16 @@ def _errors(kinds: Iterable[type[RequestError]]) -> Said:
     return _response(meaning, headers, {MEDIA_TYPE: {"schema": _ref(Problem), "examples": examples}})
 
 
-def _our_fault() -> Said:
+def _our_fault() -> JsonObject:
     example = {"summary": OUR_FAULT, "value": problem_of(Exception())}
     content = {"schema": _ref(Problem), "examples": {"Unexpected": example}}
     return _response("Our fault; the log has the cause under the request's id.", (), {MEDIA_TYPE: content})
 
 
-def _response(description: str, headers: Iterable[str], content: Said) -> Said:
+def _response(description: str, headers: Iterable[str], content: JsonObject) -> JsonObject:
     named = {name: {"$ref": f"#/components/headers/{name}"} for name in (REQUEST_ID, *headers)}
     return {"description": description, "headers": named, "content": content}
 
 
-def _ref(kind: type[msgspec.Struct]) -> Said:
+def _ref(kind: type[msgspec.Struct]) -> JsonObject:
     return {"$ref": REF.format(name=kind.__name__)}

@@ -11,18 +11,17 @@ from aiohttp import hdrs, web
 from engines.manifest import Manifest
 from server.api.docs.document import openapi
 from server.config.version import VERSION
+from server.http.context import SERVICE
 from server.http.endpoint import ENDPOINTS, JSON_TYPE
-from server.serving.service import SERVICE
 
 HTML_TYPE = "text/html"
-ASSET_PATH = "/docs/{asset}"
 
 _ASSETS = Path(__file__).parent / "assets"
 _SERVED = frozenset(path.name for path in _ASSETS.iterdir() if path.suffix in (".js", ".css"))
 _HOUR = "max-age=3600"
 
 # The document of the model in service, by its bundle's digest: it takes tens of milliseconds to make.
-MADE: web.AppKey[dict[str, bytes]] = web.AppKey("made", dict)
+ENCODED_DOCUMENTS: web.AppKey[dict[str, bytes]] = web.AppKey("encoded_documents", dict)
 
 # Both pages style themselves as they go, and ReDoc searches in a worker that it makes.
 POLICY = "; ".join(
@@ -68,7 +67,7 @@ REDOC_PAGE = _PAGE.format(
 async def document(request: web.Request) -> web.Response:
     """OpenAPI for the model in service; 503 with Retry-After while there is none."""
     manifest = request.app[SERVICE].loaded().manifest
-    made = request.app[MADE]
+    made = request.app[ENCODED_DOCUMENTS]
     if manifest.digest not in made:
         encoded = await asyncio.to_thread(_encoded, request.app, manifest)
         made.clear()

@@ -1,0 +1,88 @@
+"""The way of a clip that every front takes, whatever its protocol: read, admitted, decoded, classified, counted."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.manifest import Manifest
+from server.batching.clip_queue import Priority
+from server.clips.clip_reader import ClipReader, Decoding, clip_reader_for
+from server.clips.request_fields import ClipRequest
+from server.clips.upload import Upload
+from server.serving.deadline import until
+from server.serving.deployment import Deployment
+from server.serving.service import Service
+from server.telemetry.phases import ClipTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """When the request began, by the clock of the event loop, and how it is to be served."""
+
+    began_s: float
+    deadline_ms: int
+    priority: Priority = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """``probabilities``: float32 [labels], in the order of the labels in ``manifest``."""
+
+    request: ClipRequest
+    probabilities: npt.NDArray[np.float32]
+    manifest: Manifest
+    times: ClipTimes
+
+    @property
+    def top_label(self) -> str:
+        return self.manifest.labels[int(self.probabilities.argmax())]
+
+
+async def classify(service: Service, upload: Upload, terms: Terms) -> Classification:
+    """Classify the clip in ``upload`` within its deadline; whatever happens, nothing of it is held afterwards.
+
+    Raises:
+        RequestError: the request is refused, or is too late.
+        EngineError: the engine failed on the clip.
+    """
+    async with until(terms.began_s + terms.deadline_ms / 1e3, terms.deadline_ms):
+        with service.accepted() as deployment:
+            classification = await _Classifying(service, deployment, terms).run(upload)
+    service.metrics.answered(classification.times, classification.top_label)
+    return classification
+
+
+class _Classifying:
+    """The steps of one clip, each of which may refuse it."""
+
+    def __init__(self, service: Service, deployment: Deployment, terms: Terms) -> None:
+        self._service = service
+        self._deployment = deployment
+        self._terms = terms
+
+    async def run(self, upload: Upload) -> Classification:
+        service, model = self._service, self._deployment.model
+        reader = clip_reader_for(Decoding(upload, model, service.decode_threads, service.settings.max_clip_bytes))
+        await self._read(reader, upload)
+        read_ms = self._elapsed_ms()
+        with service.admission.slot():
+            request, clip = await reader.decode()
+            decode_ms = self._elapsed_ms() - read_ms
+            deadline_s = self._terms.began_s + self._terms.deadline_ms / 1e3
+            answer = await self._deployment.batcher.classify(clip, deadline_s, self._terms.priority)
+        times = answer.times
+        times.read_ms, times.decode_ms, times.total_ms = read_ms, decode_ms, self._elapsed_ms()
+        return Classification(request, answer.probabilities, model.manifest, times)
+
+    async def _read(self, reader: ClipReader, upload: Upload) -> None:
+        """Read the body, unless the header alone shows that it is not wanted."""
+        reader.check()
+        self._service.admission.check(upload.announced_bytes)
+        await reader.read()
+
+    def _elapsed_ms(self) -> float:
+        return (asyncio.get_running_loop().time() - self._terms.began_s) * 1e3
