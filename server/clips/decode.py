@@ -1,4 +1,4 @@
-"""From frames as they were sent to pixels in the engine's memory."""
+"""From frames as they were sent to pixels in the memory of the engine."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from server.clips.request_fields import ClipRequest
 from server.errors import InvalidError, TooLargeError, UnreadableError
 
 Allocate = Callable[[int, int], npt.NDArray[np.uint8]]
-# Calls a function with each number below another, in any order and any threads; raises the first one's error.
+# Calls a function with each number below ``count``, in any order and in any threads; raises the error of the lowest.
 ForEach = Callable[[Callable[[int], None], int], None]
 
 
 class Frames(Protocol):
-    """As many as the engine takes, each packed pixels or an encoded image."""
+    """The frames of a clip, each as packed pixels or an encoded image."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> bytes:
-        """Called once for each index; may raise RequestError."""
+        """The frame at ``index``; called once for each index, from any thread; may raise RequestError."""
         ...
 
 
@@ -43,7 +43,7 @@ def decode_clip(frames: Frames, asked: ClipRequest, allocate: Allocate, max_clip
 
     Raises:
         UnreadableError: base64 or an image cannot be read.
-        InvalidError: a frame is not of the size that was said, or not of the size of the others.
+        InvalidError: a frame has another size than the request says, or than the other frames.
         TooLargeError: the pixels would take more than ``max_clip_bytes``.
     """
     first = frames[0]
@@ -63,7 +63,7 @@ class _Decoding:
 
     @property
     def raw(self) -> bool:
-        """Whether the clip is one of raw frames, as its first one is."""
+        """Whether the frames are raw pixels, which the first frame decides."""
         return self._is_raw(self.first)
 
     def write(self, index: int) -> None:
@@ -76,7 +76,7 @@ class _Decoding:
             raise InvalidError(f"frames[{index}]: raw and encoded frames are mixed in one clip", field=_field(index))
 
     def _is_raw(self, data: bytes) -> bool:
-        """What has the raw frame's exact length is raw, whatever it begins with."""
+        """A frame of exactly the length of raw pixels is raw, whatever it begins with."""
         return self.asked.size is not None and len(data) == self.pixels[0].nbytes
 
 

@@ -1,4 +1,4 @@
-"""Threads for work that would block the event loop."""
+"""Threads that decode clips, which would block the event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class DecodeThreads:
-    """``count`` threads; work waits outside of their queue, where it would stay after its caller is cancelled."""
+    """``count`` threads. Work waits outside of the executor's queue, so that cancelled work leaves nothing in it."""
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
@@ -22,7 +22,7 @@ class DecodeThreads:
         self._free = asyncio.Semaphore(count)
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """``work(*arguments)`` in a thread of its own."""
+        """Run ``work(*arguments)`` in one of the threads and return its result."""
         await self._free.acquire()
         loop = asyncio.get_running_loop()
         done = self._executor.submit(work, *arguments)
@@ -33,13 +33,13 @@ class DecodeThreads:
                 self._free.release()
             else:  # cancelled, but the work goes on
                 done.add_done_callback(functools.partial(self._release, loop))
-            # An error's traceback holds this frame, which would hold the error: arguments for the collector to find.
+            # The traceback of an error holds this frame, which would hold the error and the arguments.
             del done
 
     def for_each(self, work: Callable[[int], None], count: int) -> None:
-        """``work`` of each number below ``count``, on this thread, which is one of these, and on those that are free.
+        """Run ``work`` with each number below ``count``, on this thread, which is one of these, and on free ones.
 
-        Raises the error of the lowest number that failed, once nothing of it runs any more.
+        Raises the error of the lowest number that failed, when none of the work runs any more.
         """
         shared = _Shared(work, count)
         helpers = [self._executor.submit(shared.take) for _ in range(min(self._count, count) - 1)]
@@ -50,7 +50,7 @@ class DecodeThreads:
         shared.raise_first()
 
     def close(self) -> None:
-        """Take no more work; what runs is not waited for."""
+        """Take no more work; running work is not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _release(self, loop: asyncio.AbstractEventLoop, _: Future[Any]) -> None:
@@ -59,7 +59,7 @@ class DecodeThreads:
 
 
 class _Shared:
-    """Numbers below ``count``, given out in their order to whoever is free, until one fails."""
+    """The numbers below ``count``, given out in order to the threads that are free, until the work with one fails."""
 
     def __init__(self, work: Callable[[int], None], count: int) -> None:
         self._work = work
@@ -75,11 +75,11 @@ class _Shared:
                 self._errors[number] = error
 
     def raise_first(self) -> None:
-        """All before the first failure were given out before it, so it is the one that a loop would meet."""
+        """Raise the error of the lowest number, which a loop would meet too: lower numbers were given out before."""
         if not self._errors:
             return
         first = self._errors[min(self._errors)]
-        self._errors.clear()  # which hold this, by their tracebacks
+        self._errors.clear()  # their tracebacks hold this object
         try:
             raise first
         finally:

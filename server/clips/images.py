@@ -33,7 +33,7 @@ def configure_image_decoders() -> None:
 
 
 def image_kind(data: bytes) -> ImageKind | None:
-    """The kind that the signature of ``data`` tells, or None."""
+    """The kind of image by the signature of ``data``, or None."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(_PNG_SIGNATURE):
@@ -58,9 +58,9 @@ def image_size(data: bytes, kind: ImageKind) -> tuple[int, int]:
 
 
 def decode_image(data: bytes, kind: ImageKind, pixels: npt.NDArray[np.uint8]) -> None:
-    """Decode ``data`` into ``pixels``, uint8 [H, W, 3] of the size that its header tells, as BGR.
+    """Decode ``data`` as BGR into ``pixels``, uint8 [H, W, 3] of the size in the header of the image.
 
-    EXIF orientation is not applied: video frames have none, and the size stays the header's. Raises ImageError.
+    The EXIF orientation is not applied, because video frames have none. Raises ImageError.
     """
     if kind == "JPEG":
         _decode_jpeg(data, pixels)

@@ -16,7 +16,7 @@ MULTIPART = "multipart/form-data"
 
 
 class InferBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The JSON body as sent; ``frames`` stay where they lie in the body until they are decoded into place."""
+    """The JSON body as sent; ``frames`` stay in the body until they are decoded."""
 
     frames: Any
     width: int | None = None
@@ -27,7 +27,7 @@ class InferBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class InferQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """The query of an octet-stream, whose body is the packed pixels of all frames, back to back."""
+    """The query of an octet-stream, whose body is the packed pixels of all frames."""
 
     width: int
     height: int
@@ -37,7 +37,7 @@ class InferQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class InferParts(msgspec.Struct, forbid_unknown_fields=True):
-    """The parts of a multipart body: one of ``frames`` for each frame, an encoded image; the others are texts."""
+    """The parts of a multipart body: an encoded image named ``frames`` for each frame; the others are texts."""
 
     frames: list[bytes]
     width: int | None = None

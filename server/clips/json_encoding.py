@@ -1,4 +1,4 @@
-"""The JSON encoding: an object whose ``frames`` are texts of base64."""
+"""The JSON encoding: an object whose ``frames`` are base64 texts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from server.errors import InvalidError, UnreadableError, shown
 
 MOST_COUNTED_FRAMES = 10_000
 
-# What is shorter is left to the parser: it takes no time.
+# Shorter strings are left to the parser, because they take no time.
 _LONG_BYTES = 1024
 _MOST_SHORT_STRINGS = 32
-# No field takes it.
+# A value that no field accepts.
 _PLACEHOLDER = b"-1"
 _BACKSLASH = ord("\\")
 
@@ -30,17 +30,17 @@ _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<field>.*)`$")
 
 
 class Base64Frames:
-    """Frames as they lie in the body; each is decoded when it is asked for, in any thread."""
+    """The frames as they stand in the body; each is decoded when it is asked for, in any thread."""
 
     def __init__(self, texts: Sequence[memoryview]) -> None:
-        """``texts``: JSON values, strings with their quotes."""
+        """``texts`` are JSON values; strings have their quotes."""
         self._texts = texts
 
     def __len__(self) -> int:
         return len(self._texts)
 
     def __getitem__(self, index: int) -> bytes:
-        """Raises InvalidError for what is no text, UnreadableError for what is not base64."""
+        """Raises InvalidError for a value that is no string, UnreadableError for a string that is not base64."""
         text = self._texts[index]
         field = f"frames[{index}]"
         if text[0] != ord('"'):
@@ -63,11 +63,11 @@ def parse_json(body: bytearray, *, frames: int, labels: int) -> tuple[ClipReques
 
 
 def _plain(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]] | None:
-    """The request without its frames, and these, if nothing about them is out of the ordinary.
+    """The request without its frames, and the frames; None when the body needs the JSON parser as a whole.
 
-    A JSON parser looks at every byte of a string for what may be wrong with it: a millisecond for a clip, whose bytes
-    are looked at once more when base64 is decoded. Here a string goes on to the next quote, and the parser sees the
-    rest; where that quote may be an escaped one, or anything is odd, it has to see everything.
+    A JSON parser checks every byte of a string, which takes a millisecond for a clip, and decoding base64 checks them
+    again. Here a string ends at the next quote, and the parser gets the body without the long strings. If the quote may
+    be escaped, or anything else is unusual, the parser gets the whole body.
     """
     cut = _without_long_strings(body, frames + _MOST_SHORT_STRINGS)
     if cut is None or len(cut[1]) != frames:
@@ -80,7 +80,7 @@ def _plain(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]] |
 
 
 def _without_long_strings(body: bytearray, most: int) -> tuple[bytearray, list[memoryview]] | None:
-    """``body`` with a placeholder for each long string, and these with their quotes; of ``most`` strings at most."""
+    """``body`` with a placeholder for each long string, and the long strings; None for more than ``most`` strings."""
     view = memoryview(body)
     kept, at = bytearray(), 0
     long: list[memoryview] = []
@@ -104,7 +104,7 @@ def _without_long_strings(body: bytearray, most: int) -> tuple[bytearray, list[m
 
 
 def _decode_base64(text: memoryview) -> bytes:
-    """Bytes of a JSON string of base64; some C encoders escape its slashes, which is valid JSON and rare."""
+    """The bytes of a JSON string of base64. A few encoders escape its slashes, which is valid JSON."""
     try:
         return pybase64.b64decode(text[1:-1], validate=True)
     except ValueError:
@@ -118,7 +118,7 @@ def _parsed(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]]:
         sent = _decoded_as(body, _exactly(frames))
         return sent, [memoryview(text) for text in sent.frames]
     except _WrongFrameCountError:
-        # The rest of the body is read too, so that its faults are told as they are with the right frame count.
+        # The rest of the body is checked first, so that its other faults are reported as with the right frame count.
         array = bytes(_decoded_as(body, _body_type(msgspec.Raw)).frames)
         raise InvalidError(
             f"frames holds {_told_count(array)} frames; this model takes exactly {frames}", field="frames"
@@ -143,9 +143,10 @@ def _exactly(frames: int) -> type[InferBody]:
 
 @functools.cache
 def _body_type(frames: Any) -> type[InferBody]:
-    """With ``frames`` a tuple of exactly the engine's count: of a list, each element becomes an object first.
+    """``InferBody`` whose ``frames`` is a tuple of exactly the engine's count.
 
-    A body of 64 MiB has room for 22 million empty frames, which are gigabytes of objects.
+    With a list, the parser would make an object of each element before the count is checked: a body of 64 MiB has room
+    for 22 million empty frames, which are gigabytes of objects.
     """
     made = msgspec.defstruct("InferBody", [("frames", frames)], bases=(InferBody,), forbid_unknown_fields=True)
     return cast(type[InferBody], made)
@@ -156,7 +157,7 @@ def _told_count(array: bytes) -> str:
         return f"over {MOST_COUNTED_FRAMES}"
     try:
         return str(len(msgspec.json.decode(array, type=list[msgspec.Raw])))
-    except msgspec.ValidationError:  # the field is there twice, and the last one is no array
+    except msgspec.ValidationError:  # the field is there twice, and the last value is no array
         return "another number of"
 
 

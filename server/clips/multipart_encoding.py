@@ -1,4 +1,4 @@
-"""The multipart encoding: a part named ``frames`` for each frame, and the other fields as parts of text."""
+"""The multipart encoding: a part named ``frames`` for each frame, and a part of text for each other field."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MAX_PART_HEADER_BYTES = 4096
 MAX_TEXT_BYTES = 4096
 
 _FRAMES, *_TEXTS = InferParts.__struct_fields__
-# The parser copies what it is given; larger bodies are given to it bit by bit.
+# The parser copies its input, so it gets large bodies in pieces.
 _PIECE_BYTES = 2**20
 
 
 def parse_parts(body: bytearray, content_type: str, *, frames: int, labels: int) -> tuple[ClipRequest, list[bytes]]:
-    """Read a multipart body, whose boundary ``content_type`` tells, for an engine of that many frames and labels.
+    """Read a multipart body, whose boundary is in ``content_type``, for an engine of that many frames and labels.
 
     Raises:
         UnreadableError: not multipart, or cut off.
@@ -31,7 +31,7 @@ def parse_parts(body: bytearray, content_type: str, *, frames: int, labels: int)
         parts = list(_parts(body, _parser(content_type), frames))
     except MultipartError as error:
         error.with_traceback(None)  # The parser holds its error, whose traceback would hold the parser and the body.
-        raise UnreadableError(f"the body is not multipart/form-data: {_said(error)}") from None
+        raise UnreadableError(f"the body is not multipart/form-data: {_reason(error)}") from None
     sent = InferParts(
         frames=[content for name, content in parts if name == _FRAMES],
         **read_texts(_texts(parts), InferParts.__struct_fields__),
@@ -78,7 +78,7 @@ def _events(body: bytearray, parser: PushMultipartParser) -> Iterator[MultipartS
 
 
 def _texts(parts: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:
-    """What is no frame; of a name that nobody knows, the name will do."""
+    """Name and text of each part that is no frame; the text of an unknown part is left out."""
     for name, content in parts:
         if name != _FRAMES:
             yield name, _text(name, content) if name in _TEXTS else ""
@@ -93,6 +93,6 @@ def _text(name: str, content: bytes) -> str:
         raise UnreadableError(f"{name} is not UTF-8: {error.reason}", field=name) from None
 
 
-def _said(error: MultipartError) -> str:
+def _reason(error: MultipartError) -> str:
     text = str(error.args[0]) if error.args else type(error).__name__
     return text[:1].lower() + text[1:]

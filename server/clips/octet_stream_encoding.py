@@ -1,4 +1,4 @@
-"""The octet-stream encoding: the packed pixels of all frames, back to back; everything else is in the URL's query."""
+"""The octet-stream encoding: the packed pixels of all frames; the other fields are in the query of the URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of a clip besides its frames, checked field by field: the same for every encoding."""
+"""The fields of a request besides its frames, checked in the same way for every encoding."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from server.errors import InvalidError, shown
 
 _FORMATS: tuple[PixelFormat, ...] = get_args(PixelFormat)
 _NUMBERS = ("width", "height", "top_k")
-# More than any number that is accepted, and not yet slow to read.
+# More digits than any accepted number has; Python reads longer numbers slowly.
 _MOST_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
-    """Every field is known to be good; ``size``: height and width in pixels."""
+    """The checked fields; ``size`` is height and width in pixels, None when the images tell it."""
 
     size: tuple[int, int] | None
     pixel_format: PixelFormat
@@ -45,7 +45,7 @@ def checked(sent: InferBody | InferQuery | InferParts, labels: int) -> ClipReque
 
 
 def read_texts(texts: Iterable[tuple[str, str]], accepted: Sequence[str]) -> dict[str, Any]:
-    """Fields that were sent as texts, each once, by their names; raises InvalidError."""
+    """The values of fields that were sent as texts, by their names; raises InvalidError, also for a repeated field."""
     fields: dict[str, Any] = {}
     for name, text in texts:
         if name not in accepted:

@@ -1,4 +1,4 @@
-"""Who may ask, and how often: before anything of the request but its header is read."""
+"""Checks keys and rates before the body of a request is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.http.context import LOG_FIELDS
 from server.http.endpoint import policy_of
 from server.limits.api_keys import ApiKeys
 
-# Counts a client's request; raises RateLimitedError when it is one too many.
+# Counts a request of a client; raises RateLimitedError when the client has sent too many.
 CheckRate = Callable[[str], None]
 
 

@@ -1,4 +1,4 @@
-"""A client's connection: closed when its request's header does not come, refused when there are too many."""
+"""The connection of a client, with limits on the number of connections and on the time that a header takes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from server.http.direct_body import DirectBody
 from server.http.problem import problem_answer, problem_for, raw_problem
 from server.telemetry.metrics import Metrics
 
-# How long the rest of a refused body is read, so that its sender gets to read why, before the connection is closed.
+# For so long the rest of a refused body is read, so that its sender can read the answer before the connection closes.
 _LINGERING_S = 2
-_MOST_SAID_CHARACTERS = 200
-# At once, of what the HTTP parser sees: headers, and what comes of a body until its reader takes over.
+_MAX_REASON_CHARACTERS = 200
+# The HTTP parser gets so many bytes at once: headers, and the start of a body, until the reader of the body takes over.
 _READ_BYTES = 64 * 2**10
 
 
 class Connections:
-    """Makes the protocol of each new connection; ``open`` counts those that are being served."""
+    """Makes the protocol object of each new connection; ``open`` is the number of connections that are served."""
 
     def __init__(self, server: web.Server, settings: Settings, metrics: Metrics) -> None:
         self.server = server
@@ -37,7 +37,16 @@ class Connections:
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's protocol, with a limit on the time from a request's first byte to the end of its header."""
+    """aiohttp's protocol, with a limit on the time from a request's first byte to the end of its header.
+
+    A connection is refused, or counted until it is lost. A counted connection waits for a request, reads its header
+    (``_header_timer`` runs), reads its body and answers, and waits again. While ``DirectBody`` reads the body, the
+    transport has that protocol instead of this one.
+
+    Invariants: ``_counted`` holds exactly while the connection is part of ``Connections.open``. ``_first_byte_s`` is
+    set from the first byte of a request until it is answered and its body has ended. After ``_discarding`` is set, data
+    is dropped until the connection closes.
+    """
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(
@@ -58,7 +67,9 @@ class Connection(web.RequestHandler):
             self._refuse(cast(asyncio.Transport, transport))
             return
         self._count(1)
-        if hasattr(transport, "max_size"):  # of asyncio's own loop: 256 KiB, of which each is copied three times
+        if hasattr(
+            transport, "max_size"
+        ):  # asyncio reads 256 KiB at once by default, and each read is copied three times
             transport.max_size = _READ_BYTES
         super().connection_made(transport)
 
@@ -80,49 +91,49 @@ class Connection(web.RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """The answer to what is not HTTP, of which no handler hears."""
+        """The answer to bytes that are not HTTP, which no handler sees."""
         plain = super().handle_error(request, status, exc, message)
-        said = " ".join((message or "it failed").split())[:_MOST_SAID_CHARACTERS]
-        answer = problem_answer(HTTPStatus(plain.status), f"the request cannot be read: {said}")
+        reason = " ".join((message or "it failed").split())[:_MAX_REASON_CHARACTERS]
+        answer = problem_answer(HTTPStatus(plain.status), f"the request cannot be read: {reason}")
         answer.force_close()
         return answer
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """aiohttp refuses expectations that it does not know before any middleware hears of them."""
+        """Turn aiohttp's own refusals into problems; it refuses an unknown ``Expect`` before any middleware runs."""
         answer = problem_for(resp) if isinstance(resp, web.HTTPException) else resp
         return await super().finish_response(request, answer, start_time)
 
     def request_began(self, request: web.BaseRequest) -> float:
-        """The header of ``request`` is there; when its first byte was, by the event loop's clock."""
+        """The header of ``request`` is complete; returns the time of its first byte by the event loop's clock."""
         self._stop_timer()
         first_byte_s = self._first_byte_s
-        # Of a pipelined request only this is known.
+        # The first byte of a pipelined request came with the request before it, at an unknown time.
         return self._connections.loop.time() if first_byte_s is None else first_byte_s
 
     def request_ended(self, request: web.BaseRequest) -> None:
-        """``request`` is answered; what follows the end of its body begins the next."""
+        """``request`` is answered; the first byte after the end of its body begins the next request."""
         request.content.on_eof(self._await_next)
 
     async def receive(self, request: web.BaseRequest, rest: memoryview, arrived: Callable[[int], None]) -> None:
-        """Fill ``rest`` with the end of ``request``'s body, of which nothing is left in ``request.content``.
+        """Fill ``rest`` with the end of the body of ``request``; ``request.content`` must be read to its end before.
 
-        ``arrived`` is told the length of each piece; what it raises ends it. A body that is not received to its end
-        leaves a connection that is of no more use.
+        ``arrived`` gets the length of each piece, and may raise to stop the reading. A connection whose body was not
+        received to its end cannot be used for another request.
         """
         if self.transport is None:
             raise ConnectionResetError("the connection was lost")
 
         def completed() -> None:
-            # The parser that read the header still waits for these bytes.
+            # The parser that read the header still expects these bytes.
             replace_request_parser(self)
             request.content.feed_eof()
 
         await DirectBody(self, self.transport, rest, arrived, completed).received()
 
     def ignore_rest(self) -> None:
-        """Take what still comes of a body without looking at it, which would cost as much as reading it, and close."""
+        """Drop the rest of a body unparsed, because parsing costs as much as reading it, and close."""
         self._discarding = True
 
     def _await_next(self) -> None:

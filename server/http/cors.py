@@ -1,4 +1,4 @@
-"""Lets pages of other origins ask; without it browsers refuse them, which is the default."""
+"""Cross-origin requests from web pages, which browsers refuse unless the service allows their origin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EXPOSED = "Server-Timing, X-Request-Id, Retry-After"
 
 
 def allow_origins(origins: Sequence[str]) -> Middleware:
-    """For pages of ``origins``; ``*`` among them is every page."""
+    """Allow pages of ``origins``; ``*`` allows every page."""
 
     @web.middleware
     async def cors(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""The rest of a body whose length is known: from the socket into its reader's memory, past the HTTP parser."""
+"""Reads the rest of a body of known length from the socket into the memory of its reader, past the HTTP parser."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Callable
 
 
 class DirectBody(asyncio.BufferedProtocol):
-    """Stands in for a connection's own protocol until the memory is full or the reader gives up.
+    """Takes the place of the connection's own protocol until the memory is full or the reader gives up.
 
-    aiohttp's way of a body is a new object for each piece of it, a copy by its parser and one more by the reader: for
-    a clip of a few MB that costs more than all that is done with it.
+    aiohttp makes an object for each piece of a body, and copies the piece twice, which costs more than everything else
+    that is done with a clip of a few MB.
+
+    Invariant: ``_rest`` is the memory that is still to be filled, and None from the moment when the transport has its
+    own protocol again.
     """
 
     def __init__(
@@ -21,9 +24,9 @@ class DirectBody(asyncio.BufferedProtocol):
         arrived: Callable[[int], None],
         completed: Callable[[], None],
     ) -> None:
-        """``rest``: where the bytes go; ``arrived`` is told of each piece's length, and may refuse it by raising.
+        """``rest`` receives the bytes. ``arrived`` gets the length of each piece, and may raise to refuse it.
 
-        ``completed`` is called before ``protocol`` sees what follows the body.
+        ``completed`` is called before ``protocol`` gets the bytes that follow the body.
         """
         self._protocol = protocol
         self._transport = transport
@@ -33,17 +36,17 @@ class DirectBody(asyncio.BufferedProtocol):
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def received(self) -> None:
-        """Until ``rest`` is full; raises what ``arrived`` does. The transport is the protocol's again in any case."""
+        """Return when ``rest`` is full, or raise what ``arrived`` raises; the transport has its own protocol then."""
         self._transport.set_protocol(self)
         try:
             await self._done
         finally:
             self._detach()
-            # It holds the error, whose traceback holds this.
+            # The future holds the error, whose traceback holds this object.
             del self._done
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        # Never empty: the protocol is another's as soon as nothing more is wanted.
+        # asyncio refuses an empty buffer; this one is asked for only between the end and the exchange of the protocol.
         return memoryview(bytearray(1)) if self._rest is None else self._rest
 
     def buffer_updated(self, nbytes: int) -> None:

@@ -1,4 +1,4 @@
-"""The socket that clients connect to, and what their connections become."""
+"""The socket that clients connect to, and the limits of the system on it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from server.serving.service import Service
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
-# For answers that are made but not yet written.
+# Answers that are made but not written yet have so long to be written.
 _WRITE_TIMEOUT_S = 1
-# Descriptors that are no client's: bundle, logs, event loop, a scrape.
+# Descriptors that belong to no client: bundle, logs, event loop, a scrape.
 _OTHER_DESCRIPTORS = 64
 
 
 class Listener:
-    """Made by ``listening``."""
+    """A socket that accepts connections; made by ``listening``."""
 
     def __init__(self, server: asyncio.Server) -> None:
         self._server = server
@@ -36,13 +36,13 @@ class Listener:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def stop_accepting(self) -> None:
-        """No new connections; those that are open go on."""
+        """Accept no new connections; open ones go on."""
         self._server.close()
 
 
 @contextlib.asynccontextmanager
 async def listening(settings: Settings, connections: Callable[[], asyncio.Protocol]) -> AsyncIterator[Listener]:
-    """Open from the start, so that health checks see a service that loads instead of none.
+    """The socket is open from the start, so that health checks see a service that loads.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
@@ -56,9 +56,9 @@ async def listening(settings: Settings, connections: Callable[[], asyncio.Protoc
 
 @contextlib.asynccontextmanager
 async def connecting(app: web.Application, service: Service) -> AsyncIterator[Connections]:
-    """What makes connections to ``app`` of sockets.
+    """The factory of connections to ``app``.
 
-    Leaving it closes every connection; who has to be answered first is waited for before.
+    The end of the block closes every connection, so the requests that must be answered are waited for before it.
     """
     settings = service.settings
     _raise_descriptor_limit(settings.max_connections)
@@ -84,7 +84,7 @@ async def _listen(settings: Settings, connections: Callable[[], asyncio.Protocol
 
 
 def _raise_descriptor_limit(connections: int) -> None:
-    """Most systems allow 1024 descriptors by default and any number when asked."""
+    """Most systems allow 1024 descriptors by default, and more when a process asks for them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + _OTHER_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= wanted:

@@ -1,4 +1,4 @@
-"""Around every request: an id, errors turned into problems, one log line, one count."""
+"""What is done for every request: an id, a problem for an error, one log line, one count."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 @web.middleware
 async def account(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every request leaves with an ``X-Request-Id`` (the client's own where it is usable) and is logged once."""
+    """Give each answer an ``X-Request-Id``, the client's own where it is usable, and log each request once."""
     connection = cast(Connection, request.protocol)
     request[FIRST_BYTE_S] = connection.request_began(request)
     request[LOG_FIELDS] = {}

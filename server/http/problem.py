@@ -15,7 +15,7 @@ from server.telemetry.logs import request_id
 MEDIA_TYPE = "application/problem+json"
 OUR_FAULT = "the service failed on this request; its log has the cause under this request_id"
 
-# The most specific class that an error is an instance of decides.
+# The most specific class of an error decides.
 STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
     errors.UnreadableError: HTTPStatus.BAD_REQUEST,
     errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
@@ -29,7 +29,7 @@ STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
     errors.DeadlineError: HTTPStatus.GATEWAY_TIMEOUT,
 }
 
-# What an error's answer, and that of every kind of it, carries besides the problem.
+# Headers of the answer to an error and to its subclasses.
 HEADERS_BY_ERROR: dict[type[Exception], tuple[str, Callable[[Any], str]]] = {
     errors.RetryLaterError: ("Retry-After", lambda error: str(error.retry_after_s)),
     errors.UnauthorizedError: ("WWW-Authenticate", lambda error: "Bearer"),
@@ -37,7 +37,7 @@ HEADERS_BY_ERROR: dict[type[Exception], tuple[str, Callable[[Any], str]]] = {
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """Body of every error answer; ``field`` is the request's field at fault, ``request_id`` is in the log."""
+    """The body of every error answer; ``field`` is the field at fault, ``request_id`` is in the log."""
 
     type: str
     title: str
@@ -48,7 +48,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 def problem_for(error: Exception) -> web.Response:
-    """The answer for any exception that left a handler; what is not in the tree is our fault: 500."""
+    """The answer for any exception of a handler; an exception that is no RequestError is our fault: 500."""
     if isinstance(error, web.HTTPException):
         return _http_problem(error)
     problem = problem_of(error)
@@ -59,7 +59,7 @@ def problem_for(error: Exception) -> web.Response:
 
 
 def problem_of(error: Exception) -> Problem:
-    """What is told of an exception of ours, or of one that nobody expected."""
+    """The problem that the client is told."""
     status = status_of(type(error))
     if status is HTTPStatus.INTERNAL_SERVER_ERROR or not isinstance(error, errors.RequestError):
         return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, OUR_FAULT)
@@ -67,13 +67,13 @@ def problem_of(error: Exception) -> Problem:
 
 
 def status_of(kind: type[Exception]) -> HTTPStatus:
-    """500 for what is not in the mapping."""
+    """The status for errors of ``kind``; 500 for errors that are not in the mapping."""
     known = (STATUS_BY_ERROR[base] for base in kind.__mro__ if base in STATUS_BY_ERROR)
     return next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def headers_of(kind: type[Exception]) -> dict[str, Callable[[Any], str]]:
-    """The headers of ``kind``'s answer, each with what makes its text of the error."""
+    """The headers of the answer to ``kind``, each with the function that makes its text from the error."""
     return dict(HEADERS_BY_ERROR[base] for base in kind.__mro__ if base in HEADERS_BY_ERROR)
 
 
@@ -100,7 +100,7 @@ def _http_detail(error: web.HTTPException) -> str:
 
 
 def problem_answer(status: HTTPStatus, detail: str, field: str | None = None) -> web.Response:
-    """The answer that says ``detail``."""
+    """The answer of ``status`` whose problem says ``detail``."""
     problem = _problem(status, detail, field)
     return web.Response(status=status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)
 

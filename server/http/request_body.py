@@ -1,4 +1,4 @@
-"""Reads a request's body: not longer, not slower and not in smaller pieces than is reasonable."""
+"""Reads the body of a request, with limits on its length, on its time and on the number of its chunks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from server.http.connection import Connection
 from server.limits.admission import SOON_BYTES, RequestMemory
 from server.serving.deadline import limited
 
-# Chunks of a few bytes cost more to take apart than to carry: a megabyte of them a second of the event loop.
+# A megabyte in chunks of a few bytes keeps the event loop busy for a second.
 _FREE_CHUNKS = 1024
 _LEAST_CHUNK_BYTES = 256
-# aiohttp's own 256 KiB stop and start the socket several times for each clip whose length is not known.
+# With aiohttp's default of 256 KiB the socket is paused several times for each clip of unknown length.
 _READ_BYTES = 2 * 2**20
 
 
@@ -51,14 +51,14 @@ class RequestBody:
 
     @property
     def length(self) -> int | None:
-        """Bytes, as the header tells; None when they come in chunks or compressed."""
+        """The length in bytes by the header; None for a body in chunks or compressed."""
         headers = self.request.headers
         if hdrs.TRANSFER_ENCODING in headers or hdrs.CONTENT_ENCODING in headers:
             return None
         return self.request.content_length or 0
 
     def check_length(self) -> None:
-        """Raises TooLargeError by the announced length alone."""
+        """Raises TooLargeError when the announced length is too large."""
         announced = self.request.content_length
         if announced is not None and announced > self.max_bytes:
             raise TooLargeError(f"the body has {announced} bytes; accepted: at most {self.max_bytes}")
@@ -67,10 +67,10 @@ class RequestBody:
         """The whole body, decompressed.
 
         Raises:
-            TooLargeError: by its announced length, or as soon as it grows so.
-            SlowBodyError: it is not there after ``timeout_s``.
+            TooLargeError: its announced length is too large, or it has grown too large.
+            SlowBodyError: it has not arrived after ``timeout_s``.
             UnreadableError: its chunks or its compression are broken.
-            OverloadedError: requests hold too many bytes, or those before it will take all the places.
+            OverloadedError: requests hold too many bytes, or the bodies before it will take all slots.
         """
         async with self._in_time():
             if (length := self.length) is None:
@@ -78,9 +78,9 @@ class RequestBody:
             return cast(bytearray, (await self._received(length, _new_memory)).obj)
 
     async def read_into(self, size_bytes: int, new_memory: NewMemory) -> int:
-        """Write the body, of ``size_bytes`` where its ``length`` is known, into ``new_memory(size_bytes)``.
+        """Write the body into ``new_memory(size_bytes)`` and return its length; raises as ``read`` does.
 
-        Returns how many bytes it has; of one that is too long, the beginning is written. Raises as ``read`` does.
+        ``size_bytes`` equals ``length`` where that is known. Of a longer body only the beginning is written.
         """
         async with self._in_time():
             if self.length is None:
@@ -88,7 +88,7 @@ class RequestBody:
             return len(await self._received(size_bytes, new_memory))
 
     async def _received(self, length: int, new_memory: NewMemory) -> memoryview:
-        """A body of that length: what has come with the header from aiohttp, the rest straight from the socket."""
+        """A body of that length: its beginning from aiohttp's parser, the rest straight from the socket."""
         content = self.request.content
         early = bytearray()
         while len(early) < min(length, SOON_BYTES) and (piece := await content.readany()):
@@ -122,7 +122,7 @@ class RequestBody:
         return count
 
     async def _pieces(self) -> AsyncGenerator[bytes | bytearray]:
-        """A body of unknown length; its first piece is what memory is given for."""
+        """The pieces of a body of unknown length; the first one is large enough that memory is allocated for it."""
         early: bytearray | None = bytearray()
         count = 0
         async for piece in self._chunks():
@@ -173,7 +173,7 @@ class RequestBody:
 
 
 async def no_expectations(request: web.Request) -> None:
-    """In place of aiohttp's own answer to ``Expect``, which comes before it is known whether the body is wanted."""
+    """Do nothing, because ``RequestBody`` answers ``Expect`` when the body is wanted; aiohttp would do so before."""
 
 
 def _new_memory(size_bytes: int) -> memoryview:

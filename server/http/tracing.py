@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of the requests, each a span of its caller's trace with one of its own for every phase."""
+"""OpenTelemetry traces: a span for each request, as part of the caller's trace, and one below it for each phase."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PHASES = ("read", "decode", "queue", "preprocess", "infer")
 
 
 class Tracing:
-    """Spans go to ``OTEL_EXPORTER_OTLP_ENDPOINT`` in batches; the SDK's environment sets names and sampling too."""
+    """Sends spans to ``OTEL_EXPORTER_OTLP_ENDPOINT`` in batches; the SDK's environment variables set the rest."""
 
     def __init__(self) -> None:
         # The environment's OTEL_SERVICE_NAME wins over this name.
@@ -55,7 +55,7 @@ class Tracing:
         return traced
 
     async def close(self, _: web.Application) -> None:
-        """Send what is left."""
+        """Send the spans that are not sent yet."""
         await asyncio.to_thread(self._provider.shutdown)
 
     def _start(self, request: web.Request) -> Span:
@@ -73,7 +73,7 @@ class Tracing:
 
 
 def _spans_ns(timings_ms: dict[str, float], began_ns: int) -> Iterator[tuple[str, int, int]]:
-    """Name, start and end of each phase; they follow each other."""
+    """Name, start and end of each phase; each begins where the one before ends."""
     for phase in _PHASES:
         ended_ns = began_ns + int(timings_ms[phase] * 1e6)
         yield phase, began_ns, ended_ns
