@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from server.config.settings import Settings
 from server.http.aiohttp_internals import replace_request_parser
@@ -92,6 +93,9 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """The answer to bytes that are not HTTP, which no handler sees."""
+        if isinstance(exc, UnicodeError):  # of aiohttp's answer to an unknown ``Expect``
+            status, message = HTTPStatus.BAD_REQUEST, "a header holds bytes that are not UTF-8"
+            exc = HttpProcessingError(code=status, message=message)
         plain = super().handle_error(request, status, exc, message)
         reason = " ".join((message or "it failed").split())[:_MAX_REASON_CHARACTERS]
         answer = problem_answer(HTTPStatus(plain.status), f"the request cannot be read: {reason}")

@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server.clips.upload import NewMemory
-from server.errors import SlowBodyError, TooLargeError, UnreadableError
+from server.errors import SlowBodyError, TooLargeError, UnreadableError, UnsupportedMediaError, shown
 from server.http.connection import Connection
 from server.limits.admission import SOON_BYTES, RequestMemory
 from server.serving.deadline import limited
@@ -22,6 +22,7 @@ _FREE_CHUNKS = 1024
 _LEAST_CHUNK_BYTES = 256
 # With aiohttp's default of 256 KiB the socket is paused several times for each clip of unknown length.
 _READ_BYTES = 2 * 2**20
+_CONTENT_ENCODINGS = ("identity", "gzip", "deflate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ class RequestBody:
     @contextlib.asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
         self.check_length()
+        self._check_encoding()
         self._ask_for_body()
         late = SlowBodyError(f"the body was not there after {self.timeout_s:g} s")
         try:
@@ -166,6 +168,15 @@ class RequestBody:
                     yield
         except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
             raise UnreadableError(f"the body cannot be read: {' '.join(str(error).split())[:200]}") from None
+
+    def _check_encoding(self) -> None:
+        """Raises UnsupportedMediaError: aiohttp passes a body on as it came when it does not know its compression."""
+        encoding = self.request.headers.get(hdrs.CONTENT_ENCODING, "identity")
+        if encoding.lower() not in _CONTENT_ENCODINGS:
+            accepted = ", ".join(_CONTENT_ENCODINGS)
+            raise UnsupportedMediaError(
+                f"Content-Encoding is {shown(encoding)}; accepted: {accepted}", field="Content-Encoding"
+            )
 
     def _ask_for_body(self) -> None:
         if self.request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and self.request.transport is not None:
