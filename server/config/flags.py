@@ -89,6 +89,12 @@ def _add_network(parser: configargparse.ArgParser) -> None:
         help="for the body after that, then 408; raise it when large clips come over slow links",
     )
     parser.add(
+        "--write-timeout-s",
+        type=between(1, 3600),
+        default=Settings.write_timeout_s,
+        help="a client that does not read its answers for so long is disconnected; raise it for very bad links",
+    )
+    parser.add(
         "--keepalive-timeout-s",
         type=between(1, 86400),
         default=Settings.keepalive_timeout_s,

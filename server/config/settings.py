@@ -25,6 +25,7 @@ class Settings:
     max_connections: int = 1024
     header_timeout_s: int = 10
     body_timeout_s: int = 30
+    write_timeout_s: int = 30
     keepalive_timeout_s: int = 75
     cors_origins: tuple[str, ...] = ()
     api_key_file: Path | None = None

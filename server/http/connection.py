@@ -62,6 +62,7 @@ class Connection(web.RequestHandler):
         self._discarding = False
         self._first_byte_s: float | None = None
         self._header_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._connections.open >= self._connections.settings.max_connections:
@@ -72,10 +73,13 @@ class Connection(web.RequestHandler):
             transport, "max_size"
         ):  # asyncio reads 256 KiB at once by default, and each read is copied three times
             transport.max_size = _READ_BYTES
+        # Writing is paused from the first byte that the system does not take, so that the timer sees every such byte.
+        cast(asyncio.Transport, transport).set_write_buffer_limits(high=0)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
+        self._stop_write_timer()
         if self._counted:
             self._count(-1)
             super().connection_lost(exc)
@@ -88,6 +92,17 @@ class Connection(web.RequestHandler):
             limit_s = self._connections.settings.header_timeout_s
             self._header_timer = self._connections.loop.call_later(limit_s, self._close_slow)
         super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """The client does not read; it has ``write_timeout_s`` to go on."""
+        super().pause_writing()
+        limit_s = self._connections.settings.write_timeout_s
+        self._write_timer = self._connections.loop.call_later(limit_s, self._abort_unread)
+
+    def resume_writing(self) -> None:
+        """The client has read everything."""
+        self._stop_write_timer()
+        super().resume_writing()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -151,6 +166,12 @@ class Connection(web.RequestHandler):
             self.transport.write(raw_problem(HTTPStatus.REQUEST_TIMEOUT, detail))
         self.force_close()
 
+    def _abort_unread(self) -> None:
+        self._connections.metrics.closed("unread_answer")
+        if self.transport is not None:
+            # A close would wait until the client has read the rest.
+            self.transport.abort()
+
     def _refuse(self, transport: asyncio.Transport) -> None:
         self._connections.metrics.closed("too_many")
         transport.write(raw_problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections"))
@@ -160,6 +181,11 @@ class Connection(web.RequestHandler):
         self._counted = change > 0
         self._connections.open += change
         self._connections.metrics.connected(self._connections.open)
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _stop_timer(self) -> None:
         if self._header_timer is not None:

@@ -129,7 +129,7 @@ class Metrics:
         self._reloads.labels(outcome).inc()
 
     def closed(self, reason: str) -> None:
-        """A connection was closed on its client: ``slow_header`` or ``too_many``."""
+        """A connection was closed on its client: ``slow_header``, ``too_many`` or ``unread_answer``."""
         self._closed.labels(reason).inc()
 
     def connected(self, clients: int) -> None:
@@ -145,5 +145,5 @@ class Metrics:
                 self._cancelled.labels(started, reason)
         for outcome in ("swapped", "kept"):
             self._reloads.labels(outcome)
-        for reason in ("slow_header", "too_many"):
+        for reason in ("slow_header", "too_many", "unread_answer"):
             self._closed.labels(reason)
