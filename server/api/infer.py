@@ -21,7 +21,8 @@ async def infer(request: web.Request) -> web.Response:
         priority=asked_priority(request.headers),
     )
     with service.admission.request_memory() as memory:
-        body = RequestBody(request, service.settings.max_body_bytes, service.settings.body_timeout_s, memory)
+        settings = service.settings
+        body = RequestBody(request, settings.max_body_bytes, settings.body_timeout_s, memory, service.decode_threads)
         return _response(request, await classify(service, body, terms))
 
 

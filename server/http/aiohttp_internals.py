@@ -19,7 +19,7 @@ from aiohttp.http import HttpRequestParser
 
 
 def new_request_parser(handler: web.RequestHandler) -> HttpRequestParser:
-    """A parser for the requests of ``handler``, made as ``handler`` made its own."""
+    """A parser for the requests of ``handler``, made as ``handler`` made its own, which decompresses nothing."""
     return HttpRequestParser(
         handler,
         handler._loop,
@@ -28,6 +28,7 @@ def new_request_parser(handler: web.RequestHandler) -> HttpRequestParser:
         max_field_size=handler.max_field_size,
         max_headers=handler.max_headers,
         payload_exception=web.RequestPayloadError,
+        auto_decompress=False,
         max_msg_queue_size=handler._max_msg_queue_size,
     )
 

@@ -56,6 +56,8 @@ class Connection(web.RequestHandler):
             keepalive_timeout=connections.settings.keepalive_timeout_s,
             lingering_time=_LINGERING_S,
             access_log=None,  # type: ignore[arg-type]
+            # aiohttp inflates bodies on the event loop.
+            auto_decompress=False,
         )
         self._connections = connections
         self._counted = False

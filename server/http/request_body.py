@@ -11,9 +11,11 @@ from typing import cast
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from server.clips.decode_threads import DecodeThreads
 from server.clips.upload import NewMemory
-from server.errors import SlowBodyError, TooLargeError, UnreadableError, UnsupportedMediaError, shown
+from server.errors import SlowBodyError, TooLargeError, UnreadableError, shown
 from server.http.connection import Connection
+from server.http.content_encoding import IDENTITY, check_content_encoding, inflate
 from server.limits.admission import SOON_BYTES, RequestMemory
 from server.serving.deadline import limited
 
@@ -22,7 +24,6 @@ _FREE_CHUNKS = 1024
 _LEAST_CHUNK_BYTES = 256
 # With aiohttp's default of 256 KiB the socket is paused several times for each clip of unknown length.
 _READ_BYTES = 2 * 2**20
-_CONTENT_ENCODINGS = ("identity", "gzip", "deflate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class RequestBody:
     max_bytes: int
     timeout_s: float
     memory: RequestMemory
+    threads: DecodeThreads
 
     @property
     def content_type(self) -> str:
@@ -53,10 +55,20 @@ class RequestBody:
     @property
     def length(self) -> int | None:
         """The length in bytes by the header; None for a body in chunks or compressed."""
-        headers = self.request.headers
-        if hdrs.TRANSFER_ENCODING in headers or hdrs.CONTENT_ENCODING in headers:
-            return None
-        return self.request.content_length or 0
+        return None if self._compressed else self._sent_length
+
+    @property
+    def _sent_length(self) -> int | None:
+        """The length as sent, compressed or not; None for a body in chunks."""
+        return None if hdrs.TRANSFER_ENCODING in self.request.headers else self.request.content_length or 0
+
+    @property
+    def _encoding(self) -> str:
+        return self.request.headers.get(hdrs.CONTENT_ENCODING, IDENTITY)
+
+    @property
+    def _compressed(self) -> bool:
+        return self._encoding.lower() != IDENTITY
 
     def check_length(self) -> None:
         """Raises TooLargeError when the announced length is too large."""
@@ -74,9 +86,11 @@ class RequestBody:
             OverloadedError: requests hold too many bytes, or the bodies before it will take all slots.
         """
         async with self._in_time():
-            if (length := self.length) is None:
-                return await self._collected()
-            return cast(bytearray, (await self._received(length, _new_memory)).obj)
+            if (length := self._sent_length) is None:
+                body = await self._collected()
+            else:
+                body = cast(bytearray, (await self._received(length, _new_memory)).obj)
+            return await self._inflated(body) if self._compressed else body
 
     async def read_into(self, size_bytes: int, new_memory: NewMemory) -> int:
         """Write the body into ``new_memory(size_bytes)`` and return its length; raises as ``read`` does.
@@ -84,6 +98,10 @@ class RequestBody:
         ``size_bytes`` equals ``length`` where that is known. Of a longer body only the beginning is written.
         """
         async with self._in_time():
+            if self._compressed:
+                body = await self._inflated(await self._collected())
+                new_memory(size_bytes)[: len(body)] = body[:size_bytes]
+                return len(body)
             if self.length is None:
                 return await self._written(size_bytes, new_memory)
             return len(await self._received(size_bytes, new_memory))
@@ -112,6 +130,11 @@ class RequestBody:
         async for piece in self._pieces():
             body += piece
         return body
+
+    async def _inflated(self, body: bytearray) -> bytearray:
+        inflated = await self.threads.run(inflate, body, self._encoding, self.max_bytes, self.memory.add)
+        self.memory.drop(len(body))
+        return inflated
 
     async def _written(self, size_bytes: int, new_memory: NewMemory) -> int:
         memory, count = None, 0
@@ -159,7 +182,8 @@ class RequestBody:
     @contextlib.asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
         self.check_length()
-        self._check_encoding()
+        check_content_encoding(self._encoding)
+        self._check_transfer_encoding()
         self._ask_for_body()
         late = SlowBodyError(f"the body was not there after {self.timeout_s:g} s")
         try:
@@ -169,14 +193,11 @@ class RequestBody:
         except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
             raise UnreadableError(f"the body cannot be read: {' '.join(str(error).split())[:200]}") from None
 
-    def _check_encoding(self) -> None:
-        """Raises UnsupportedMediaError: aiohttp passes a body on as it came when it does not know its compression."""
-        encoding = self.request.headers.get(hdrs.CONTENT_ENCODING, "identity")
-        if encoding.lower() not in _CONTENT_ENCODINGS:
-            accepted = ", ".join(_CONTENT_ENCODINGS)
-            raise UnsupportedMediaError(
-                f"Content-Encoding is {shown(encoding)}; accepted: {accepted}", field="Content-Encoding"
-            )
+    def _check_transfer_encoding(self) -> None:
+        """Raises UnreadableError for transfer codings besides chunks, which aiohttp takes for plain bytes."""
+        coding = self.request.headers.get(hdrs.TRANSFER_ENCODING, "chunked")
+        if coding.lower() != "chunked":
+            raise UnreadableError(f"Transfer-Encoding is {shown(coding)}; accepted: chunked", field="Transfer-Encoding")
 
     def _ask_for_body(self) -> None:
         if self.request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and self.request.transport is not None:
