@@ -8,9 +8,9 @@ import json
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from transformers import VJEPA2ForVideoClassification
 
 from engines.errors import BundleError, BundleUnsupportedError
 from engines.manifest import FILE_NAME, FORMAT_VERSION, Manifest, Source, StageError
@@ -19,8 +19,8 @@ from engines.storage.bundle import Bundle, open_bundle, replace_manifest
 from engines.storage.reference import FILE_NAME as REFERENCE_FILE_NAME
 from engines.storage.reference import Reference
 from engines.storage.verification import verify
-from export.architectures.vjepa2.checkpoint import Checkpoint, find_checkpoint
-from export.architectures.vjepa2.network import LeanClassifier
+from export.architectures.base import Checkpoint, StagedNetwork
+from export.architectures.registry import find_checkpoint
 from export.bundling.stage_cache import Work, digest_of, link_files, origin_of, versions
 from export.bundling.staging import check_replaceable, staged, write_manifest
 from export.compilers.calibration import calibration_digest
@@ -54,14 +54,14 @@ def export_bundle(settings: ExportSettings) -> Exported:
     output = settings.output_for(checkpoint.model)
     check_replaceable(output)
     with stage("hash checkpoint"):
-        origin = origin_of(checkpoint)
+        origin = origin_of(checkpoint.sha256, checkpoint.random_weights, checkpoint.preprocessing)
     learned = calibration_digest(settings.calibration)
     options = (settings.precision, settings.max_batch, settings.plan, settings.verify, settings.inductor, learned)
     recipe = digest_of(origin, settings.target, *options)
     built = None if settings.force else _built(output, recipe)
     if built is not None:
         return Exported(built, reused=True)
-    sizes = outline(checkpoint.config, settings)
+    sizes = outline(checkpoint.sizes(), settings)
     say(describe(sizes, settings, checkpoint.model, output))
     check_room(sizes, output)
     return Exported(_Export(settings, checkpoint, Work(output.parent, origin), recipe, output).run(), reused=False)
@@ -85,7 +85,7 @@ class _Export:
         self._settings, self._checkpoint, self._work = settings, checkpoint, work
         self._recipe, self._output = recipe, output
         self._precision = network_precision(settings.target, settings.precision)
-        self._tensors = network_tensors(checkpoint.config, self._precision)
+        self._tensors = network_tensors(checkpoint.clip_shape, len(checkpoint.labels), self._precision)
 
     def run(self) -> Bundle:
         with self._work.alone(), staged(self._output) as directory:
@@ -106,24 +106,25 @@ class _Export:
         return open_bundle(self._output)
 
     @functools.cached_property
-    def _model(self) -> VJEPA2ForVideoClassification:
+    def _model(self) -> Any:
         with stage("load weights"):
             return self._checkpoint.load()
 
     @functools.cached_property
-    def _network(self) -> LeanClassifier:
+    def _network(self) -> StagedNetwork:
         """In FP32, until it is traced; the model goes into it."""
         model = self._model
         del self._model
         settings = self._settings
         fused_attention = not settings.needs_onnx or settings.plan.opset >= 23
-        return LeanClassifier(model, fused_attention=fused_attention, stacked=settings.target != "openvino")
+        stacked = settings.target != "openvino"
+        return self._checkpoint.network(model, fused_attention=fused_attention, stacked=stacked)
 
     def _reference(self) -> Path:
         def build(directory: Path) -> None:
             model = self._model
             with stage("ask checkpoint"):
-                ask_checkpoint(model, self._checkpoint.preprocessing).write(directory / REFERENCE_FILE_NAME)
+                ask_checkpoint(self._checkpoint, model).write(directory / REFERENCE_FILE_NAME)
 
         return self._work.product("reference", build)
 
@@ -174,7 +175,7 @@ class _Export:
             name=self._output.name,
             source=_source(checkpoint),
             labels=checkpoint.labels,
-            frames=checkpoint.config.frames_per_clip,
+            frames=checkpoint.clip_shape[0],
             preprocessing=checkpoint.preprocessing,
             target=settings.target,
             precision=settings.precision,

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock
 
-from export.architectures.vjepa2.checkpoint import Checkpoint
-
 BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino", "nncf")
 # All that decides what a bundle holds: a change of any file in them begins every export anew.
 CODE_FOLDERS = (
@@ -43,9 +41,9 @@ def digest_of(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(repr, parts)).encode()).hexdigest()
 
 
-def origin_of(checkpoint: Checkpoint) -> str:
-    """Digest of the checkpoint and of the code and libraries that turn it into an engine."""
-    return digest_of(checkpoint.sha256, checkpoint.random_weights, checkpoint.preprocessing, code_digest(), versions())
+def origin_of(*checkpoint: object) -> str:
+    """Digest of what tells a checkpoint from others, and of the code and libraries that turn it into an engine."""
+    return digest_of(*checkpoint, code_digest(), versions())
 
 
 def code_digest(root: Path = _ROOT) -> str:

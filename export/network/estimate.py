@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
-from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
 from engines.errors import ExportError
 from engines.manifest import Precision
+from export.architectures.base import NetworkSizes
 from export.settings import ExportSettings
 from export.targets import network_precision
 
@@ -20,8 +19,6 @@ _LIBRARIES_BYTES = 700e6
 _OVERHEAD = 1.3
 # Of the weights in FP32, in NNCF and in the networks that OpenVINO compiles for it.
 _INT8_COPIES = 6
-# A block's largest intermediate results while the checkpoint is asked, in widths of a token: see ``_activations``.
-_TOKEN_WIDTHS = 16
 
 
 @dataclass(frozen=True)
@@ -34,24 +31,16 @@ class Outline:
     disk_bytes: int
 
 
-def outline(config: VJEPA2Config, settings: ExportSettings) -> Outline:
-    """The sizes of an export of a checkpoint with ``config``; memory is the estimated peak."""
-    with torch.device("meta"):
-        model = VJEPA2ForVideoClassification(config)
-    stored = sum(parameter.numel() for parameter in model.parameters())
-    parameters = stored - sum(parameter.numel() for parameter in model.vjepa2.predictor.parameters())
+def outline(network: NetworkSizes, settings: ExportSettings) -> Outline:
+    """The sizes of an export of ``network``; memory is the estimated peak."""
+    parameters = network.parameters
     int8 = settings.precision == "int8"
     graph_bytes = parameters * _BYTES[network_precision(settings.target, settings.precision)]
     copies = 1 if settings.target in ("torch", "openvino") and not int8 else 2
-    loaded_bytes = stored * 4 + (_activations(config) if settings.verify else 0)
+    loaded_bytes = network.stored * 4 + (network.activation_bytes if settings.verify else 0)
     compiling_bytes = _INT8_COPIES * graph_bytes if int8 else parameters * 4 + copies * graph_bytes
     memory_bytes = _LIBRARIES_BYTES + _OVERHEAD * max(loaded_bytes, compiling_bytes)
-    return Outline(parameters, stored, int(memory_bytes), copies * graph_bytes)
-
-
-def _activations(config: VJEPA2Config) -> int:
-    tokens = (config.crop_size // config.patch_size) ** 2 * max(1, config.frames_per_clip // config.tubelet_size)
-    return int(tokens * config.hidden_size * _TOKEN_WIDTHS * 4)
+    return Outline(parameters, network.stored, int(memory_bytes), copies * graph_bytes)
 
 
 def check_room(sizes: Outline, output: Path) -> None:

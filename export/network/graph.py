@@ -13,11 +13,10 @@ from pathlib import Path
 import onnx
 import onnx_ir
 import torch
-from transformers import VJEPA2Config
 
 from engines.errors import ExportError
 from engines.manifest import Precision, Tensor
-from export.architectures.vjepa2.network import LeanClassifier
+from export.architectures.base import StagedNetwork
 
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "probabilities"
@@ -30,14 +29,15 @@ _LEAST_EXTERNAL_BYTES = 64 * 2**20
 _MODULE_NAMES = "pkg.torch.onnx.name_scopes"
 
 
-def network_tensors(config: VJEPA2Config, precision: Precision) -> tuple[Tensor, Tensor]:
-    """The network's input and output in ``precision`` as the manifest describes them."""
-    pixels = (config.frames_per_clip, config.in_chans, config.crop_size, config.crop_size)
-    network_input = Tensor(name=INPUT_NAME, dtype="float32" if precision == "fp32" else "float16", clip_shape=pixels)
-    return network_input, Tensor(name=OUTPUT_NAME, dtype="float32", clip_shape=(config.num_labels,))
+def network_tensors(clip_shape: tuple[int, int, int, int], labels: int, precision: Precision) -> tuple[Tensor, Tensor]:
+    """The input and the output of the network in ``precision``, as the manifest describes them."""
+    network_input = Tensor(
+        name=INPUT_NAME, dtype="float32" if precision == "fp32" else "float16", clip_shape=clip_shape
+    )
+    return network_input, Tensor(name=OUTPUT_NAME, dtype="float32", clip_shape=(labels,))
 
 
-def trace(network: LeanClassifier, network_input: Tensor) -> torch.export.ExportedProgram:
+def trace(network: StagedNetwork, network_input: Tensor) -> torch.export.ExportedProgram:
     """``network`` as a program for batches of 1 to ``MOST_CLIPS``."""
     # Two clips, because torch takes a batch of one for a constant.
     example = torch.zeros(2, *network_input.clip_shape, dtype=getattr(torch, network_input.dtype))

@@ -8,12 +8,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engines.manifest import Precision, StageError
-from export.architectures.vjepa2.network import LeanClassifier
+from export.architectures.base import StagedNetwork
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def stage_errors(network: LeanClassifier, pixels: torch.Tensor, precision: Precision) -> tuple[StageError, ...]:
+def stage_errors(network: StagedNetwork, pixels: torch.Tensor, precision: Precision) -> tuple[StageError, ...]:
     """How far ``network``, in FP32, would drift from itself stage by stage in ``precision``, for ``pixels`` [N, ...].
 
     A stage is converted, run and thrown away before the next: the network is never held twice.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from transformers import VJEPA2ForVideoClassification
 
 from engines.clip import Clip
 from engines.preprocessing.cpu import CpuPreprocessor, Preprocessing
 from engines.storage.reference import Reference
+from export.architectures.base import Checkpoint
 from export.demo.rendering.clips import render_clip
 
 _MOTION_SIZES = ((120, 160), (180, 101))
@@ -36,11 +38,12 @@ def reference_clips(frames: int) -> tuple[Clip, ...]:
     )
 
 
-def ask_checkpoint(model: VJEPA2ForVideoClassification, preprocessing: Preprocessing) -> Reference:
-    """What ``model`` itself answers in FP32."""
-    clips = reference_clips(model.config.frames_per_clip)
+def ask_checkpoint(checkpoint: Checkpoint, model: Any) -> Reference:
+    """What the loaded ``model`` of ``checkpoint`` itself answers in FP32."""
+    clips = reference_clips(checkpoint.clip_shape[0])
     with torch.inference_mode():
-        rows = [model(normalised(clip, preprocessing)).logits.softmax(-1)[0].numpy() for clip in clips]
+        pixels = (normalised(clip, checkpoint.preprocessing) for clip in clips)
+        rows = [checkpoint.probabilities(model, one)[0].numpy() for one in pixels]
     return Reference(clips, np.stack(rows))
 
 

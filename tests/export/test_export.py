@@ -18,7 +18,7 @@ from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
 from engines.errors import CheckpointError
 from engines.storage.bundle import open_bundle
-from export.architectures.vjepa2.checkpoint import find_checkpoint
+from export.architectures.registry import find_checkpoint
 from export.demo.rendering.clips import render_clip
 from tests.checkpoints import ODD
 from tests.in_process import run_here
@@ -188,7 +188,7 @@ def test_a_hub_id_is_found_with_its_revision(odd_checkpoint: Path, tmp_path: Pat
     (model / "refs").mkdir()
     (model / "refs" / "main").write_text(revision)
     show = (
-        "from export.checkpoint import find_checkpoint\n"
+        "from export.architectures.registry import find_checkpoint\n"
         "found = find_checkpoint('someone/odd')\n"
         "print(found.model, found.revision, len(found.labels), found.load().num_labels, len(found.sha256))"
     )

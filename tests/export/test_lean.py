@@ -99,7 +99,9 @@ def test_fused_attention_is_the_same_function(config: dict[str, Any]) -> None:
 def test_a_network_as_deep_as_vit_l_has_few_nodes(tmp_path: Path) -> None:
     """Counted in a shallow one, whose layers are all alike."""
     model = _model(hidden_size=24, num_attention_heads=2, num_hidden_layers=3, num_pooler_layers=3, crop_size=32)
-    network_input, _ = network_tensors(model.config, "fp16")
+    config = model.config
+    clip_shape = (config.frames_per_clip, 3, config.crop_size, config.crop_size)
+    network_input, _ = network_tensors(clip_shape, config.num_labels, "fp16")
     write_onnx(trace(LeanClassifier(model).half(), network_input), tmp_path, 20, {})
     nodes = onnx.load(tmp_path / "model.onnx").graph.node
     of_layer = Counter(found[0] for node in nodes if (found := re.match(r"blocks\.\d+", node.name)))

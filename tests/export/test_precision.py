@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from export.architectures.vjepa2.checkpoint import find_checkpoint
+from export.architectures.registry import find_checkpoint
 from export.architectures.vjepa2.network import LeanClassifier
 from export.network.precision_probe import TensorCores, stage_errors
 from export.network.references import normalised, reference_clips

@@ -19,7 +19,7 @@ from engines.runtimes.registry import load_engine, open_engine
 from engines.storage.bundle import open_bundle, replace_manifest
 from engines.storage.reference import FILE_NAME, Reference
 from engines.storage.verification import compare, reference_of, verify
-from export.architectures.vjepa2.checkpoint import find_checkpoint
+from export.architectures.registry import find_checkpoint
 from export.bundling.staging import staged, write_manifest
 from export.network.references import ask_checkpoint, reference_clips
 from tests.in_process import run_here
@@ -55,7 +55,7 @@ def test_a_bundle_of_other_weights_fails(odd_bundle: Path, odd_checkpoint: Path)
     model.classifier.weight.data[0] += 0.05
     engine = open_engine(open_bundle(odd_bundle))
     with pytest.raises(VerificationError, match="from the checkpoint's"):
-        verify(engine, ask_checkpoint(model, checkpoint.preprocessing))
+        verify(engine, ask_checkpoint(checkpoint, model))
     engine.close()
 
 
@@ -91,7 +91,7 @@ def test_the_bundle_carries_what_the_checkpoint_answered(odd_bundle: Path, odd_c
     checkpoint = find_checkpoint(str(odd_checkpoint))
     carried = reference_of(open_bundle(odd_bundle))
     assert carried is not None
-    asked = ask_checkpoint(checkpoint.load(), checkpoint.preprocessing)
+    asked = ask_checkpoint(checkpoint, checkpoint.load())
     np.testing.assert_allclose(carried.probabilities, asked.probabilities, atol=1e-6)
     for mine, theirs in zip(carried.clips, asked.clips, strict=True):
         assert mine.pixel_format == theirs.pixel_format

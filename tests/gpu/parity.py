@@ -17,7 +17,7 @@ from engines.runtimes.registry import open_engine
 from engines.storage.bundle import Bundle
 from engines.storage.reference import Reference
 from engines.storage.verification import verify
-from export.architectures.vjepa2.checkpoint import find_checkpoint
+from export.architectures.registry import find_checkpoint
 from export.network.references import ask_checkpoint
 from tests.gpu.setting import Setting, say, setting
 
@@ -48,7 +48,7 @@ def _pixels(chosen: Setting, height: int, width: int) -> bool:
 
 def _probabilities(chosen: Setting) -> list[bool]:
     checkpoint = find_checkpoint(str(chosen.checkpoint))
-    reference = ask_checkpoint(checkpoint.load(), checkpoint.preprocessing)
+    reference = ask_checkpoint(checkpoint, checkpoint.load())
     agree = []
     for name, bundle in chosen.bundles():
         try:

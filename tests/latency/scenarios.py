@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from export.architectures.vjepa2.checkpoint import DEMO_CHECKPOINT
+from export.architectures.checkpoint_files import DEMO_CHECKPOINT
 from tests.latency import servers
 from tests.latency.contender import Contender
 from tests.latency.payloads import ENCODINGS, stand_in_label

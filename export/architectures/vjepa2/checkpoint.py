@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
 from engines.errors import CheckpointError, first_line
 from engines.preprocessing.cpu import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from export.architectures.base import NetworkSizes
+from export.architectures.checkpoint_files import PREPROCESSOR_FILES, digest_of_files, read_json
+from export.architectures.vjepa2.network import LeanClassifier
 
-DEMO_CHECKPOINT = Path(__file__).parents[2] / "demo" / "checkpoint"
-
-_CONFIG_FILES = ("config.json", "video_preprocessor_config.json", "preprocessor_config.json")
-_WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 _SEED = 0
+# The largest intermediate results of a block while the checkpoint answers, in widths of a token.
+_TOKEN_WIDTHS = 16
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class VJepa2Checkpoint:
     """``model`` is the hub id or the directory's name; ``revision`` the hub's commit, None for a directory."""
 
     model: str
@@ -44,12 +41,23 @@ class Checkpoint:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Over config, preprocessor config and weights: name and content of each file in order of name."""
-        digest = hashlib.sha256()
-        for file in sorted(self._files()):
-            with file.open("rb") as content:
-                digest.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-        return digest.hexdigest()
+        """Over configuration, preprocessor configuration and weights."""
+        return digest_of_files(self.path, random_weights=self.random_weights)
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        config = self.config
+        return config.frames_per_clip, config.in_chans, config.crop_size, config.crop_size
+
+    def sizes(self) -> NetworkSizes:
+        """Of the classifier, and of the checkpoint with the predictor, which the classifier does not need."""
+        config = self.config
+        with torch.device("meta"):
+            model = VJEPA2ForVideoClassification(config)
+        stored = sum(parameter.numel() for parameter in model.parameters())
+        predictor = sum(parameter.numel() for parameter in model.vjepa2.predictor.parameters())
+        tokens = (config.crop_size // config.patch_size) ** 2 * max(1, config.frames_per_clip // config.tubelet_size)
+        return NetworkSizes(stored - predictor, stored, int(tokens * config.hidden_size * _TOKEN_WIDTHS * 4))
 
     def load(self) -> VJEPA2ForVideoClassification:
         """The model in FP32, ready for inference; seeded random weights if that was asked for.
@@ -75,69 +83,28 @@ class Checkpoint:
         _check_complete(self.model, loading)
         return model.eval()
 
-    def _files(self) -> Iterator[Path]:
-        yield from (self.path / name for name in _CONFIG_FILES if (self.path / name).is_file())
-        if not self.random_weights:
-            for pattern in _WEIGHT_FILES:
-                yield from self.path.glob(pattern)
+    def probabilities(self, model: VJEPA2ForVideoClassification, pixels: torch.Tensor) -> torch.Tensor:
+        """FP32 [N, labels], from normalised pixels [N, T, 3, crop, crop]."""
+        logits: torch.Tensor = model(pixels).logits
+        return logits.softmax(-1)
+
+    def network(self, model: VJEPA2ForVideoClassification, *, fused_attention: bool, stacked: bool) -> LeanClassifier:
+        """The lean network, which takes over the modules of ``model``."""
+        return LeanClassifier(model, fused_attention=fused_attention, stacked=stacked)
 
 
-def find_checkpoint(model: str, *, random_weights: bool = False) -> Checkpoint:
-    """The checkpoint for ``demo``, a local directory, or a hub id (downloaded once, then cached).
-
-    Raises:
-        CheckpointError: it cannot be had, or is not a V-JEPA 2 video classifier.
-    """
-    path, revision = _locate(model, random_weights)
-    config = _read_config(path)
-    if not random_weights and not any(path.glob("*.safetensors")):
-        raise CheckpointError(
-            f"{path} holds no *.safetensors weights", help="give a complete checkpoint, or --random-weights"
-        )
-    name = model if revision or model == "demo" else path.resolve().name
-    return Checkpoint(name, path, revision, config, _read_preprocessing(path, config), random_weights)
+def open_vjepa2(
+    model: str, path: Path, revision: str | None, config: dict[str, Any], random_weights: bool
+) -> VJepa2Checkpoint:
+    """The checkpoint in ``path``, whose ``config.json`` holds ``config``; raises CheckpointError."""
+    read = _read_config(path, config)
+    return VJepa2Checkpoint(model, path, revision, read, _read_preprocessing(path, read), random_weights)
 
 
-def _locate(model: str, random_weights: bool) -> tuple[Path, str | None]:
-    if model == "demo":
-        return DEMO_CHECKPOINT, None
-    if Path(model).is_dir():
-        return Path(model), None
-    if Path(model).exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
-        raise CheckpointError(
-            f"{model} is no checkpoint directory",
-            help="give a directory with config.json, a hub id OWNER/NAME, or demo",
-        )
-    path = _download(model, random_weights)
-    return path, path.name
-
-
-def _download(model: str, random_weights: bool) -> Path:
-    patterns = list(_CONFIG_FILES if random_weights else _CONFIG_FILES + _WEIGHT_FILES)
-    try:
-        return Path(snapshot_download(model, allow_patterns=patterns))
-    except GatedRepoError:
-        raise CheckpointError(f"{model} is gated", help="accept its terms on the hub, then `hf auth login`") from None
-    except RepositoryNotFoundError:
-        raise CheckpointError(f"the hub has no model {model}", help="check its name, or `hf auth login`") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"cannot download {model}: {first_line(error)}",
-            help="check the network, or give a local checkpoint directory",
-        ) from None
-
-
-def _read_config(path: Path) -> VJEPA2Config:
-    content = _read_json(path / "config.json")
-    if content is None:
-        raise CheckpointError(f"{path} has no config.json", help="give a Hugging Face checkpoint directory")
-    if content.get("model_type") != "vjepa2":
-        raise CheckpointError(
-            f"{path} is a {content.get('model_type')} model", help="supported: VJEPA2ForVideoClassification"
-        )
+def _read_config(path: Path, content: dict[str, Any]) -> VJEPA2Config:
     try:
         return VJEPA2Config.from_dict(content)
-    except Exception as error:  # a config of the right type whose values transformers refuses
+    except Exception as error:  # transformers refuses values with many kinds of errors
         raise CheckpointError(
             f"cannot use {path / 'config.json'}: {first_line(error)}", help="supported: VJEPA2ForVideoClassification"
         ) from error
@@ -145,7 +112,7 @@ def _read_config(path: Path) -> VJEPA2Config:
 
 def _read_preprocessing(path: Path, config: VJEPA2Config) -> Preprocessing:
     """As ``VJEPA2VideoProcessor`` reads it: the resize always follows from the crop, whatever ``size`` says."""
-    candidates = (_read_json(path / name) for name in _CONFIG_FILES[1:])
+    candidates = (read_json(path / name) for name in PREPROCESSOR_FILES)
     content = next((found for found in candidates if found is not None), {})
     crop = _crop_pixels(content.get("crop_size", config.crop_size))
     if crop != config.crop_size:
@@ -159,18 +126,6 @@ def _read_preprocessing(path: Path, config: VJEPA2Config) -> Preprocessing:
 
 def _crop_pixels(crop_size: Any) -> int:
     return int(crop_size["height"] if isinstance(crop_size, dict) else crop_size)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}", help="download the checkpoint again") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object", help="download the checkpoint again")
-    return content
 
 
 def _check_complete(model: str, loading: Mapping[str, Any]) -> None:

@@ -22,10 +22,11 @@ import torch
 from torch import nn
 from transformers import VJEPA2ForVideoClassification
 
+from export.architectures.base import StagedNetwork
 from export.architectures.vjepa2.rotary import Rotary, half_split_order
 
 
-class LeanClassifier(nn.Module):
+class LeanClassifier(StagedNetwork):
     """Normalised pixels [N, T, 3, crop, crop] to softmax probabilities in FP32, [N, L].
 
     Takes over the modules of ``model``, which cannot be used any more: no weight is held twice. With
