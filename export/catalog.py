@@ -12,7 +12,7 @@ from rich.table import Table
 from engines import manifest as manifests
 from engines.errors import BundleNotFoundError
 from engines.manifest import Manifest
-from engines.storage.bundle import BUNDLES, bundles_in, open_bundle
+from engines.storage.bundle import BUNDLES, bundles_in, find_bundle, open_bundle
 from engines.storage.verification import carries_reference
 
 _WORST_STAGES = 3
@@ -20,9 +20,9 @@ _WORST_STAGES = 3
 
 def locate(name: str) -> Path:
     """A bundle's directory by its path, or by its name among those built here; raises BundleNotFoundError."""
-    for path in (Path(name), BUNDLES / name):
-        if (path / manifests.FILE_NAME).is_file():
-            return path
+    path = find_bundle(name)
+    if (path / manifests.FILE_NAME).is_file():
+        return path
     known = ", ".join(sorted(path.name for path in bundles_in(BUNDLES)))
     raise BundleNotFoundError(f"no engine bundle {name}", help=f"give its directory, or one of: {known}")
 

@@ -6,9 +6,10 @@ import importlib.util
 from dataclasses import replace
 
 from engines.device.cuda_driver import CudaDevice, cuda_devices
-from engines.errors import EngineError, ExportError
-from engines.runtimes.tensorrt.api import TensorRt, TensorRtTarget, load_tensorrt
+from engines.errors import ExportError
+from engines.runtimes.tensorrt.api import TensorRt
 from export.compilers.calibration import videos_in
+from export.compilers.tensorrt import require_tensorrt
 from export.settings import ExportSettings
 
 # What an RTX plan is for when neither the user nor the machine says: Ada, which the most RTX cards are.
@@ -33,20 +34,6 @@ def settled(settings: ExportSettings) -> ExportSettings:
     capabilities = settings.plan.compute_capabilities or (gpu.compute_capability if gpu else _USUAL_COMPUTE_CAPABILITY,)
     _check_capabilities(require_tensorrt("tensorrt-rtx", gpu), capabilities)
     return replace(settings, plan=replace(settings.plan, compute_capabilities=capabilities))
-
-
-def require_tensorrt(target: TensorRtTarget, gpu: CudaDevice | None) -> TensorRt:
-    """The library for ``target``; raises ExportError when it cannot build a plan here."""
-    try:
-        tensorrt = load_tensorrt(target)
-    except EngineError as error:
-        raise ExportError(error.message, help=error.help) from None
-    if gpu is None and not tensorrt.builds_without_gpu:
-        raise ExportError(
-            "TensorRT builds plans only on the GPU that will run them, and this machine has none",
-            help="export there, or for RTX cards with --target tensorrt-rtx, or for this CPU with --target openvino",
-        )
-    return tensorrt
 
 
 def _require_int8(settings: ExportSettings) -> None:

@@ -32,6 +32,18 @@ class Bundle:
         return self.path / found[0]
 
 
+def find_bundle(name: str) -> Path:
+    """The bundle in the directory ``name``, else the one of that name in ``engines/bundles``.
+
+    The path may hold no bundle; ``open_bundle`` says so.
+    """
+    given, known = Path(name), BUNDLES / name
+    for path in (given, known):
+        if (path / manifests.FILE_NAME).is_file():
+            return path
+    return known if known.is_dir() and not given.is_dir() else given
+
+
 def open_bundle(path: Path) -> Bundle:
     """Read and check the bundle in ``path``: manifest, format version, every file's size and SHA-256.
 

@@ -13,12 +13,11 @@ from engines.manifest import Device, Tensor
 from engines.preprocessing.cpu import Preprocessing
 from engines.runtimes.tensorrt.api import TensorRt
 from export.compilers.calibration import calibration
-from export.compilers.tensorrt import LOG_FILE_NAME, PLAN_FILE_NAME, PlanBuilder, timing_cache
+from export.compilers.tensorrt import LOG_FILE_NAME, PLAN_FILE_NAME, PlanBuilder, require_tensorrt, timing_cache
 from export.compilers.tensorrt_layers import FILE_NAME as LAYERS_FILE_NAME
 from export.compilers.tensorrt_layers import write_layer_table
 from export.compilers.torch_tensorrt import compile_with_torch_tensorrt
 from export.network.graph import ONNX_FILE_NAME, PROGRAM_FILE_NAME
-from export.preflight import require_tensorrt
 from export.progress import phases, say, stage
 from export.settings import ExportSettings, PlanOptions
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.device.cuda_driver import CudaDevice
-from engines.errors import ExportError
+from engines.errors import EngineError, ExportError
 from engines.manifest import Tensor
-from engines.runtimes.tensorrt.api import TensorRt
+from engines.runtimes.tensorrt.api import TensorRt, TensorRtTarget, load_tensorrt
 from engines.runtimes.tensorrt.library import Library
 from export.progress import Phases
 from export.settings import PlanOptions
@@ -23,6 +23,20 @@ PLAN_FILE_NAME = "model.plan"
 LOG_FILE_NAME = "build.log"
 
 _POLL_S = 0.2
+
+
+def require_tensorrt(target: TensorRtTarget, gpu: CudaDevice | None) -> TensorRt:
+    """The library for ``target``; raises ExportError when it cannot build a plan here."""
+    try:
+        tensorrt = load_tensorrt(target)
+    except EngineError as error:
+        raise ExportError(error.message, help=error.help) from None
+    if gpu is None and not tensorrt.builds_without_gpu:
+        raise ExportError(
+            "TensorRT builds plans only on the GPU that will run them, and this machine has none",
+            help="export there, or for RTX cards with --target tensorrt-rtx, or for this CPU with --target openvino",
+        )
+    return tensorrt
 
 
 def timing_cache(tensorrt: TensorRt, gpu: CudaDevice | None, directory: Path) -> Path | None:

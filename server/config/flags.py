@@ -12,7 +12,7 @@ import configargparse
 
 from engines.options import Graphs
 from engines.runtimes.registry import default_bundle
-from engines.storage.bundle import BUNDLES
+from engines.storage.bundle import find_bundle
 from server.config.flag_types import between, devices, listed
 from server.config.settings import LONGEST_DEADLINE_MS, MIB, Settings
 
@@ -25,15 +25,8 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         flags[f"max_{name}_bytes"] = flags.pop(f"max_{name}_mb") * MIB
     if flags["max_inflight_bytes"] < flags["max_body_bytes"] + flags["max_clip_bytes"]:
         parser.error("--max-inflight-mb is less than one request of --max-body-mb and --max-clip-mb takes")
-    return Settings(bundle=find_bundle(flags.pop("bundle")), **flags)
-
-
-def find_bundle(name: str | None) -> Path:
-    """A directory as given, or the bundle of that name in ``engines/bundles``, or the default one."""
-    if name is None:
-        return default_bundle()
-    known = BUNDLES / name
-    return known if known.is_dir() and not Path(name).is_dir() else Path(name)
+    name = flags.pop("bundle")
+    return Settings(bundle=default_bundle() if name is None else find_bundle(name), **flags)
 
 
 def _parser() -> configargparse.ArgParser:

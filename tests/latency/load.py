@@ -17,9 +17,8 @@ import numpy as np
 
 from engines.clip import Clip
 from engines.engine import Engine
-from engines.runtimes.registry import load_engine
-from engines.storage.bundle import open_bundle
-from server.config.flags import find_bundle
+from engines.runtimes.registry import default_bundle, load_engine
+from engines.storage.bundle import find_bundle, open_bundle
 from tests.live_server import LiveServer, serving
 from tests.percentile import percentile
 from tests.server.peers import Peer, encoded, post_head
@@ -37,7 +36,7 @@ class Run:
 
 def main() -> int:
     flags = _parser().parse_args()
-    bundle = find_bundle(flags.bundle)
+    bundle = find_bundle(flags.bundle) if flags.bundle else default_bundle()
     engine = load_engine(open_bundle(bundle))
     shape = (engine.manifest.frames, flags.height, flags.width, 3)
     frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
