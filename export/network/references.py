@@ -7,7 +7,8 @@ import torch
 from transformers import VJEPA2ForVideoClassification
 
 from engines.clip import Clip
-from engines.preprocessing.cpu import CpuPreprocessor, Preprocessing
+from engines.manifest import Preprocessing
+from engines.preprocessing.cpu import CpuPreprocessor
 from engines.storage.reference import Reference
 from export.demo.rendering.clips import render_clip
 

@@ -16,7 +16,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
 from engines.errors import CheckpointError, first_line
-from engines.preprocessing.cpu import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from engines.manifest import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 DEMO_CHECKPOINT = Path(__file__).parents[2] / "demo" / "checkpoint"
 
