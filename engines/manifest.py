@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
-
-from engines.preprocessing.cpu import Preprocessing
 
 FORMAT_VERSION = 2
 FILE_NAME = "engine.json"
@@ -16,6 +15,9 @@ FILE_NAME = "engine.json"
 Target = Literal["openvino", "tensorrt", "tensorrt-rtx", "torch"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Positive = Annotated[int, Meta(gt=0)]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +31,16 @@ class Source(Record, frozen=True):
     revision: str | None
     sha256: str
     random_weights: bool = False
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The network's input: short edge and square crop in pixels, mean and std of the RGB channels in [0, 1]."""
+
+    resize: int
+    crop: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
 
 class Tensor(Record, frozen=True):

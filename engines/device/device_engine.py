@@ -15,7 +15,7 @@ from engines.device.cuda_errors import explained, explained_page_locking
 from engines.device.lane import DeviceNetwork, Lane, LaneGraphs
 from engines.device.memory import DeviceMemory
 from engines.device.page_locked import PageLockedMemory
-from engines.device.turn import Turn
+from engines.device.timeline import Turn
 from engines.engine import Inference
 from engines.errors import ClipTooLargeError, EngineError
 from engines.manifest import Manifest, Precision

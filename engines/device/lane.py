@@ -11,8 +11,7 @@ import torch
 
 from engines.clip import Clip, PixelFormat
 from engines.device.cuda_graphs import CapturedRuns, CudaRecorder, GraphSwitch
-from engines.device.timeline import timeline
-from engines.device.turn import Turn
+from engines.device.timeline import Turn, timeline
 from engines.engine import Inference
 from engines.manifest import Manifest
 from engines.options import Graphs

@@ -8,30 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from engines.clip import Clip
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from engines.manifest import Preprocessing
 
 # Beyond this aspect ratio only the crop is resized: 1 x 16384 pixels would grow to gigabytes first. Not below it,
 # because Pillow keeps the box's corners in 32 bits, which turns exact ties of rounding (1/255 on 0.8 % of values).
 MOST_RESIZED_ASPECT = 4
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a checkpoint expects: short edge and square crop in pixels, mean and std of the RGB channels in [0, 1]."""
-
-    resize: int
-    crop: int
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
 
 
 def resized_shape(height: int, width: int, short_edge: int) -> tuple[int, int]:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import torch
 
 from engines.clip import PixelFormat
-from engines.preprocessing.cpu import Preprocessing, resized_shape
+from engines.manifest import Preprocessing
+from engines.preprocessing.cpu import resized_shape
 from engines.preprocessing.resampling import PRECISION_BITS, resample_weights, used_span
 
 # Frame sizes whose tables are kept; those of 1080p take 2 MB.

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from engines.preprocessing.cpu import Preprocessing
+from engines.manifest import Preprocessing
 
 
 class StagedNetwork(nn.Module):

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from engines.clip import Clip
 from engines.errors import ExportError
-from engines.preprocessing.cpu import Preprocessing, crop_clip
+from engines.manifest import Preprocessing
+from engines.preprocessing.cpu import crop_clip
 from export.demo.rendering.clips import render_clip
 
 # As many frames a second as the consumer takes.

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from engines.device.cuda_driver import CudaDevice, cuda_devices
-from engines.manifest import Device, Tensor
-from engines.preprocessing.cpu import Preprocessing
+from engines.manifest import Device, Preprocessing, Tensor
 from engines.runtimes.tensorrt.api import TensorRt
 from export.compilers.calibration import calibration
 from export.compilers.tensorrt import LOG_FILE_NAME, PLAN_FILE_NAME, PlanBuilder, require_tensorrt, timing_cache

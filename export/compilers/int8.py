@@ -19,7 +19,8 @@ import numpy.typing as npt
 import openvino as ov
 from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
 
-from engines.preprocessing.cpu import CpuPreprocessor, Preprocessing
+from engines.manifest import Preprocessing
+from engines.preprocessing.cpu import CpuPreprocessor
 from export.compilers.calibration import Calibration
 
 NETWORK_FILE_NAME = "model.xml"

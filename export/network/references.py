@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from engines.clip import Clip
-from engines.preprocessing.cpu import CpuPreprocessor, Preprocessing
+from engines.manifest import Preprocessing
+from engines.preprocessing.cpu import CpuPreprocessor
 from engines.storage.reference import Reference
 from export.architectures.base import Checkpoint
 from export.demo.rendering.clips import render_clip

@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engines.clip import PixelFormat
-from engines.preprocessing.cpu import MOST_RESIZED_ASPECT, Preprocessing, crop_clip
+from engines.manifest import Preprocessing
+from engines.preprocessing.cpu import MOST_RESIZED_ASPECT, crop_clip
 from engines.preprocessing.device import DevicePreprocessor
 from engines.preprocessing.resampling import resample_weights
 

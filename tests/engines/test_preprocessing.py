@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.clip import Clip
-from engines.preprocessing.cpu import CpuPreprocessor, Preprocessing, crop_clip
+from engines.manifest import Preprocessing
+from engines.preprocessing.cpu import CpuPreprocessor, crop_clip
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 golden_files = sorted(GOLDEN.glob("preprocess_*.npz"))

@@ -9,9 +9,9 @@ import torch
 
 from engines.clip import Clip
 from engines.errors import ServiceError
-from engines.manifest import Verification
+from engines.manifest import Preprocessing, Verification
 from engines.options import EngineOptions
-from engines.preprocessing.cpu import Preprocessing, crop_clip
+from engines.preprocessing.cpu import crop_clip
 from engines.preprocessing.device import DevicePreprocessor
 from engines.runtimes.registry import open_engine
 from engines.storage.bundle import Bundle

@@ -12,7 +12,7 @@ import torch
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
 from engines.errors import CheckpointError, first_line
-from engines.preprocessing.cpu import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from engines.manifest import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from export.architectures.base import NetworkSizes
 from export.architectures.checkpoint_files import PREPROCESSOR_FILES, digest_of_files, read_json
 from export.architectures.vjepa2.network import LeanClassifier

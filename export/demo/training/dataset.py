@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.preprocessing.cpu import Preprocessing, crop_clip
+from engines.manifest import Preprocessing
+from engines.preprocessing.cpu import crop_clip
 from export.demo import labels
 from export.demo.labels import LABELS
 from export.demo.rendering.clips import Clip, render_clip

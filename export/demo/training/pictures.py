@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.preprocessing.cpu import Preprocessing, crop_frame
+from engines.manifest import Preprocessing
+from engines.preprocessing.cpu import crop_frame
 from export.demo.labels import LABELS
 from export.demo.rendering.clips import render_clip
 
