@@ -18,11 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.client.answer import Answer
-from consumer.client.encodings import JPEG_QUALITY, Body, Encoding, Options, PixelFormat, encode_clip, usual_encoding
+from consumer.client.encodings import (
+    JPEG_QUALITY,
+    Body,
+    Encoding,
+    Options,
+    Picture,
+    PixelFormat,
+    encode_clip,
+    usual_encoding,
+)
 from consumer.client.wire import Health, Model, Models, Problem, ServiceInfo
 from consumer.errors import ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
 from consumer.retry import Backoff, Patience, retry_after_s
-from consumer.sources.picture import Picture
 
 logger = logging.getLogger(__name__)
 

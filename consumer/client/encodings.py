@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+import numpy as np
 import pybase64
 import simplejpeg
+from numpy.typing import NDArray
 from yarl import URL
 
 from consumer.errors import ClipError
-from consumer.sources.picture import Picture
+
+Picture = NDArray[np.uint8]
+"""One frame's pixels: uint8 ``[height, width, 3]``, contiguous."""
 
 Encoding = Literal["raw", "jpeg", "json"]
 PixelFormat = Literal["RGB", "BGR"]

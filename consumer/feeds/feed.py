@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from consumer.client.answer import Answer, ClassifiedClip
+from consumer.client.answer import Answer
 from consumer.errors import ClipDroppedError, ServiceError, ServiceRefusedError
 from consumer.feeds.clip_queue import ClipQueue
 from consumer.feeds.reader import Reader, Reading
 from consumer.feeds.sender import Delivery
 from consumer.feeds.service_watch import Gate
+from consumer.output.classified_clip import ClassifiedClip
 from consumer.output.metrics import Metrics
 from consumer.output.report import Report
 from consumer.sources.clip import Clip, Clipping

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 
-from consumer.client.answer import ClassifiedClip
+from consumer.output.classified_clip import ClassifiedClip
 
 
 @dataclass(frozen=True, slots=True)

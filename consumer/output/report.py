@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from consumer.client.answer import ClassifiedClip
 from consumer.errors import OutputError
+from consumer.output.classified_clip import ClassifiedClip
 from consumer.output.event_channel import EventChannel
 from consumer.output.events import ActionDetector, ActionEvent, Rules
 from consumer.output.metrics import Metrics

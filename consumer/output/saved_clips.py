@@ -15,10 +15,10 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from consumer.client.answer import ClassifiedClip
+from consumer.client.encodings import Picture
 from consumer.errors import OutputError
+from consumer.output.classified_clip import ClassifiedClip
 from consumer.sources.clip import Clip
-from consumer.sources.picture import Picture
 
 LINES_IN_HEIGHT = 16
 SMALLEST_TEXT_PX = 9

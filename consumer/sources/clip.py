@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 import av
 
+from consumer.client.encodings import Picture
 from consumer.errors import SourceError, SourceStoppedError
-from consumer.sources.picture import Picture, PictureMaker
+from consumer.sources.picture import PictureMaker
 from consumer.sources.source import Source
 from consumer.sources.video import Recording
 from sampling.timeline import Timed

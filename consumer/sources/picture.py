@@ -5,10 +5,8 @@ from __future__ import annotations
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
-"""RGB pixels, uint8 ``[height, width, 3]``, contiguous."""
+from consumer.client.encodings import Picture
 
 # swscale's bilinear widens with the shrinking (it is antialiased) and comes closest to the model's own resizing:
 # 1.3 grey levels off Pillow's on average from 1080p, against 3.5 for area averaging.

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from consumer.client.encodings import Body, Encoding, Options, encode_clip, usual_encoding
+from consumer.client.encodings import Body, Encoding, Options, Picture, encode_clip, usual_encoding
 from consumer.errors import ClipError
-from consumer.sources.picture import Picture
 from tests.consumer.peers import Serve
 
 SIDES = st.integers(1, 30)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from aiohttp.test_utils import TestServer
 
-from consumer.client.answer import ClassifiedClip, Prediction
+from consumer.client.answer import Prediction
 from consumer.errors import OutputError
+from consumer.output.classified_clip import ClassifiedClip
 from consumer.output.saved_clips import Evidence
 from consumer.sources.clip import Clip
 from tests.consumer.peers import LiveServer
