@@ -1,4 +1,4 @@
-"""The answer: what the service says about a clip."""
+"""The service's answer for one clip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A label and its softmax probability over all labels, 0 to 1."""
+    """A label and its softmax probability over all labels (0 to 1)."""
 
     label: str
     confidence: float
@@ -15,7 +15,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The service's predictions for one clip, best first; ``timings_ms`` is where the service spent its time."""
+    """The predictions for one clip, best first; ``timings_ms`` gives the service's time per phase in milliseconds."""
 
     predictions: tuple[Prediction, ...]
     clip_id: str
@@ -23,6 +23,6 @@ class Answer:
     timings_ms: dict[str, float]
 
     def __post_init__(self) -> None:
-        # msgspec turns this into its ValidationError when it reads an answer.
+        # When msgspec decodes an answer, it turns this ValueError into its ValidationError.
         if not self.predictions:
             raise ValueError("no predictions")

@@ -12,10 +12,10 @@ from consumer.sources.clip import Clip
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedClip:
-    """One line of ``--json``.
+    """A clip's place in its source and its predictions: one line of ``--json``.
 
-    ``start_s`` and ``end_s`` are the clip's span in the source; ``latency_ms`` is from the clip being ready to the
-    answer being read, waits for a busy service included.
+    ``start_s`` and ``end_s`` are seconds in the source. ``latency_ms`` is the time from the start of encoding to the
+    answer, including waits for a busy service.
     """
 
     source: str
@@ -29,7 +29,7 @@ class ClassifiedClip:
 
     @classmethod
     def of(cls, source: str, clip: Clip, answer: Answer, latency_ms: float) -> ClassifiedClip:
-        """Put together what was sent and what came back; times are rounded to the millisecond, latency to 0.1 ms."""
+        """Combine ``clip`` and its ``answer``; times are rounded to 1 ms, the latency to 0.1 ms."""
         return cls(
             source=source,
             start_s=round(clip.start_s, 3),
@@ -42,5 +42,5 @@ class ClassifiedClip:
         )
 
     def json_line(self) -> str:
-        """The line, with its line feed."""
+        """The clip as JSON, with a line feed."""
         return msgspec.json.encode(self).decode() + "\n"

@@ -19,7 +19,7 @@ import pytest
 from tests.consumer.peers import LiveServer
 from tests.consumer.processes import ROOT, consuming
 from tests.consumer.senders import free_port, rtsp_server, udp_camera
-from tests.consumer.test_images import write_images
+from tests.consumer.test_image_directory import write_images
 
 DOCUMENT = (ROOT / "docs/consumer.md").read_text()
 COMMAND = ".venv/bin/just consume "

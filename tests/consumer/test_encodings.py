@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from consumer.client.encodings import Body, Encoding, Options, Picture, encode_clip, usual_encoding
+from consumer.client.encodings import Body, Encoding, Options, Picture, default_encoding, encode_clip
 from consumer.errors import ClipError
 from tests.consumer.peers import Serve
 
@@ -105,7 +105,7 @@ def test_a_body_can_be_sent_again() -> None:
     ],
 )
 def test_pixels_stay_raw_on_loopback(url: str, expected: Encoding) -> None:
-    assert usual_encoding(url) == expected
+    assert default_encoding(url) == expected
 
 
 @pytest.mark.parametrize(
