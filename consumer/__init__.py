@@ -1,4 +1,4 @@
-"""The consumer: samples clips from videos and cameras and has the V-JEPA 2 service classify them over HTTP.
+"""The consumer: samples clips from videos and cameras and sends them to the V-JEPA 2 service over HTTP.
 
-The typed client is for other programs too: ``consumer.client.AsyncClient`` and ``consumer.sync_client.Client``.
+Other programs can use its typed client: ``consumer.client.Client`` and ``consumer.client.AsyncClient``.
 """

@@ -8,29 +8,29 @@ import sys
 from typing import NoReturn
 
 INTERRUPTED = 130
-"""What a shell reports of a program that Ctrl-C ended."""
+"""The exit code that shells use for a program ended by Ctrl-C (128 + SIGINT)."""
 
-READER_GONE = 141
-"""What a shell reports of a program whose output nobody reads any more."""
+BROKEN_PIPE = 141
+"""The exit code that shells use for a program ended by a closed output pipe (128 + SIGPIPE)."""
 
 
 def main() -> NoReturn:
-    """Run the consumer as the command line says, and end the process."""
+    """Run the consumer with the options of the command line, then exit the process."""
     try:
         code = _consume()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        # Whoever read --json has gone.
-        code = READER_GONE
+        # The program that read our standard output has closed it.
+        code = BROKEN_PIPE
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _flush()
-    # An interpreter that ends in the usual way waits for FFmpeg, which may be waiting for a camera.
+    # A normal interpreter exit would wait for reader threads, and FFmpeg in them may be waiting for a camera.
     os._exit(code)
 
 
 def _consume() -> int:
-    # Imported only now: it takes half a second, in which Ctrl-C must not show a traceback either.
+    # These imports take half a second; here inside main()'s try block, Ctrl-C shows no traceback during them.
     import logging
 
     from consumer.config.flags import parse_settings

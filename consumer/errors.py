@@ -1,35 +1,35 @@
-"""Everything that can go wrong in the consumer.
+"""The exceptions of the consumer and its client.
 
-ConsumerError                       one clear line, ended by what to do about it
-├── SourceError                     exit code 2: the source cannot give frames
-│   ├── SourceUnreadableError       it cannot be opened or read on
-│   ├── SourceSilentError           it is there, but sends nothing
-│   ├── NoVideoError                it opens, but there is nothing in it to look at
-│   ├── BackendMissingError         what was chosen to read it with is not installed
-│   └── SourceStoppedError          nobody wants its frames any more
-├── OutputError                     exit code 2: what was asked for beside the log cannot be given
-├── ClipError                       exit code 2: the frames are no clip
-├── ClipDroppedError                a live source has newer clips than this one
+ConsumerError                       one line that ends with a hint on what to do
+├── SourceError                     exit code 2: the source cannot provide frames
+│   ├── SourceUnreadableError       it cannot be opened, or reading failed
+│   ├── SourceSilentError           it is connected but sends no frames
+│   ├── NoVideoError                it contains no video that can be decoded
+│   ├── BackendMissingError         the chosen backend is not installed or cannot read it
+│   └── SourceStoppedError          reading was stopped by the consumer
+├── OutputError                     exit code 2: events, saved clips or metrics cannot be written
+├── ClipError                       exit code 2: the frames do not form a valid clip
+├── ClipDroppedError                a live source has newer clips waiting
 └── ServiceError                    exit code 1: the service did not classify the clip
-    ├── ServiceUnreachableError     no answer: refused, timed out, broken off, never ready
-    ├── ServiceRefusedError         an answer that is an error (RFC 9457 problem+json)
-    └── ServiceAnswerError          a success that does not read as the contract says
+    ├── ServiceUnreachableError     no answer: connection refused or lost, timeout, never ready
+    ├── ServiceRefusedError         an HTTP error answer (RFC 9457 problem+json)
+    └── ServiceAnswerError          a success answer that does not match the API contract
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
-CURES: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: "give a key that the service knows in VJEPA_API_KEY",
+HINTS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "set VJEPA_API_KEY to a key that the service accepts",
     HTTPStatus.NOT_FOUND: "check that --service-url is a V-JEPA 2 service",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send smaller frames with --short-edge",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the service may be older than this consumer: use --encoding json",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "leave out --frames to use the service's own frame count, and check --top-k",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the service may be older than this consumer; use --encoding json",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "leave out --frames to use the model's frame count, and check --top-k",
     HTTPStatus.TOO_MANY_REQUESTS: "send fewer clips with a larger --clip-stride, or raise the service's --rate-limit",
     HTTPStatus.SERVICE_UNAVAILABLE: "the service is overloaded or not ready: raise --retries, or see its log",
 }
-USUAL_CURE = "see the service's log"
+DEFAULT_HINT = "see the service's log"
 
 RETRIABLE = frozenset(
     {
@@ -41,75 +41,75 @@ RETRIABLE = frozenset(
         HTTPStatus.GATEWAY_TIMEOUT,
     }
 )
-"""What says nothing about the clip itself. Not 500: a clip that made the service fail would do so again."""
+"""Statuses whose cause is not the clip. 500 is not among them: the same clip would probably fail again."""
 
 
 class ConsumerError(Exception):
-    """An expected failure; ``str()`` is one line: what happened, then ``help:`` and the cure."""
+    """An expected failure; ``str()`` is one line: what happened, then ``help:`` and a hint."""
 
     exit_code = 1
 
-    def __init__(self, what: str, cure: str) -> None:
+    def __init__(self, what: str, hint: str) -> None:
         self.what = what
-        super().__init__(f"{what}; help: {cure}")
+        super().__init__(f"{what}; help: {hint}")
 
 
 class SourceError(ConsumerError):
-    """The source cannot give frames."""
+    """The source cannot provide frames."""
 
     exit_code = 2
 
 
 class SourceUnreadableError(SourceError):
-    """The source cannot be opened, or reading it failed half way."""
+    """The source cannot be opened, or reading it failed."""
 
 
 class SourceSilentError(SourceError):
-    """No frame came for ``silence_s`` seconds."""
+    """The source sent no frame for ``silence_s`` seconds."""
 
     def __init__(self, source: str, silence_s: float) -> None:
         super().__init__(f"{source} sent no frame for {silence_s:g} s", "check the sender, or raise --silence-timeout")
 
 
 class NoVideoError(SourceError):
-    """The source opens but holds no moving picture that can be decoded."""
+    """The source can be opened but contains no video that can be decoded."""
 
 
 class BackendMissingError(SourceError):
-    """The backend's own software is not installed here, or cannot read this kind of source."""
+    """The software of the chosen backend is not installed, or the backend cannot read this kind of source."""
 
 
 class SourceStoppedError(SourceError):
-    """Reading was stopped before the source's end; what came until then is not the whole."""
+    """The consumer stopped reading before the end of the source, so the frames read so far are incomplete."""
 
     def __init__(self, source: str) -> None:
-        super().__init__(f"reading {source} was stopped", "start again")
+        super().__init__(f"reading {source} was stopped", "start the consumer again")
 
 
 class OutputError(ConsumerError):
-    """Events, saved clips or metrics cannot go where they were asked to."""
+    """Events, saved clips or metrics cannot be written to the configured place."""
 
     exit_code = 2
 
 
 class ClipError(ConsumerError):
-    """What was given as a clip's frames is none: not uint8 ``[height, width, 3]``, of several sizes, or nothing."""
+    """The frames do not form a clip: there are none, or they are not uint8 ``[height, width, 3]`` of one size."""
 
     exit_code = 2
 
 
 class ClipDroppedError(ConsumerError):
-    """The clip could not be sent at once, and newer ones of the same live source are waiting."""
+    """The clip has to be sent again, but newer clips of the same live source are waiting."""
 
     def __init__(self) -> None:
-        super().__init__("the clip is outdated", "raise --queue, or have the service answer faster")
+        super().__init__("the clip is outdated", "raise --queue, or use a faster service")
 
 
 class ServiceError(ConsumerError):
     """The service did not classify the clip.
 
-    ``retriable`` tells whether the same clip may well be classified later, ``retry_after_s`` after how many seconds
-    at the earliest (``None`` where the service does not say).
+    ``retriable`` says whether the same request may succeed later. ``retry_after_s`` is the minimum pause in seconds
+    that the service asks for (``None`` if it does not ask).
     """
 
     retriable = False
@@ -117,21 +117,21 @@ class ServiceError(ConsumerError):
 
 
 class ServiceUnreachableError(ServiceError):
-    """No answer came from ``url``; ``reason`` says how that showed."""
+    """The service at ``url`` did not answer; ``reason`` says how the request failed."""
 
     retriable = True
 
     def __init__(self, url: str, reason: str) -> None:
         self.reason = reason
-        cure = "start it with `just serve`, or say where it is with --service-url or VJEPA_SERVICE_URL"
-        super().__init__(f"the service at {url} {reason}", cure)
+        hint = "start it with `just serve`, or set its address with --service-url or VJEPA_SERVICE_URL"
+        super().__init__(f"the service at {url} {reason}", hint)
 
 
 class ServiceRefusedError(ServiceError):
-    """The service answered with an error.
+    """The service answered with an HTTP error.
 
-    ``status`` is the HTTP status; ``title``, ``detail`` and ``field`` (``None`` where no field is at fault) are
-    those of the problem+json body.
+    ``status`` is the HTTP status. ``title``, ``detail`` and ``field`` (``None`` if no single field caused the error)
+    come from the problem+json body.
     """
 
     def __init__(
@@ -145,11 +145,13 @@ class ServiceRefusedError(ServiceError):
         self.retry_after_s = retry_after_s
         where = f" (field {field})" if field else ""
         reason = ": ".join(part for part in (title, detail) if part)
-        super().__init__(f"the service refused with {status} {reason}{where}", CURES.get(status, USUAL_CURE))
+        super().__init__(
+            f"the service refused the request with {status} {reason}{where}", HINTS.get(status, DEFAULT_HINT)
+        )
 
 
 class ServiceAnswerError(ServiceError):
-    """The service answered with success, but the body is not what the contract promises."""
+    """The service answered with success, but the body does not match the API contract."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"the service's answer does not read as promised: {why}", CURES[HTTPStatus.NOT_FOUND])
+        super().__init__(f"the service's answer does not match the API contract: {why}", HINTS[HTTPStatus.NOT_FOUND])

@@ -1,4 +1,4 @@
-"""The consumer as a whole: sources -> clips -> service -> reports."""
+"""Runs the consumer: sources -> clips -> service -> reports."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from consumer.config.settings import Sampling, Settings
 from consumer.errors import ConsumerError
 from consumer.feeds.feed import Feed, Shared
 from consumer.feeds.reader import check_source
-from consumer.feeds.sender import Delivery
-from consumer.feeds.service_watch import Gate
+from consumer.feeds.sender import Sender
+from consumer.feeds.service_watch import ServiceWatch
 from consumer.output.event_channel import EventChannel
 from consumer.output.event_sinks import open_sink
 from consumer.output.metrics import Metrics
 from consumer.output.report import Report
-from consumer.output.saved_clips import Evidence
+from consumer.output.saved_clips import SavedClips
 from consumer.sources.clip import Clipping
 from consumer.sources.source import Source
 from sampling.windows import Shape
 
 logger = logging.getLogger(__name__)
 
-# What V-JEPA 2's Something-Something models take, for services that do not say.
-USUAL_MODEL = Model(frames=16, crop=256)
+# The shape of V-JEPA 2's Something-Something models, for services that do not describe their model.
+DEFAULT_MODEL = Model(frames=16, crop=256)
 
-PATIENCE_S = 60.0
-"""How long the service may be away when there is no live source that would go on for ever."""
+MAX_OUTAGE_S = 60.0
+"""How long the service may be away if no source is live; live sources wait without limit."""
 
 
 def run(settings: Settings) -> int:
-    """Classify the clips of all sources until their end, or until SIGTERM; returns the exit code.
+    """Classify the clips of all sources until all have ended, or until SIGTERM; returns the exit code.
 
-    Raises ConsumerError for what fails before anything is read.
+    Raises ConsumerError for errors that are found before any source is read.
     """
-    # Before the service is waited for, so that a wrong path is told at once.
+    # Checked before waiting for the service, so that a wrong path is reported at once.
     for source in settings.sources:
         check_source(source, settings.reading)
-    evidence = None if settings.output.save_clips is None else Evidence(settings.output.save_clips)
+    saved_clips = None if settings.output.save_clips is None else SavedClips(settings.output.save_clips)
     metrics = Metrics()
     if settings.output.metrics_port is not None:
         metrics.serve(settings.output.metrics_port)
-    return asyncio.run(_consume(settings, metrics, evidence))
+    return asyncio.run(_consume(settings, metrics, saved_clips))
 
 
-async def _consume(settings: Settings, metrics: Metrics, evidence: Evidence | None) -> int:
+async def _consume(settings: Settings, metrics: Metrics, saved_clips: SavedClips | None) -> int:
     main = asyncio.current_task()
     assert main is not None  # noqa: S101 for the type checker
     stopped = asyncio.Event()
@@ -62,7 +62,7 @@ async def _consume(settings: Settings, metrics: Metrics, evidence: Evidence | No
     with contextlib.suppress(NotImplementedError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     try:
-        return await _run_feeds(settings, metrics, evidence)
+        return await _run_feeds(settings, metrics, saved_clips)
     except asyncio.CancelledError:
         if not stopped.is_set():
             raise
@@ -70,32 +70,32 @@ async def _consume(settings: Settings, metrics: Metrics, evidence: Evidence | No
         return 0
 
 
-async def _run_feeds(settings: Settings, metrics: Metrics, evidence: Evidence | None) -> int:
+async def _run_feeds(settings: Settings, metrics: Metrics, saved_clips: SavedClips | None) -> int:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(_client(settings))
-        gate = await stack.enter_async_context(Gate(client, _patience_s(settings)))
-        await gate.first_opening()
+        watch = await stack.enter_async_context(ServiceWatch(client, _max_outage_s(settings)))
+        await watch.wait_at_start()
         service = settings.service
-        delivery = Delivery(client, gate, service.in_flight, service.retries, service.top_k, metrics)
-        shared = Shared(gate, delivery, metrics, lambda: clipping(settings.sampling, gate.model))
+        sender = Sender(client, watch, service.in_flight, service.retries, service.top_k, metrics)
+        shared = Shared(watch, sender, metrics, lambda: clipping(settings.sampling, watch.model))
         channels = [await stack.enter_async_context(_channel(target, metrics)) for target in settings.output.events]
-        feeds = list(_feeds(settings, tuple(channels), evidence, shared))
+        feeds = list(_feeds(settings, tuple(channels), saved_clips, shared))
         codes = await _all(feeds)
     return max(codes)
 
 
 def clipping(sampling: Sampling, model: Model | None) -> Clipping:
-    """How clips are cut for ``model``, where the settings do not say."""
-    model = model or USUAL_MODEL
+    """Complete the sampling settings with the values of ``model``."""
+    model = model or DEFAULT_MODEL
     frames = sampling.frames or model.frames
     short_edge_px = sampling.short_edge_px
     if short_edge_px is None:
-        short_edge_px = model.short_edge_px or USUAL_MODEL.short_edge_px or 0
+        short_edge_px = model.short_edge_px or DEFAULT_MODEL.short_edge_px or 0
     return Clipping(Shape(frames, sampling.fps, sampling.clip_stride or frames), short_edge_px, sampling.max_gap_s)
 
 
 async def _all(feeds: list[Feed]) -> list[int]:
-    """Run the feeds to their ends; their exit codes."""
+    """Run all feeds until they end; returns their exit codes."""
     tasks = [asyncio.create_task(_run_feed(feed)) for feed in feeds]
     try:
         return await asyncio.gather(*tasks)
@@ -106,7 +106,7 @@ async def _all(feeds: list[Feed]) -> list[int]:
 
 
 async def _run_feed(feed: Feed) -> int:
-    """One feed's failure is logged, and leaves the others alone."""
+    """Run one feed and return its exit code; its failure is logged and does not stop the other feeds."""
     fields = {"source": feed.source.name}
     try:
         await feed.run()
@@ -118,10 +118,10 @@ async def _run_feed(feed: Feed) -> int:
 
 
 def _feeds(
-    settings: Settings, channels: tuple[EventChannel, ...], evidence: Evidence | None, shared: Shared
+    settings: Settings, channels: tuple[EventChannel, ...], saved_clips: SavedClips | None, shared: Shared
 ) -> Iterator[Feed]:
     for source in settings.sources:
-        report = _report(source, settings, channels, evidence, shared.metrics)
+        report = _report(source, settings, channels, saved_clips, shared.metrics)
         yield Feed(
             source,
             settings.reading,
@@ -134,9 +134,13 @@ def _feeds(
 
 
 def _report(
-    source: Source, settings: Settings, channels: tuple[EventChannel, ...], evidence: Evidence | None, metrics: Metrics
+    source: Source,
+    settings: Settings,
+    channels: tuple[EventChannel, ...],
+    saved_clips: SavedClips | None,
+    metrics: Metrics,
 ) -> Report:
-    return Report(source, settings.output.json, settings.output.rules, channels, evidence, metrics)
+    return Report(source, settings.output.json, settings.output.rules, channels, saved_clips, metrics)
 
 
 def _client(settings: Settings) -> AsyncClient:
@@ -144,7 +148,7 @@ def _client(settings: Settings) -> AsyncClient:
     return AsyncClient(
         service.url,
         timeout_s=service.timeout_s,
-        # The delivery retries: it knows of the other sources.
+        # The sender retries instead: it coordinates retries over all sources.
         retries=0,
         encoding=service.encoding,
         jpeg_quality=service.jpeg_quality,
@@ -156,7 +160,7 @@ def _channel(target: str, metrics: Metrics) -> EventChannel:
     return EventChannel(open_sink(target), metrics)
 
 
-def _patience_s(settings: Settings) -> float | None:
+def _max_outage_s(settings: Settings) -> float | None:
     if settings.service.wait_s is not None:
         return settings.service.wait_s
-    return None if any(source.live for source in settings.sources) else PATIENCE_S
+    return None if any(source.live for source in settings.sources) else MAX_OUTAGE_S

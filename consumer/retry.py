@@ -1,4 +1,4 @@
-"""Retrying: how long to wait before something that failed is tried again."""
+"""How long to wait before a failed operation is tried again."""
 
 from __future__ import annotations
 
@@ -8,46 +8,46 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-LONGEST_ASKED_S = 300.0
-"""What is asked for beyond this is taken for a mistake."""
+MAX_RETRY_AFTER_S = 300.0
+"""Longer ``Retry-After`` pauses are treated as a mistake of the service and shortened to this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses that double from ``first_s`` to ``longest_s``, each shortened by up to half at random.
+    """Pauses that double from ``first_s`` to ``longest_s`` seconds, each shortened at random by up to half.
 
-    Without the randomness, all consumers of a service that was away would come back in the same instant.
+    The randomness keeps many consumers from returning to a recovered service at the same instant.
     """
 
     first_s: float = 0.5
     longest_s: float = 30.0
 
-    def pause_s(self, failures: int, asked_s: float | None = None) -> float:
-        """Seconds to wait after that many failures in a row (1 or more), or a little more than was ``asked_s``."""
-        if asked_s is not None:
-            return asked_s + random.uniform(0.0, 0.1 + asked_s / 4)  # noqa: S311
+    def pause_s(self, failures: int, requested_s: float | None = None) -> float:
+        """Seconds to wait after ``failures`` failures in a row (at least 1), or slightly more than ``requested_s``."""
+        if requested_s is not None:
+            return requested_s + random.uniform(0.0, 0.1 + requested_s / 4)  # noqa: S311
         doubled_s = self.first_s * 2.0 ** min(failures - 1, 30)
         return min(doubled_s, self.longest_s) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
 def retry_after_s(header: str | None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for, whether as a number or as a date; ``None`` without one."""
+    """The seconds that a ``Retry-After`` header asks for, as a number or a date; ``None`` without a valid header."""
     if header is None:
         return None
     text = header.strip()
     if text.isdecimal():
-        return min(float(text), LONGEST_ASKED_S)
+        return min(float(text), MAX_RETRY_AFTER_S)
     try:
         date = parsedate_to_datetime(text)
     except ValueError:
         return None
     left_s = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - datetime.now(UTC).timestamp()
-    return min(max(left_s, 0.0), LONGEST_ASKED_S)
+    return min(max(left_s, 0.0), MAX_RETRY_AFTER_S)
 
 
 @dataclass(slots=True)
-class Patience:
-    """Time left for waiting; ``None`` is for ever."""
+class WaitBudget:
+    """A limit in seconds for a wait that starts now; ``None`` means no limit."""
 
     seconds: float | None
     _since_s: float = 0.0
@@ -57,11 +57,11 @@ class Patience:
 
     @property
     def waited_s(self) -> float:
-        """Seconds since the waiting began."""
+        """Seconds since the wait began."""
         return time.monotonic() - self._since_s
 
     def left_s(self, pause_s: float) -> float | None:
-        """``pause_s``, or less where that is all that is left, or ``None`` when nothing is left."""
+        """``pause_s``, shortened to the time left; ``None`` if no time is left."""
         if self.seconds is None:
             return pause_s
         left_s = self.seconds - self.waited_s

@@ -1,3 +1,3 @@
-"""The place of ``consumer.client.Client`` in 0.1; gone after 0.2."""
+"""Deprecated alias: ``consumer.client.Client`` was here in 0.1. Will be removed after 0.2."""
 
-from consumer.client.sync_client import Client as Client
+from consumer.client import Client as Client

@@ -1,1 +1,1 @@
-"""Which frames of a stream make a clip: ticks, windows, timelines. Standard library only."""
+"""Chooses the frames of a stream that form a clip. Imports only the standard library."""

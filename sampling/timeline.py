@@ -1,4 +1,4 @@
-"""The timeline of a recording: where each frame lies in seconds, whatever its time stamps look like."""
+"""The timeline of a recording: the time of each frame in seconds, even if its time stamp is missing or jumps."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Generic, TypeVar
 
 F = TypeVar("F")
 
-# A step back this long is a new recording glued on (or a wrapped counter), not frames that got out of order.
+# A longer step back means an appended recording or a counter that wrapped, not frames out of order.
 DISCONTINUITY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[F]):
-    """A frame shown from ``time_s`` for ``duration_s``; ``starts`` marks one that nothing before goes on to.
+    """A frame shown from ``time_s`` for ``duration_s`` seconds; ``starts`` marks the first frame after a break.
 
-    Times are seconds since the start of a recording, or Unix time in seconds of what is live.
+    Times are seconds since the start of a recording, or Unix time for live sources.
     """
 
     time_s: float
@@ -26,10 +26,10 @@ class Timed(Generic[F]):
 
 
 class Timeline:
-    """Turns presentation time stamps into seconds that start near zero and never go back.
+    """Turns presentation time stamps into seconds that start near zero and never decrease.
 
-    ``time_base`` is seconds per tick; ``start_s`` is when the container says it starts (``None`` if it does not);
-    ``interval_s`` is the usual time between frames, for frames that do not say how long they last.
+    ``time_base`` is seconds per tick; ``start_s`` is the start time in the container (``None`` if it has none);
+    ``interval_s`` is the duration of frames that have none of their own.
     """
 
     def __init__(self, time_base: Fraction, start_s: float | None, interval_s: float) -> None:
@@ -41,7 +41,7 @@ class Timeline:
         self._next_s = 0.0
 
     def place(self, pts: int | None, duration: int | None) -> tuple[float, float]:
-        """Give the next frame in presentation order its ``(time_s, duration_s)``; ticks in, seconds out."""
+        """Return ``(time_s, duration_s)`` of the next frame in presentation order; the arguments are in ticks."""
         duration_s = float(duration * self._time_base) if duration else self._interval_s
         time_s = self._next_s if pts is None else self._shift(float(pts * self._time_base))
         self._last_s = max(time_s, self._last_s)
@@ -50,7 +50,7 @@ class Timeline:
 
     def _shift(self, stamp_s: float) -> float:
         if self._offset_s is None:
-            # Counting from the container's start keeps the time a player shows, even if sound comes first.
+            # Counted from the container's start, times match those in a player, even if the sound starts first.
             self._offset_s = self._next_s - min(stamp_s, stamp_s if self._start_s is None else self._start_s)
         if stamp_s + self._offset_s < self._last_s - DISCONTINUITY_S:
             self._offset_s = self._next_s - stamp_s

@@ -1,4 +1,4 @@
-"""Sampling: which frames of a stream make a clip. Knows times only, never what a frame is."""
+"""Samples frames by time and groups them into windows; works with any type of frame."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ F = TypeVar("F")
 
 logger = logging.getLogger(__name__)
 
-# Time stamps and durations are rounded to their container's ticks, of a millisecond at worst.
+# Tolerance for time stamps and durations, which containers round to ticks of up to a millisecond.
 ROUNDING_S = 5e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Sample(Generic[F]):
-    """The frame that stands for the instant ``time_s``; ``starts`` marks the first one after a gap in the stream."""
+    """The frame nearest to ``time_s``; ``starts`` marks the first sample after a break in the stream."""
 
     time_s: float
     frame: F
@@ -28,7 +28,7 @@ class Sample(Generic[F]):
 
 @dataclass(frozen=True, slots=True)
 class Window(Generic[F]):
-    """As many sampled frames as the model takes; they stand for ``start_s`` up to ``end_s`` (excluded)."""
+    """The sampled frames of one clip; they cover the time from ``start_s`` to ``end_s`` (excluded)."""
 
     frames: tuple[F, ...]
     start_s: float
@@ -37,7 +37,7 @@ class Window(Generic[F]):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """``frames`` frames, ``fps`` a second; the next clip begins ``stride`` frames after this one's first."""
+    """A clip has ``frames`` frames at ``fps`` per second; the next clip begins ``stride`` frames later."""
 
     frames: int
     fps: float
@@ -45,11 +45,11 @@ class Shape:
 
 
 def sample(frames: Iterable[Timed[F]], fps: float, max_gap_s: float) -> Iterator[Sample[F]]:
-    """Pick the frame nearest to each tick of ``fps`` a second, counted from the first frame.
+    """Yield the nearest frame for each of ``fps`` ticks per second, counted from the first frame.
 
-    Nearest, because rounded time stamps would make "the frame shown then" flip between neighbours. A slow stream
-    has frames picked more than once. At a frame that ``starts``, or after ``max_gap_s`` without one, the ticks start
-    anew: what stood still that long is a broken stream, not something to classify over and over.
+    The nearest frame does not depend on how time stamps are rounded, unlike the frame shown at the tick. A frame of a
+    slow stream may be sampled several times. After ``max_gap_s`` seconds without a frame, or at a frame that
+    ``starts``, the ticks start again: such a stream is broken, so its last frame must not be repeated.
     """
     origin_s, tick = 0.0, 0
     for held in _held(frames, max_gap_s):
@@ -61,9 +61,9 @@ def sample(frames: Iterable[Timed[F]], fps: float, max_gap_s: float) -> Iterator
 
 
 class Windows(Generic[F]):
-    """Groups samples into windows of ``shape``; calls ``on_partial`` when it discards frames that made none.
+    """Groups samples into windows of ``shape``; calls ``on_partial`` when frames that did not fill one are discarded.
 
-    ``fills_up``: frames that are too few for a window, but all there is, are repeated to make one.
+    With ``fills_up``, frames of a stream that ends before its first window is full are repeated to fill it.
     """
 
     def __init__(self, shape: Shape, on_partial: Callable[[], None], fills_up: bool) -> None:
@@ -72,11 +72,11 @@ class Windows(Generic[F]):
         self._fills_up = fills_up
         self._pending: list[Sample[F]] = []
         self._skip = 0
-        # Samples that no window has had yet.
-        self._fresh = 0
+        # The number of pending samples that have not been part of a window.
+        self._unused = 0
 
     def of(self, samples: Iterable[Sample[F]]) -> Iterator[Window[F]]:
-        """All windows of the samples, none across a gap."""
+        """Yield the windows of the samples; no window contains a break."""
         for each in samples:
             if each.starts:
                 self.discard()
@@ -84,7 +84,7 @@ class Windows(Generic[F]):
                 self._skip -= 1
                 continue
             self._pending.append(each)
-            self._fresh += 1
+            self._unused += 1
             if len(self._pending) == self._shape.frames:
                 yield self._take()
         if self._pending and self._fills_up:
@@ -96,7 +96,7 @@ class Windows(Generic[F]):
         window = self._window()
         del self._pending[: self._shape.stride]
         self._skip = max(0, self._shape.stride - self._shape.frames)
-        self._fresh = 0
+        self._unused = 0
         self._fills_up = False
         return window
 
@@ -106,8 +106,8 @@ class Windows(Generic[F]):
         return Window(spread, pending[0].time_s, pending[-1].time_s + 1 / self._shape.fps)
 
     def discard(self) -> None:
-        """Forget the frames of a window that has begun, as what comes next does not go on from them."""
-        if self._fresh:
+        """Discard the pending frames, because the next frames do not continue them."""
+        if self._unused:
             fields = {
                 "start_s": round(self._pending[0].time_s, 3),
                 "frames": len(self._pending),
@@ -115,12 +115,12 @@ class Windows(Generic[F]):
             }
             logger.info("partial clip dropped", extra=fields)
             self._on_partial()
-        self._pending, self._skip, self._fresh = [], 0, 0
+        self._pending, self._skip, self._unused = [], 0, 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Held(Generic[F]):
-    """A frame that is the nearest one until ``until_s`` (excluded); ``starts`` as in Sample."""
+    """A frame that is the nearest for ticks before ``until_s``; ``starts`` as in Sample."""
 
     timed: Timed[F]
     until_s: float

@@ -1,1 +1,21 @@
-"""The typed client for other programs."""
+"""The typed client of the service, for this consumer and for other programs; it does not need PyAV."""
+
+from consumer.client.answer import Answer, Prediction
+from consumer.client.async_client import AsyncClient
+from consumer.client.sync_client import Client
+from consumer.client.wire import Health, Model
+from consumer.errors import ClipError, ConsumerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Client",
+    "ClipError",
+    "ConsumerError",
+    "Health",
+    "Model",
+    "Prediction",
+    "ServiceError",
+    "ServiceRefusedError",
+    "ServiceUnreachableError",
+]

@@ -1,4 +1,4 @@
-"""The client: the service from asyncio. ``consumer.sync_client`` has the same for everybody else."""
+"""The asyncio client of the service; ``sync_client`` wraps it for programs without asyncio."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.client.answer import Answer
-from consumer.client.encodings import JPEG_QUALITY, Body, Encoding, Options, PixelFormat, encode_clip, usual_encoding
+from consumer.client.encodings import (
+    JPEG_QUALITY,
+    Body,
+    Encoding,
+    Options,
+    Picture,
+    PixelFormat,
+    default_encoding,
+    encode_clip,
+)
 from consumer.client.wire import Health, Model, Models, Problem, ServiceInfo
 from consumer.errors import ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
-from consumer.retry import Backoff, Patience, retry_after_s
-from consumer.sources.picture import Picture
+from consumer.retry import Backoff, WaitBudget, retry_after_s
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +49,7 @@ Frames = Sequence[Picture] | NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for one request, read to its end."""
+    """The complete answer to one request."""
 
     status: int
     body: bytes
@@ -49,12 +57,12 @@ class Reply:
 
 
 class AsyncClient:
-    """The service at ``url``, as an async context manager; for any number of tasks at once.
+    """A client of the service at ``url``; an async context manager that any number of tasks may use at once.
 
-    ``timeout_s`` is for one request, which is also told to the service, so that it never computes for nobody.
-    A clip is sent again up to ``retries`` times, after growing pauses or the one that the service asks for, while the
-    service cannot be reached or answers 408, 425, 429, 502, 503 or 504. ``encoding`` is how frames travel: raw, jpeg
-    or json; ``None`` takes raw on loopback and jpeg elsewhere. ``api_key`` is needed where the service wants one.
+    ``timeout_s`` limits one request; it is sent to the service as the deadline, so that the service does not compute
+    answers that nobody waits for. A clip is sent again up to ``retries`` times while the service cannot be reached or
+    answers 408, 425, 429, 502, 503 or 504, after growing pauses or the pause that the service asks for. ``encoding``
+    is raw, jpeg or json; ``None`` means raw on loopback and jpeg elsewhere. ``api_key`` is for services with keys.
     """
 
     def __init__(
@@ -70,12 +78,12 @@ class AsyncClient:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._retries = retries
-        self._encoding: Encoding = encoding or usual_encoding(url)
+        self._encoding: Encoding = encoding or default_encoding(url)
         self._jpeg_quality = jpeg_quality
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     async def __aenter__(self) -> Self:
-        # As many connections as there are clips in flight; how many those are is the caller's to decide.
+        # No limit on connections: the caller decides how many requests are in flight.
         self._session = aiohttp.ClientSession(headers=self._headers, connector=aiohttp.TCPConnector(limit=0))
         return self
 
@@ -87,15 +95,15 @@ class AsyncClient:
     async def classify(
         self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
     ) -> Answer:
-        """Have a clip classified.
+        """Send a clip and return its predictions.
 
         ``frames`` must be as many as the model takes (see :meth:`model`), in ``pixel_format`` RGB (PIL, PyAV) or BGR
-        (OpenCV). ``top_k`` is how many predictions to answer with, ``clip_id`` comes back with the answer; the
-        service has defaults for both.
+        (OpenCV). ``top_k`` is the number of predictions to return. ``clip_id`` is returned with the answer; the
+        default is a random UUID.
 
         Raises:
-            ClipError: the frames are no clip.
-            ServiceError: the service did not classify it; once the retries are used up, where there are any.
+            ClipError: the frames do not form a valid clip.
+            ServiceError: the service did not classify the clip, after all retries if the error is retriable.
         """
         body = await self.encode(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format)
         failures = 0
@@ -114,7 +122,7 @@ class AsyncClient:
     async def encode(
         self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
     ) -> Body:
-        """Make the request's body for :meth:`post`, without holding up the event loop. Raises ClipError."""
+        """Encode a clip for :meth:`post` without blocking the event loop. Raises ClipError."""
         options = Options(clip_id or str(uuid4()), top_k, pixel_format, self._jpeg_quality)
         pictures = [np.ascontiguousarray(frame) for frame in frames]
         if self._encoding == "jpeg":
@@ -122,11 +130,11 @@ class AsyncClient:
         return encode_clip(pictures, self._encoding, options)
 
     async def post(self, body: Body) -> Answer:
-        """Send a clip once. Raises a ServiceError."""
+        """Send an encoded clip once, without retries. Raises ServiceError."""
         return _read_answer(await self._request("POST", INFER_PATH, self._timeout_s, body))
 
     async def models(self) -> tuple[Model, ...]:
-        """The models in service; empty while there is none. Raises a ServiceError."""
+        """Return the models in service; empty while none is loaded. Raises ServiceError."""
         reply = await self._request("GET", MODELS_PATH, self._poll_timeout_s)
         if reply.status == HTTPStatus.OK:
             return _decoded(reply, Models).models
@@ -136,7 +144,7 @@ class AsyncClient:
         raise refusal
 
     async def model(self) -> Model | None:
-        """The model in service, or ``None`` if the service does not say. Raises ServiceUnreachableError."""
+        """Return the model in service, or ``None`` if the service does not tell. Raises ServiceUnreachableError."""
         try:
             return next(iter(await self.models()), None)
         except ServiceUnreachableError:
@@ -145,7 +153,7 @@ class AsyncClient:
             return await self._summary()
 
     async def _summary(self) -> Model | None:
-        """The same of a service without a list of models, as far as it goes."""
+        """Return the model of a service that has no list of models, from its ``GET /``."""
         try:
             found = _decoded(await self._request("GET", "/", self._poll_timeout_s), ServiceInfo).model
         except ServiceAnswerError:
@@ -153,27 +161,27 @@ class AsyncClient:
         return None if found is None else Model(found.frames, found.name, found.crop)
 
     async def health(self) -> Health:
-        """What the service is doing, be it well or not. Raises a ServiceError."""
+        """Return the state of the service, whether healthy or not. Raises ServiceError."""
         reply = await self._request("GET", "/health", self._poll_timeout_s)
         if reply.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
             raise _refusal(reply)
         return _decoded(reply, Health)
 
     async def wait_until_ready(self, wait_s: float | None = None) -> None:
-        """Return when the service accepts work; raises ServiceUnreachableError after ``wait_s`` seconds without.
+        """Wait until the service accepts work; raises ServiceUnreachableError after ``wait_s`` seconds.
 
-        ``None`` waits for ever. A server that is another one than ours raises ServiceRefusedError at once.
+        ``None`` means no limit. Raises ServiceRefusedError at once if the server is not a V-JEPA 2 service.
         """
-        patience, polls = Patience(wait_s), 0
+        budget, polls = WaitBudget(wait_s), 0
         while (obstacle := await self.obstacle()) is not None:
             polls += 1
-            pause_s = patience.left_s(POLLING.pause_s(polls))
+            pause_s = budget.left_s(POLLING.pause_s(polls))
             if pause_s is None:
                 raise ServiceUnreachableError(self.url, f"is not ready after {wait_s:g} s: {obstacle}")
             await asyncio.sleep(pause_s)
 
     async def obstacle(self) -> str | None:
-        """Say why the service does not accept work, or ``None`` if it does. Raises ServiceRefusedError."""
+        """Return why the service does not accept work, or ``None`` if it does. Raises ServiceRefusedError."""
         try:
             reply = await self._request("GET", "/health/ready", self._poll_timeout_s)
         except ServiceUnreachableError as error:
@@ -183,7 +191,7 @@ class AsyncClient:
         refusal = _refusal(reply)
         if not refusal.retriable:
             raise refusal
-        return Problem.read(reply.status, reply.body).said
+        return Problem.read(reply.status, reply.body).summary
 
     @property
     def _poll_timeout_s(self) -> float:
@@ -227,12 +235,12 @@ def _decoded(reply: Reply, kind: type[T]) -> T:
 
 def _refusal(reply: Reply) -> ServiceRefusedError:
     problem = Problem.read(reply.status, reply.body)
-    asked_s = retry_after_s(reply.retry_after)
-    return ServiceRefusedError(reply.status, problem.title, problem.detail, problem.field, asked_s)
+    requested_s = retry_after_s(reply.retry_after)
+    return ServiceRefusedError(reply.status, problem.title, problem.detail, problem.field, requested_s)
 
 
 def _reason(error: aiohttp.ClientError) -> str:
-    # aiohttp wraps "connection refused" into a line of socket internals.
+    # The text of aiohttp's own error is full of socket details; the operating system's text is clearer.
     if isinstance(error, aiohttp.ClientConnectorError) and (error.os_error.errno or 0) > 0:
         return os.strerror(error.os_error.errno or 0).lower()
     return str(error) or type(error).__name__

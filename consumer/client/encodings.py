@@ -1,4 +1,4 @@
-"""The body: a clip as the bytes of a request, in one of the three forms that the service takes."""
+"""Encodes a clip as a request body, in one of the three encodings that the service accepts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+import numpy as np
 import pybase64
 import simplejpeg
+from numpy.typing import NDArray
 from yarl import URL
 
 from consumer.errors import ClipError
-from consumer.sources.picture import Picture
+
+Picture = NDArray[np.uint8]
+"""One frame's pixels: uint8 ``[height, width, 3]``, contiguous."""
 
 Encoding = Literal["raw", "jpeg", "json"]
 PixelFormat = Literal["RGB", "BGR"]
@@ -27,7 +31,7 @@ JSON_END = b'"]}'
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is asked beside the frames; ``top_k`` of ``None`` leaves it to the service."""
+    """The fields of a request beside its frames; with ``top_k`` of ``None`` the service uses its default."""
 
     clip_id: str
     top_k: int | None = None
@@ -37,7 +41,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A request's query, content type, exact length and content; ``chunks()`` can be had again to send it again."""
+    """A request's query, content type, exact size and content; each call of ``chunks()`` starts from the beginning."""
 
     query: dict[str, str]
     content_type: str
@@ -46,12 +50,12 @@ class Body:
 
     @property
     def headers(self) -> dict[str, str]:
-        """A known length lets the service refuse or allocate at once."""
+        """The headers; the length lets the service refuse or allocate before it reads the body."""
         return {"Content-Type": self.content_type, "Content-Length": str(self.size_bytes)}
 
 
 def encode_clip(pictures: Sequence[Picture], encoding: Encoding, options: Options) -> Body:
-    """Make the body; for ``jpeg`` that takes a millisecond or more a frame, for the others next to nothing.
+    """Encode the clip; ``jpeg`` takes a millisecond or more per frame, the other encodings almost no time.
 
     Raises:
         ClipError: the pictures are not uint8 ``[height, width, 3]``, all of one size.
@@ -60,8 +64,8 @@ def encode_clip(pictures: Sequence[Picture], encoding: Encoding, options: Option
     return ENCODERS[encoding](pictures, options)
 
 
-def usual_encoding(url: str) -> Encoding:
-    """Octet-stream on loopback, where bytes cost nothing; JPEG, a tenth of the bytes, over a network."""
+def default_encoding(url: str) -> Encoding:
+    """``raw`` for loopback addresses, where bandwidth is free; ``jpeg``, a tenth of the bytes, for all others."""
     host = URL(url).host or ""
     try:
         loopback = ipaddress.ip_address(host).is_loopback
@@ -71,19 +75,19 @@ def usual_encoding(url: str) -> Encoding:
 
 
 def check_pictures(pictures: Sequence[Picture]) -> None:
-    """Raise ClipError for what cannot be sent as a clip."""
-    cure = "give uint8 arrays [height, width, 3], all of one size"
+    """Raise ClipError unless the pictures form a valid clip."""
+    hint = "give uint8 arrays [height, width, 3], all of one size"
     if not len(pictures):
-        raise ClipError("the clip has no frames", cure)
+        raise ClipError("the clip has no frames", hint)
     for index, picture in enumerate(pictures):
         if picture.dtype != "uint8" or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-            raise ClipError(f"frame {index} is {picture.dtype} {list(picture.shape)}", cure)
+            raise ClipError(f"frame {index} is {picture.dtype} {list(picture.shape)}", hint)
         if picture.shape != pictures[0].shape:
-            raise ClipError(f"frame {index} is {list(picture.shape)}, frame 0 is {list(pictures[0].shape)}", cure)
+            raise ClipError(f"frame {index} is {list(picture.shape)}, frame 0 is {list(pictures[0].shape)}", hint)
 
 
 def _json(pictures: Sequence[Picture], options: Options) -> Body:
-    """Made frame by frame while it is sent: the base64 never exists as a whole."""
+    """Encode frame by frame while the body is sent, so that the whole base64 text is never in memory."""
     height, width, _ = pictures[0].shape
     fields: dict[str, object] = {"clip_id": options.clip_id, "width": width, "height": height}
     fields["format"] = options.pixel_format

@@ -1,4 +1,4 @@
-"""The client for programs without asyncio: the asynchronous one on an event loop in a thread of its own."""
+"""The client for programs without asyncio: runs an AsyncClient on an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Client:
-    """The service at ``url``, as a context manager; for any number of threads at once. See AsyncClient."""
+    """A client of the service at ``url``; a context manager that any number of threads may use. See AsyncClient."""
 
     def __init__(
         self,
@@ -56,24 +56,24 @@ class Client:
     def classify(
         self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
     ) -> Answer:
-        """Have a clip classified; see AsyncClient.classify."""
+        """Send a clip and return its predictions; see AsyncClient.classify."""
         call = self._client.classify(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format)
         return self._await(call)
 
     def models(self) -> tuple[Model, ...]:
-        """The models in service; see AsyncClient.models."""
+        """Return the models in service; see AsyncClient.models."""
         return self._await(self._client.models())
 
     def model(self) -> Model | None:
-        """The model in service; see AsyncClient.model."""
+        """Return the model in service; see AsyncClient.model."""
         return self._await(self._client.model())
 
     def health(self) -> Health:
-        """What the service is doing; see AsyncClient.health."""
+        """Return the state of the service; see AsyncClient.health."""
         return self._await(self._client.health())
 
     def wait_until_ready(self, wait_s: float | None = None) -> None:
-        """Return when the service accepts work; see AsyncClient.wait_until_ready."""
+        """Wait until the service accepts work; see AsyncClient.wait_until_ready."""
         self._await(self._client.wait_until_ready(wait_s))
 
     def _await(self, call: Coroutine[Any, Any, T]) -> T:
@@ -81,6 +81,6 @@ class Client:
         try:
             return future.result()
         except BaseException:
-            # Ctrl-C in the caller's thread must not leave the request running in the other.
+            # After Ctrl-C in the caller's thread, the request must not go on in the event loop's thread.
             future.cancel()
             raise

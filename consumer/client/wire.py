@@ -1,4 +1,4 @@
-"""The wire: what the service's contract says that its answers look like."""
+"""The JSON bodies of the service's answers, as the API contract defines them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An RFC 9457 problem; what a foreign server leaves out is made up for."""
+    """An RFC 9457 problem; members that the answer lacks are empty or ``None``."""
 
     title: str = ""
     detail: str = ""
@@ -18,26 +18,26 @@ class Problem:
 
     @classmethod
     def read(cls, status: int, body: bytes) -> Problem:
-        """Read the body of an error; anything but a problem becomes the status' own phrase."""
+        """Decode the body of an error; a body that is no problem gives the standard phrase of the status."""
         try:
             problem = msgspec.json.decode(body, type=cls)
         except msgspec.MsgspecError:
             problem = cls()
-        return problem if problem.said else cls(title=_phrase(status))
+        return problem if problem.summary else cls(title=_phrase(status))
 
     @property
-    def said(self) -> str:
-        """Title and detail in one."""
+    def summary(self) -> str:
+        """Title and detail in one line."""
         return ": ".join(part for part in (self.title, self.detail) if part)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of the service; what it does not say is empty or ``None``.
+    """A model in service; members that the service does not give are empty or ``None``.
 
-    Clips have exactly ``frames`` frames, whose short edge is resized to ``resize`` pixels and of which a square of
-    ``crop`` pixels is looked at. ``labels`` are in the order of the model's outputs; ``max_batch`` clips are computed
-    at once, by ``target`` on ``device`` in ``precision``.
+    A clip has exactly ``frames`` frames. The service resizes their short edge to ``resize`` pixels and crops the
+    central square of ``crop`` pixels. ``labels`` are in the order of the model's outputs. Up to ``max_batch`` clips
+    are computed at once by the engine ``target`` on ``device`` in ``precision``.
     """
 
     frames: int
@@ -54,7 +54,7 @@ class Model:
 
     @property
     def short_edge_px(self) -> int | None:
-        """The short edge beyond which frames are sent in vain."""
+        """The largest useful short edge of a frame in pixels: the service would shrink larger frames to it."""
         if self.resize is not None:
             return self.resize
         return None if self.crop is None else self.crop * 256 // 224
@@ -69,7 +69,7 @@ class Models:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """What ``GET /`` says of the model, which older services say nothing else of."""
+    """The model in ``GET /``; older services describe their model only there."""
 
     frames: int
     name: str = ""
@@ -86,7 +86,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class ServiceInfo:
-    """What the consumer reads of ``GET /``; no model while none is loaded."""
+    """The part of ``GET /`` that the client reads; ``model`` is ``None`` while none is loaded."""
 
     model: ModelSummary | None = None
 

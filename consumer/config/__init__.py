@@ -1,1 +1,1 @@
-"""Settings, and the flags that they come from."""
+"""The settings, and the flags that set them."""

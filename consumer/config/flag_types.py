@@ -1,4 +1,4 @@
-"""What flags accept, and how they say what they do not."""
+"""The value types of flags, with error messages that say what is accepted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """What ``parse`` accepts; the text of its ValueError is what the user gets to read."""
+    """A flag type from ``parse``; the user sees the text of its ValueError."""
 
     def parse_or_explain(text: str) -> T:
         try:
@@ -24,7 +24,7 @@ def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """A number in a range."""
+    """A flag type for numbers from ``low`` to ``high``."""
 
     def parse(text: str) -> float:
         try:
@@ -39,12 +39,12 @@ def number(low: float, high: float) -> Callable[[str], float]:
 
 
 def integer(low: int, high: int, or_zero: bool = False) -> Callable[[str], int]:
-    """A whole number in a range, or zero."""
+    """A flag type for whole numbers from ``low`` to ``high``, and for zero if ``or_zero``."""
 
     accepted = ("0 or " if or_zero else "") + f"a whole number from {low} to {high}"
 
     def parse(text: str) -> int:
-        # isdecimal() also keeps out the blanks and underscores that int() lets through.
+        # int() alone would also accept blanks and underscores.
         value = int(text) if text.isdecimal() else -1
         if not (low <= value <= high or (or_zero and value == 0)):
             raise argparse.ArgumentTypeError(f"{text!r} is not {accepted}")
@@ -54,7 +54,7 @@ def integer(low: int, high: int, or_zero: bool = False) -> Callable[[str], int]:
 
 
 def http_url(text: str) -> str:
-    """An address of a web service."""
+    """A flag type for http:// and https:// URLs."""
     try:
         url = URL(text)
     except ValueError:

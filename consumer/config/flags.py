@@ -1,4 +1,4 @@
-"""The flags: command line before environment before default."""
+"""Reads the settings; a flag takes precedence over its environment variable, that over the default."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ PREFIX = "VJEPA_CONSUMER_"
 SOURCES_VARIABLE = f"{PREFIX}SOURCES"
 
 DESCRIPTION = """\
-Samples clips from videos and cameras and has a V-JEPA 2 service say what happens in them. Logs a line per clip on
-stderr. Exit code 0: every clip was classified, or SIGTERM; 1: the service refused or could not be reached; 2: an
-argument is wrong or a source cannot be read; 130: Ctrl-C. A camera that is away is no error: it is waited for."""
+Samples clips from videos and cameras and sends them to a V-JEPA 2 service, which classifies the actions in them. Logs
+one line per clip on stderr. Exit codes: 0 if every clip was classified, or after SIGTERM; 1 if the service refused a
+request or could not be reached; 2 if an argument is wrong or a source cannot be read; 130 after Ctrl-C. A camera that
+cannot be reached is not an error: the consumer keeps connecting to it."""
 
 
 class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
@@ -36,8 +37,8 @@ class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
 
 
 def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Read the settings; on one that cannot be used, prints a line on stderr and exits with code 2."""
-    # An empty variable is what compose and unit files make of an unset one.
+    """Read the settings; an invalid value prints one line on stderr and exits with code 2."""
+    # Compose and systemd unit files pass an unset variable as an empty one.
     variables = {name: value for name, value in environment.items() if value}
     parser = _parser()
     values = vars(parser.parse_args(arguments, env_vars=variables))
@@ -49,7 +50,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
 
 
 def _pick(kind: type[T], values: Mapping[str, Any], prefix: str = "", **others: object) -> T:
-    """Make a ``kind`` of those of the values that it has fields for."""
+    """Create a ``kind`` from the values that match its fields."""
     names = (each.name for each in fields(kind) if each.name not in others)  # type: ignore[arg-type]
     picked = {name: values[prefix + name] for name in names}
     return kind(
@@ -79,8 +80,8 @@ def _parser() -> _Parser:
         metavar="SOURCE",
         nargs="*",
         type=checked(parse_source),
-        help=f"what to look at, any number of them; {ACCEPTED.removeprefix('accepted: ')}; the environment can name"
-        f" them in {SOURCES_VARIABLE}, separated by blanks",
+        help=f"one or more sources: {ACCEPTED.removeprefix('accepted: ')}; or set {SOURCES_VARIABLE} to a list"
+        " separated by blanks",
     )
     add_all(parser)
     return parser

@@ -1,4 +1,4 @@
-"""Everything that can be set, in one frozen object; ``consumer/flags.py`` says where from."""
+"""All settings of the consumer in one frozen object; ``flags.py`` reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from consumer.sources.source import Source
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How clips are cut; ``None`` takes what the service's model or the source asks for."""
+    """How clips are sampled; ``None`` means the value that suits the service's model or the source."""
 
     fps: float = 3.0
     frames: int | None = None
@@ -26,7 +26,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where clips go and how; ``None`` of ``wait_s`` depends on whether there are live sources."""
+    """The service and how clips are sent to it; ``wait_s`` of ``None`` means 60, or no limit with live sources."""
 
     url: str = DEFAULT_URL
     api_key: str | None = field(default=None, repr=False)
@@ -42,7 +42,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What is made of answers, beside a log line each."""
+    """The outputs for each answer, in addition to its log line."""
 
     json: bool = False
     log_format: LogFormat = "text"

@@ -1,1 +1,1 @@
-"""One source, from its thread to its reports."""
+"""Reads one source, sends its clips and reports the answers."""

@@ -1,4 +1,4 @@
-"""The clip queue: from the thread that decodes a source to the task that sends its clips."""
+"""A bounded queue from the thread that decodes a source to the task that sends its clips."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from consumer.sources.clip import Clip
 
 
 class ClipQueue:
-    """Holds at most ``capacity`` clips. One thread puts, one task takes.
+    """Holds at most ``capacity`` clips. One thread puts clips in, one task takes them out.
 
-    ``drops``: a clip too many pushes the oldest out and ``on_drop`` is called in the thread that puts; without it,
-    that thread waits. ``full`` is set while there is no room: whatever of this source is older is outdated then.
+    If the queue is full and ``drops`` is true, a new clip replaces the oldest one, and the putting thread calls
+    ``on_drop``; if ``drops`` is false, that thread waits. ``full`` is set while the queue is full: clips of this
+    source that were taken earlier are outdated then.
     """
 
     def __init__(
@@ -29,12 +30,12 @@ class ClipQueue:
         self._on_drop = on_drop
         self._clips: deque[Clip] = deque()
         self._changed = threading.Condition()
-        self._news = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._ended = False
         self._error: ConsumerError | None = None
 
     def put(self, clip: Clip) -> bool:
-        """From the thread: add a clip; ``False`` when nobody wants any more."""
+        """Add a clip; called in the reader's thread. Returns ``False`` if the queue has ended."""
         with self._changed:
             if self._drops and len(self._clips) >= self._capacity:
                 self._clips.popleft()
@@ -43,21 +44,21 @@ class ClipQueue:
             if self._ended:
                 return False
             self._clips.append(clip)
-        self._tell()
+        self._wake()
         return True
 
     def end(self, error: ConsumerError | None = None) -> None:
-        """From anywhere: there are no more clips, for a bad reason or a good one."""
+        """End the queue, with ``error`` if the source failed; thread-safe. Only the first call has an effect."""
         with self._changed:
             if not self._ended:
                 self._ended, self._error = True, error
             self._changed.notify_all()
-        self._tell()
+        self._wake()
 
     async def filled(self) -> bool:
-        """Return when there is a clip to take, or ``False`` at the end; raises the error that ended it."""
+        """Wait for a clip; returns ``False`` at the end. Raises the error that ended the queue."""
         while True:
-            self._news.clear()
+            self._wakeup.clear()
             with self._changed:
                 if self._clips:
                     return True
@@ -65,22 +66,22 @@ class ClipQueue:
                     raise self._error
                 if self._ended:
                     return False
-            await self._news.wait()
+            await self._wakeup.wait()
 
     def take(self) -> Clip:
-        """The oldest clip; only after ``filled()``."""
+        """Remove and return the oldest clip; only after ``filled()`` has returned true."""
         with self._changed:
             clip = self._clips.popleft()
             self._changed.notify_all()
         self.full.clear()
         return clip
 
-    def _tell(self) -> None:
-        # A closed loop: the program ends, and nobody listens any more.
+    def _wake(self) -> None:
+        # The loop is closed while the program ends; then no task waits any more.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._notice)
+            self._loop.call_soon_threadsafe(self._on_wake)
 
-    def _notice(self) -> None:
-        self._news.set()
+    def _on_wake(self) -> None:
+        self._wakeup.set()
         if len(self._clips) >= self._capacity:
             self.full.set()

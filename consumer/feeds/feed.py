@@ -1,4 +1,4 @@
-"""The feed: one source, from its reader's thread to the reports on its clips."""
+"""A feed connects the reader of one source, the shared sender and the source's report."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from consumer.client.answer import Answer, ClassifiedClip
+from consumer.client.answer import Answer
 from consumer.errors import ClipDroppedError, ServiceError, ServiceRefusedError
 from consumer.feeds.clip_queue import ClipQueue
 from consumer.feeds.reader import Reader, Reading
-from consumer.feeds.sender import Delivery
-from consumer.feeds.service_watch import Gate
+from consumer.feeds.sender import Sender
+from consumer.feeds.service_watch import ServiceWatch
+from consumer.output.classified_clip import ClassifiedClip
 from consumer.output.metrics import Metrics
 from consumer.output.report import Report
 from consumer.sources.clip import Clip, Clipping
@@ -23,13 +24,13 @@ from consumer.sources.source import Source
 
 logger = logging.getLogger(__name__)
 
-# An outage of a night must not fill the log: dropped clips are told of together.
-TELL_EVERY_S = 10.0
+# Dropped clips are logged together, so that a long outage does not fill the log.
+DROP_LOG_INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A clip on its way."""
+    """A clip and the task that waits for its answer and latency in milliseconds."""
 
     clip: Clip
     answer: asyncio.Task[tuple[Answer, float]]
@@ -37,19 +38,19 @@ class _Sent:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all feeds use."""
+    """The objects that all feeds share."""
 
-    gate: Gate
-    delivery: Delivery
+    watch: ServiceWatch
+    sender: Sender
     metrics: Metrics
     clipping: Callable[[], Clipping]
 
 
 class Feed:
-    """Sends the clips of ``source`` and reports on them in their order.
+    """Sends the clips of ``source`` and reports their answers in order.
 
-    ``queue`` clips wait for their turn, and ``in_flight`` may be on their way. After ``silence_s`` without an answer
-    a live source is reported silent.
+    At most ``queue`` clips wait to be sent, and at most ``in_flight`` wait for their answers. After ``silence_s``
+    seconds without an answer, a live source is reported silent.
     """
 
     def __init__(
@@ -70,44 +71,44 @@ class Feed:
         self._clips = ClipQueue(asyncio.get_running_loop(), queue, drops=source.live, on_drop=self._dropped)
         self._sent: asyncio.Queue[_Sent | None] = asyncio.Queue(in_flight)
         self._reader = Reader(source, reading, shared.clipping, self._clips, shared.metrics)
-        self._telling = threading.Lock()
-        self._untold, self._tell_again_s = 0, 0.0
-        self._on_their_way: set[asyncio.Task[tuple[Answer, float]]] = set()
+        self._log_lock = threading.Lock()
+        self._unlogged, self._next_log_s = 0, 0.0
+        self._in_flight: set[asyncio.Task[tuple[Answer, float]]] = set()
 
     async def run(self) -> None:
-        """Until the source's end; raises the ConsumerError that a recording ends with. A live source has no end."""
+        """Run until the source ends; live sources never do. Raises the ConsumerError that ended the source."""
         self._reader.start()
-        sender = asyncio.create_task(self._send())
+        sending = asyncio.create_task(self._send())
         try:
             while (sent := await self._next()) is not None:
                 await self._finish(sent)
-            await sender
+            await sending
         finally:
             self._reader.stop()
-            for task in (sender, *self._on_their_way):
+            for task in (sending, *self._in_flight):
                 task.cancel()
-            await asyncio.gather(sender, *self._on_their_way, return_exceptions=True)
+            await asyncio.gather(sending, *self._in_flight, return_exceptions=True)
             self._report.silent()
 
     async def _send(self) -> None:
-        """Send clips as places become free; after that raises what the source ended with."""
+        """Send clips as slots become free; raises the error that ended the source after the last clip."""
         outdated = self._clips.full if self.source.live else None
         try:
             while await self._clips.filled():
-                await self._shared.delivery.place()
+                await self._shared.sender.reserve_slot()
                 clip = self._clips.take()
-                task = asyncio.create_task(self._shared.delivery.answer(self.source.name, clip, outdated))
-                self._on_their_way.add(task)
-                task.add_done_callback(self._arrived)
+                task = asyncio.create_task(self._shared.sender.send(self.source.name, clip, outdated))
+                self._in_flight.add(task)
+                task.add_done_callback(self._finished)
                 await self._sent.put(_Sent(clip, task))
         except Exception:
             await self._sent.put(None)
             raise
         await self._sent.put(None)
 
-    def _arrived(self, task: asyncio.Task[tuple[Answer, float]]) -> None:
-        self._on_their_way.discard(task)
-        # After the first failure of a recording nobody asks for the others.
+    def _finished(self, task: asyncio.Task[tuple[Answer, float]]) -> None:
+        self._in_flight.discard(task)
+        # Marks the error as retrieved: after the first failure of a recording, no task awaits the later answers.
         if not task.cancelled():
             task.exception()
 
@@ -128,27 +129,27 @@ class Feed:
             self._shared.metrics.clip(self.source.name, "failed")
             if not self.source.live:
                 raise
-            await self._survive(error)
+            await self._log_failure(error)
         else:
             self.classified += 1
             result = ClassifiedClip.of(self.source.name, sent.clip, answer, latency_ms)
             await self._report.classified(sent.clip, result)
 
-    async def _survive(self, error: ServiceError) -> None:
-        """A camera goes on; what it sends next may fit better."""
+    async def _log_failure(self, error: ServiceError) -> None:
+        """Log an error of a live source, which continues; on 422 ask for the model, because it may have changed."""
         logger.error(str(error), extra={"source": self.source.name})
         if isinstance(error, ServiceRefusedError) and error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            await self._shared.gate.look()
+            await self._shared.watch.refresh_model()
 
     def _dropped(self) -> None:
-        """Count a clip; from the reader's thread too."""
+        """Count a dropped clip; also called in the reader's thread."""
         self._shared.metrics.clip(self.source.name, "dropped")
-        with self._telling:
-            self._untold += 1
+        with self._log_lock:
+            self._unlogged += 1
             now_s = time.monotonic()
-            if now_s < self._tell_again_s:
+            if now_s < self._next_log_s:
                 return
-            untold, self._untold = self._untold, 0
-            self._tell_again_s = now_s + TELL_EVERY_S
-        fields = {"source": self.source.name, "clips": untold}
+            unlogged, self._unlogged = self._unlogged, 0
+            self._next_log_s = now_s + DROP_LOG_INTERVAL_S
+        fields = {"source": self.source.name, "clips": unlogged}
         logger.warning("clips dropped, the service is too slow or away", extra=fields)

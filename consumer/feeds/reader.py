@@ -1,4 +1,4 @@
-"""The reader: a thread that turns one source into clips, and connects to it again whenever it breaks off."""
+"""A thread that reads one source into clips and reconnects to it when the connection breaks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Backend = Literal["pyav", "deepstream"]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How sources are read; ``image_fps`` of ``None`` takes every image of a directory as a sampled frame."""
+    """How sources are read; with ``image_fps`` of ``None``, every image of a directory is a sampled frame."""
 
     backend: Backend = "pyav"
     link: Link = field(default_factory=Link)
@@ -44,20 +44,20 @@ class Reading:
     image_fps: float | None = None
 
 
-class Tally(Protocol):
-    """What the reader counts, by the name of the source; called in the reader's thread."""
+class Counters(Protocol):
+    """The counters of the reader, by name of the source; called in the reader's thread."""
 
     def connected(self, source: str, up: bool) -> None:
-        """A live source is there, or is not."""
+        """A live source was connected, or its connection ended."""
         ...
 
     def partial(self, source: str) -> None:
-        """Frames were discarded that made no whole clip."""
+        """Frames were discarded because they did not fill a clip."""
         ...
 
 
 class Reader:
-    """Reads ``source`` into ``clips``, cut as ``clipping()`` says when a connection is made."""
+    """Reads ``source`` into ``clips``; each connection calls ``clipping()`` for how to cut them."""
 
     def __init__(
         self,
@@ -65,23 +65,23 @@ class Reader:
         reading: Reading,
         clipping: Callable[[], Clipping],
         clips: ClipQueue,
-        tally: Tally,
+        counters: Counters,
     ) -> None:
         self._source = source
         self._reading = reading
         self._clipping = clipping
         self._clips = clips
-        self._tally = tally
+        self._counters = counters
         self._stopped = threading.Event()
-        # A daemon: it may be inside FFmpeg, which notices nothing until the peer says something.
+        # A daemon thread: it may be blocked in FFmpeg, which cannot be interrupted until the peer sends something.
         self._thread = threading.Thread(target=self._run, name=f"reader {source.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Have the thread end at its next frame."""
+        """Make the thread end at its next frame."""
         self._stopped.set()
         self._clips.end()
 
@@ -94,7 +94,7 @@ class Reader:
             self._clips.end(error)
         except Exception as error:
             logger.exception("reader failed", extra={"source": self._source.name})
-            self._clips.end(SourceError(f"reading {self._source.name} failed: {error!r}", "report this"))
+            self._clips.end(SourceError(f"reading {self._source.name} failed: {error!r}", "report this error"))
         else:
             self._clips.end()
 
@@ -106,7 +106,7 @@ class Reader:
                 if not self._clips.put(clip):
                     return
         if not found:
-            raise NoVideoError(f"no frame of {self._source.name} could be decoded", "check that the file is whole")
+            raise NoVideoError(f"no frame of {self._source.name} could be decoded", "check that the file is complete")
 
     def _read_live(self) -> None:
         failures, backoff = 0, Backoff(longest_s=self._reading.longest_pause_s)
@@ -121,7 +121,7 @@ class Reader:
                 raise
             except SourceError as error:
                 failures += 1
-                # Listening again at a port of this machine costs nothing; a pause would miss the first words.
+                # Reopening a local port is cheap, and a pause would miss the first frames of a new sender.
                 listens = self._source.datagrams and isinstance(error, SourceSilentError)
                 pause_s = 0.0 if listens else backoff.pause_s(failures)
                 fields = {"source": self._source.name, "reason": error.what, "pause_s": round(pause_s, 2)}
@@ -129,7 +129,7 @@ class Reader:
                 self._stopped.wait(pause_s)
 
     def _connection(self) -> Generator[Clip]:
-        """The clips of one connection; ends when they have to be cut in another way."""
+        """Yield the clips of one connection; ends when ``clipping()`` changes."""
         clipping = self._clipping()
         try:
             with self._open_live(clipping.live_gap_s) as video:
@@ -138,13 +138,13 @@ class Reader:
                         return
                     yield clip.earlier(video.ahead_s)
         finally:
-            self._tally.connected(self._source.name, up=False)
+            self._counters.connected(self._source.name, up=False)
 
     def _announced(self, frames: Iterator[Timed[av.VideoFrame]]) -> Iterator[Timed[av.VideoFrame]]:
-        # Not when it is opened: of a port that nobody sends to, FFmpeg says that it is open.
+        # Announced at the first frame, not at opening: FFmpeg also opens a port to which nobody sends.
         for first in frames:
             logger.info("source connected", extra={"source": self._source.name})
-            self._tally.connected(self._source.name, up=True)
+            self._counters.connected(self._source.name, up=True)
             yield first
             yield from frames
 
@@ -153,20 +153,20 @@ class Reader:
         return opener(self._source, self._reading.link, max_gap_s, self._stopped)
 
     def _on_partial(self) -> None:
-        self._tally.partial(self._source.name)
+        self._counters.partial(self._source.name)
 
 
 def open_recording(
     source: Source, reading: Reading, fps: float, stopped: threading.Event
 ) -> AbstractContextManager[Recording]:
-    """Open a file or directory; raises SourceError. ``fps`` is for images that say nothing else."""
+    """Open a file or directory; raises SourceError. ``fps`` is the default rate of a directory of images."""
     if source.kind is Kind.IMAGES:
         return nullcontext(ImageDirectory(source, reading.image_fps or fps, stopped))
     return open_video(source, stopped)
 
 
 def check_source(source: Source, reading: Reading) -> None:
-    """Raise SourceError for what cannot be mended by waiting: a missing file, a backend that is not there."""
+    """Raise SourceError for errors that waiting cannot fix: a missing file or a missing backend."""
     if reading.backend == "deepstream":
         import_sdk(source)
     if not source.live:

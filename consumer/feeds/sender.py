@@ -1,4 +1,4 @@
-"""The delivery: a clip to the service and its answer back, as often as it takes, within bounds that all share."""
+"""Sends the clips of all sources to the service, with retries and within a shared limit of requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from consumer.client.answer import Answer
 from consumer.client.async_client import AsyncClient
 from consumer.errors import ClipDroppedError, ServiceError
-from consumer.feeds.service_watch import Gate
+from consumer.feeds.service_watch import ServiceWatch
 from consumer.retry import Backoff
 from consumer.sources.clip import Clip
 
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Tally(Protocol):
-    """What the delivery counts, by the name of the source."""
+class Counters(Protocol):
+    """The counters of the sender, by name of the source."""
 
     def retried(self, source: str) -> None:
         """A clip is sent again."""
@@ -33,62 +33,68 @@ class Tally(Protocol):
         ...
 
 
-class Delivery:
-    """Sends clips, at most ``in_flight`` at once over all sources, which get their turns in the order of asking."""
+class Sender:
+    """Sends clips, at most ``in_flight`` at once over all sources; slots are given in the order of requests."""
 
     def __init__(
-        self, client: AsyncClient, gate: Gate, in_flight: int, retries: int, top_k: int | None, tally: Tally
+        self,
+        client: AsyncClient,
+        watch: ServiceWatch,
+        in_flight: int,
+        retries: int,
+        top_k: int | None,
+        counters: Counters,
     ) -> None:
         self._client = client
-        self._gate = gate
-        self._places = asyncio.Semaphore(in_flight)
+        self._watch = watch
+        self._slots = asyncio.Semaphore(in_flight)
         self._retries = retries
         self._top_k = top_k
-        self._tally = tally
+        self._counters = counters
 
-    async def place(self) -> None:
-        """Wait for a place, which the next ``answer()`` uses and gives back."""
-        await self._gate.opened()
-        await self._places.acquire()
+    async def reserve_slot(self) -> None:
+        """Wait until the service is available and a slot is free; the next ``send()`` uses and releases the slot."""
+        await self._watch.wait_while_away()
+        await self._slots.acquire()
 
-    async def answer(self, source: str, clip: Clip, outdated: asyncio.Event | None) -> tuple[Answer, float]:
-        """The service's answer, and how long it took in milliseconds, in the place that was taken before.
+    async def send(self, source: str, clip: Clip, outdated: asyncio.Event | None) -> tuple[Answer, float]:
+        """Send a clip in the reserved slot; returns the answer and its latency in milliseconds.
 
-        Sent again while the service is away, and up to ``retries`` times while it is there but refuses for the time
-        being. Raises a ServiceError, or ClipDroppedError when it has to be sent again and is ``outdated``.
+        The clip is sent again after every outage of the service, and up to ``retries`` times after retriable refusals.
+        Raises ServiceError, or ClipDroppedError if the clip has to be sent again while ``outdated`` is set.
         """
         started_s = time.perf_counter()
         try:
             body = await self._client.encode(clip.pictures, top_k=self._top_k)
         except BaseException:
-            self._places.release()
+            self._slots.release()
             raise
         failures = 0
         while True:
-            outages = self._gate.outages
+            outages = self._watch.outages
             try:
-                async with self._occupied():
+                async with self._slot_in_use():
                     answer = await self._client.post(body)
                 return answer, (time.perf_counter() - started_s) * 1000
             except ServiceError as error:
                 if not error.retriable:
                     raise
-                failures = await unless(outdated, self._recover(error, failures, outages, source))
-            self._tally.retried(source)
-            await unless(outdated, self.place())
+                failures = await unless_outdated(outdated, self._recover(error, failures, outages, source))
+            self._counters.retried(source)
+            await unless_outdated(outdated, self.reserve_slot())
 
     @asynccontextmanager
-    async def _occupied(self) -> AsyncIterator[None]:
-        self._tally.in_flight(1)
+    async def _slot_in_use(self) -> AsyncIterator[None]:
+        self._counters.in_flight(1)
         try:
             yield
         finally:
-            self._tally.in_flight(-1)
-            self._places.release()
+            self._counters.in_flight(-1)
+            self._slots.release()
 
     async def _recover(self, error: ServiceError, failures: int, outages: int, source: str) -> int:
-        """Wait until it makes sense to send again; how often the clip has failed by itself then."""
-        if await self._gate.was_away(outages):
+        """Wait until the clip should be sent again; returns how often it has failed outside outages."""
+        if await self._watch.was_away(outages):
             return failures
         if failures == self._retries:
             raise error
@@ -100,8 +106,8 @@ class Delivery:
         return failures
 
 
-async def unless(outdated: asyncio.Event | None, waiting: Coroutine[Any, Any, T]) -> T:
-    """Await ``waiting``; raises ClipDroppedError instead as soon as the event is set."""
+async def unless_outdated(outdated: asyncio.Event | None, waiting: Coroutine[Any, Any, T]) -> T:
+    """Await ``waiting``, but raise ClipDroppedError as soon as ``outdated`` is set."""
     if outdated is None:
         return await waiting
     wanted, given_up = asyncio.ensure_future(waiting), asyncio.ensure_future(outdated.wait())

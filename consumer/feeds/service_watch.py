@@ -1,4 +1,4 @@
-"""The gate: whether the service takes work; where it does not, everybody waits behind it and one task asks."""
+"""Watches whether the service accepts work; during an outage, one task polls it and all senders wait."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Self
 from consumer.client.async_client import POLLING, AsyncClient
 from consumer.client.wire import Model
 from consumer.errors import ServiceUnreachableError
-from consumer.retry import Patience
+from consumer.retry import WaitBudget
 
 logger = logging.getLogger(__name__)
 
 REMINDER_S = 60.0
 
 
-class Gate:
-    """Watches over the service of ``client``, as an async context manager.
+class ServiceWatch:
+    """Watches the service of ``client``; an async context manager.
 
-    ``patience_s`` is how long the service may be away (``None``: for ever). ``outages`` counts how often it was, and
-    ``model`` is what it said last about its model.
+    The service may be away for ``max_outage_s`` seconds (``None``: without limit). ``outages`` counts the outages so
+    far; ``model`` is the last model that the service reported. ``_asking`` is the poll in progress, if any.
     """
 
-    def __init__(self, client: AsyncClient, patience_s: float | None) -> None:
+    def __init__(self, client: AsyncClient, max_outage_s: float | None) -> None:
         self.outages = 0
         self.model: Model | None = None
         self._client = client
-        self._patience_s = patience_s
+        self._max_outage_s = max_outage_s
         self._asking: asyncio.Task[bool] | None = None
 
     async def __aenter__(self) -> Self:
@@ -41,21 +41,21 @@ class Gate:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
 
-    async def first_opening(self) -> None:
-        """Wait for the service at the start. Raises a ServiceError."""
+    async def wait_at_start(self) -> None:
+        """Wait for the service when the consumer starts. Raises ServiceError."""
         if (obstacle := await self._client.obstacle()) is not None:
             await self._wait("waiting for the service", obstacle)
-        await self.look()
+        await self.refresh_model()
 
-    async def opened(self) -> None:
-        """Return when the service is not known to be away. Raises a ServiceError."""
+    async def wait_while_away(self) -> None:
+        """Wait for the end of a known outage, if there is one. Raises ServiceError."""
         if self._asking is not None:
             await asyncio.shield(self._asking)
 
     async def was_away(self, outages: int) -> bool:
-        """After a failure: return when the service takes work again, and whether it was away.
+        """After a failed request, wait until the service accepts work; returns whether there was an outage.
 
-        ``outages`` is how many there had been when the failed request began. Raises a ServiceError.
+        ``outages`` is the value of ``self.outages`` when the failed request began. Raises ServiceError.
         """
         if self._asking is None:
             if self.outages != outages:
@@ -64,8 +64,8 @@ class Gate:
             self._asking.add_done_callback(self._asked)
         return await asyncio.shield(self._asking)
 
-    async def look(self) -> None:
-        """Ask for the model anew, as another one may have taken its place."""
+    async def refresh_model(self) -> None:
+        """Ask the service for its model, which may have been replaced."""
         model = await self._client.model()
         if model is not None and self.model is not None and model != self.model:
             fields = {"model": model.name, "frames": model.frames, "crop": model.crop}
@@ -78,32 +78,32 @@ class Gate:
             return False
         self.outages += 1
         await self._wait("service lost", obstacle)
-        await self.look()
+        await self.refresh_model()
         return True
 
     async def _wait(self, event: str, obstacle: str) -> None:
-        """Log ``event``, wait until the service is ready, log that."""
+        """Log ``event``, wait until the service is ready, and log that it is ready."""
         fields = {"url": self._client.url, "reason": obstacle}
         logger.warning(event, extra=fields)
-        patience, polls, reminded_s = Patience(self._patience_s), 1, 0.0
+        budget, polls, reminded_s = WaitBudget(self._max_outage_s), 1, 0.0
         while True:
-            pause_s = patience.left_s(POLLING.pause_s(polls))
+            pause_s = budget.left_s(POLLING.pause_s(polls))
             if pause_s is None:
-                reason = f"is not ready after {self._patience_s:g} s: {obstacle}"
+                reason = f"is not ready after {self._max_outage_s:g} s: {obstacle}"
                 raise ServiceUnreachableError(self._client.url, reason)
             await asyncio.sleep(pause_s)
             found = await self._client.obstacle()
             if found is None:
                 break
             obstacle, polls = found, polls + 1
-            if patience.waited_s - reminded_s >= REMINDER_S:
-                reminded_s = patience.waited_s
+            if budget.waited_s - reminded_s >= REMINDER_S:
+                reminded_s = budget.waited_s
                 waited = {"url": self._client.url, "reason": obstacle, "waited_s": round(reminded_s)}
                 logger.warning("still waiting for the service", extra=waited)
-        logger.info("service ready", extra={"url": self._client.url, "waited_s": round(patience.waited_s, 3)})
+        logger.info("service ready", extra={"url": self._client.url, "waited_s": round(budget.waited_s, 3)})
 
     def _asked(self, task: asyncio.Task[bool]) -> None:
         self._asking = None
-        # Whoever still waits has the error; that nobody does any more is no fault.
+        # Marks the error as retrieved: waiting tasks get it anyway, and there may be none left.
         if not task.cancelled():
             task.exception()

@@ -1,1 +1,1 @@
-"""What is told of clips: log lines, events, saved clips, metrics."""
+"""The outputs: log lines, events, saved clips, metrics."""

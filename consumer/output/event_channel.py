@@ -1,4 +1,4 @@
-"""The event channel: hands events to a sink in their order, however slow that is, without holding up anybody."""
+"""Delivers events to one sink in order and in the background, so that a slow sink delays nothing else."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from consumer.retry import Backoff
 
 logger = logging.getLogger(__name__)
 
-HELD_EVENTS = 10_000
-LAST_WORDS_S = 5.0
+MAX_WAITING_EVENTS = 10_000
+FINAL_DELIVERY_S = 5.0
 PAUSES = Backoff(first_s=0.5, longest_s=30.0)
 
 
-class Tally(Protocol):
-    """What the channel counts."""
+class Counters(Protocol):
+    """The counters of the channel."""
 
     def event_lost(self) -> None:
-        """An event will never be delivered."""
+        """An event could not be delivered."""
         ...
 
 
 class EventChannel:
-    """Delivers to ``sink`` from a task of its own, as an async context manager.
+    """Delivers events to ``sink`` in its own task; an async context manager.
 
-    Events that cannot be delivered are tried again until they are; the oldest are lost when there are more than
-    10,000, and what is left 5 s after the end. Only what the sink refuses for good is not tried again.
+    A failed delivery is retried until it succeeds or the sink refuses the event permanently. At most 10,000 events
+    wait; beyond that, the oldest is lost. On exit, events that are not delivered within 5 s are lost.
     """
 
-    def __init__(self, sink: Sink, tally: Tally) -> None:
+    def __init__(self, sink: Sink, counters: Counters) -> None:
         self._sink = sink
-        self._tally = tally
+        self._counters = counters
         self._waiting: deque[ActionEvent] = deque()
-        self._news = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -50,7 +50,7 @@ class EventChannel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await asyncio.wait({self._task, idle := asyncio.ensure_future(self._idle.wait())},
-                           timeout=LAST_WORDS_S, return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+                           timeout=FINAL_DELIVERY_S, return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
         idle.cancel()
         self._task.cancel()
         (ended,) = await asyncio.gather(self._task, return_exceptions=True)
@@ -60,13 +60,13 @@ class EventChannel:
             raise ended
 
     def put(self, event: ActionEvent) -> None:
-        """Have ``event`` delivered."""
-        if len(self._waiting) == HELD_EVENTS:
+        """Add ``event`` to the waiting events."""
+        if len(self._waiting) == MAX_WAITING_EVENTS:
             self._waiting.popleft()
             self._lose("too many are waiting")
         self._waiting.append(event)
         self._idle.clear()
-        self._news.set()
+        self._wakeup.set()
 
     async def _deliver(self) -> None:
         async with self._sink:
@@ -74,8 +74,8 @@ class EventChannel:
                 while self._waiting:
                     await self._send(self._waiting[0])
                 self._idle.set()
-                self._news.clear()
-                await self._news.wait()
+                self._wakeup.clear()
+                await self._wakeup.wait()
 
     async def _send(self, event: ActionEvent) -> None:
         failures = 0
@@ -97,5 +97,5 @@ class EventChannel:
                     self._waiting.popleft()
 
     def _lose(self, reason: str) -> None:
-        self._tally.event_lost()
+        self._counters.event_lost()
         logger.error("event lost", extra={"to": self._sink.name, "reason": reason})

@@ -1,4 +1,4 @@
-"""Where events go: standard output, a webhook, an MQTT broker."""
+"""The sinks for events: standard output, a webhook, an MQTT broker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AT_LEAST_ONCE = 1
 
 
 class UndeliveredError(Exception):
-    """The event did not arrive; ``retriable`` tells whether it may later."""
+    """The event was not delivered; ``retriable`` says whether a later attempt may succeed."""
 
     def __init__(self, reason: str, retriable: bool = True) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class UndeliveredError(Exception):
 
 
 class Sink(Protocol):
-    """A place for events, as an async context manager."""
+    """Receives events; an async context manager. ``name`` has no password in it."""
 
     name: str
 
@@ -48,7 +48,7 @@ class Sink(Protocol):
 
 
 def check_target(target: str) -> str:
-    """Return ``target``; raises ValueError with what is accepted."""
+    """Return a valid ``target`` unchanged; raises ValueError that lists the accepted forms."""
     if target == "stdout":
         return target
     try:
@@ -57,12 +57,12 @@ def check_target(target: str) -> str:
         url = URL()
     topic = url.path.strip("/")
     if not url.host or not (url.scheme in ("http", "https") or (url.scheme in ("mqtt", "mqtts") and topic)):
-        raise ValueError(f"{target!r} cannot take events; {ACCEPTED_TARGETS}")
+        raise ValueError(f"{target!r} is not a target for events; {ACCEPTED_TARGETS}")
     return target
 
 
 def open_sink(target: str) -> Sink:
-    """The sink for a target that ``check_target`` accepted; raises OutputError when its library is missing."""
+    """Create the sink for a target that ``check_target`` accepts; raises OutputError if its library is missing."""
     if target == "stdout":
         return StandardOutput()
     url = URL(target)
@@ -70,7 +70,7 @@ def open_sink(target: str) -> Sink:
 
 
 class _Context:
-    """The usual context manager: everything that was opened is closed."""
+    """An async context manager that closes on exit what was entered into ``_stack``."""
 
     def __init__(self) -> None:
         self._stack = AsyncExitStack()
@@ -85,18 +85,18 @@ class _Context:
 
 
 class StandardOutput(_Context):
-    """A line of JSON for each event."""
+    """Writes each event as a line of JSON."""
 
     name = "stdout"
 
     async def send(self, event: bytes) -> None:
-        """Write the line."""
+        """Write the event as a line."""
         sys.stdout.write(event.decode() + "\n")
         sys.stdout.flush()
 
 
 class Webhook(_Context):
-    """POSTs each event; any 2xx is a success."""
+    """Sends each event in a POST request; any 2xx status is success."""
 
     def __init__(self, url: URL) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class Webhook(_Context):
 
 
 class Mqtt(_Context):
-    """Publishes each event, at least once, under the URL's path as topic. Needs the extra ``mqtt``."""
+    """Publishes each event with QoS 1 to the topic in the URL's path. Needs the extra ``mqtt``."""
 
     def __init__(self, url: URL) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class Mqtt(_Context):
         try:
             self._library: Any = importlib.import_module("aiomqtt")
         except ImportError:
-            raise OutputError("events to MQTT need aiomqtt", "pip install 'vjepa2-serve[mqtt]'") from None
+            raise OutputError("events over MQTT need aiomqtt", "run pip install 'vjepa2-serve[mqtt]'") from None
         self._arguments: dict[str, Any] = {
             "hostname": url.host,
             "port": url.port or (MQTTS_PORT if secure else MQTT_PORT),
@@ -143,7 +143,7 @@ class Mqtt(_Context):
         self._client: Any = None
 
     async def send(self, event: bytes) -> None:
-        """Publish the event and have the broker confirm it; raises UndeliveredError."""
+        """Publish the event and wait for the broker's confirmation; raises UndeliveredError."""
         try:
             if self._client is None:
                 self._client = await self._stack.enter_async_context(self._library.Client(**self._arguments))
@@ -153,7 +153,7 @@ class Mqtt(_Context):
             raise UndeliveredError(str(error) or type(error).__name__) from error
 
     async def _disconnect(self) -> None:
-        """Forget a connection that does not work; the next event makes another."""
+        """Close the connection; the next event opens a new one."""
         self._client = None
         stack, self._stack = self._stack, AsyncExitStack()
         try:

@@ -1,4 +1,4 @@
-"""Events: what happens, as the start and the end of actions, made of clips that each may be wrong."""
+"""Turns classified clips into events: the start and the end of actions."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from uuid import uuid4
 
 import msgspec
 
-from consumer.client.answer import ClassifiedClip
+from consumer.output.classified_clip import ClassifiedClip
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """When an action starts and ends.
 
-    It starts once ``clips`` clips in a row have its label with at least ``threshold`` (softmax probability), and ends
-    once as many in a row have not; of a live source also when no clip was classified for ``timeout_s`` seconds.
-    ``labels`` are those that count; empty for all.
+    It starts after ``clips`` clips in a row with its label at a softmax probability of at least ``threshold``, and
+    ends after as many clips in a row without. The actions of a live source also end if none of its clips was
+    classified for ``timeout_s`` seconds. ``labels`` are the labels to report; empty means all.
     """
 
     threshold: float = 0.5
@@ -28,10 +28,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class ActionEvent:
-    """One line of events: an action's start or end; both carry the same ``action_id``.
+    """The start or the end of an action; both events have the same ``action_id``.
 
-    ``start_s`` is where the first of its clips begins, ``end_s`` where the last so far ends (seconds of a recording,
-    or Unix time if live); ``confidence`` is the highest so far; ``clip_id`` is the clip that decided.
+    ``start_s`` is the start of the action's first clip, ``end_s`` the end of its last clip so far (seconds of a
+    recording, or Unix time of a live source). ``confidence`` is the highest so far; ``clip_id`` is the last clip that
+    showed the action.
     """
 
     event: Literal["start", "end"]
@@ -50,7 +51,7 @@ class ActionEvent:
 
 
 class ActionDetector:
-    """Turns the classified clips of ``source``, in their order, into events."""
+    """Turns the classified clips of ``source`` into events; ``_runs`` has the current run of each label."""
 
     def __init__(self, source: str, rules: Rules) -> None:
         self._source = source
@@ -58,7 +59,7 @@ class ActionDetector:
         self._runs: dict[str, _Run] = {}
 
     def update(self, clip: ClassifiedClip) -> list[ActionEvent]:
-        """What the next clip starts and ends."""
+        """Add the next clip; returns the events that it causes."""
         confident = self.confident(clip)
         events = []
         for label in [*confident, *(label for label in self._runs if label not in confident)]:
@@ -67,11 +68,11 @@ class ActionDetector:
                 run.hit(clip, confident[label])
             else:
                 run.misses += 1
-            events += self._turn(label, run)
+            events += self._step(label, run)
         return events
 
     def confident(self, clip: ClassifiedClip) -> dict[str, float]:
-        """Confidence by label, of those that count and are above the threshold."""
+        """The confidences by label, of the labels to report with at least the threshold."""
         labels = self._rules.labels
         return {
             each.label: each.confidence
@@ -80,12 +81,12 @@ class ActionDetector:
         }
 
     def end_all(self) -> list[ActionEvent]:
-        """End what goes on, as no more clips come."""
+        """End all current actions and forget unfinished runs."""
         events = [self._event("end", label, run) for label, run in self._runs.items() if run.action_id]
         self._runs.clear()
         return events
 
-    def _turn(self, label: str, run: _Run) -> list[ActionEvent]:
+    def _step(self, label: str, run: _Run) -> list[ActionEvent]:
         if run.action_id is None and run.misses:
             del self._runs[label]
         elif run.action_id is None and run.hits >= self._rules.clips:
@@ -105,7 +106,7 @@ class ActionDetector:
 
 @dataclass(slots=True)
 class _Run:
-    """Clips in a row of one label; ``action_id`` once they are an action."""
+    """Consecutive clips of one label; ``action_id`` is set once they form an action."""
 
     start_s: float
     end_s: float = 0.0

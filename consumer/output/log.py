@@ -1,4 +1,4 @@
-"""Structured log lines on stderr: text for people, JSON for collectors; fields travel as ``extra``."""
+"""Structured log lines on stderr, as text or JSON; callers pass fields in ``extra``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLAIN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "as
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, event, then the fields as ``key=value``; values with blanks are quoted as in JSON."""
+    """Time, level and event, then the fields as ``key=value``; values with blanks are quoted as in JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {name: value for name, value in vars(record).items() if name not in _PLAIN_ATTRIBUTES}
@@ -23,7 +23,7 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_log(log_format: LogFormat) -> None:
-    """Send everything that is logged to stderr in ``log_format``."""
+    """Write all log records to stderr in ``log_format``."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_json_formatter() if log_format == "json" else _text_formatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)

@@ -1,4 +1,4 @@
-"""The consumer's metrics, for Prometheus."""
+"""The Prometheus metrics of the consumer."""
 
 from __future__ import annotations
 
@@ -14,47 +14,50 @@ LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10
 
 
 class Metrics:
-    """Counts; from any thread."""
+    """The metrics; all methods are thread-safe."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._clips = Counter(
             "vjepa_consumer_clips",
-            "Clips by what became of them: classified, dropped (outdated), failed (refused by the service) or partial"
-            " (discarded at a gap)",
+            "Clips by outcome: classified, dropped (outdated), failed (refused by the service) or partial (discarded at"
+            " a gap)",
             ["source", "outcome"],
             registry=self.registry,
         )
         self._latency = Histogram(
             "vjepa_consumer_clip_latency_seconds",
-            "From a clip's turn to be sent to its answer, retries included",
+            "Time from the start of encoding a clip to its answer, including retries",
             ["source"],
             buckets=LATENCY_BUCKETS_S,
             registry=self.registry,
         )
         self._retries = Counter(
-            "vjepa_consumer_retries", "Times that a clip was sent again", ["source"], registry=self.registry
+            "vjepa_consumer_retries", "Number of times that a clip was sent again", ["source"], registry=self.registry
         )
-        self._in_flight = Gauge("vjepa_consumer_requests_in_flight", "Requests on their way", registry=self.registry)
+        self._in_flight = Gauge("vjepa_consumer_requests_in_flight", "Requests in flight", registry=self.registry)
         self._up = Gauge(
-            "vjepa_consumer_source_up", "1 while a live source sends frames", ["source"], registry=self.registry
+            "vjepa_consumer_source_up", "1 while a live source sends frames, else 0", ["source"], registry=self.registry
         )
         self._connections = Counter(
-            "vjepa_consumer_connections", "Times that a live source was connected", ["source"], registry=self.registry
+            "vjepa_consumer_connections", "Connections made to a live source", ["source"], registry=self.registry
         )
         self._events = Counter(
             "vjepa_consumer_events", "Starts and ends of actions", ["source", "event"], registry=self.registry
         )
         self._events_lost = Counter(
-            "vjepa_consumer_events_lost", "Events that will never be delivered", registry=self.registry
+            "vjepa_consumer_events_lost", "Events that could not be delivered", registry=self.registry
         )
         self._saved = Counter(
-            "vjepa_consumer_clips_saved", "Clips by whether they were saved", ["outcome"], registry=self.registry
+            "vjepa_consumer_clips_saved",
+            "Clips to save by outcome: saved or failed",
+            ["outcome"],
+            registry=self.registry,
         )
 
     def serve(self, port: int) -> None:
-        """Answer on ``port`` of all interfaces, from a thread of its own; raises OutputError."""
+        """Serve the metrics on ``port`` of all interfaces in a separate thread; raises OutputError."""
         try:
             start_http_server(port, registry=self.registry)
         except OSError as error:
@@ -62,11 +65,11 @@ class Metrics:
             raise OutputError(f"cannot listen on --metrics-port {port}: {reason}", "use a free port") from error
 
     def clip(self, source: str, outcome: Outcome) -> None:
-        """A clip's fate is decided."""
+        """Count the outcome of a clip."""
         self._clips.labels(source, outcome).inc()
 
     def partial(self, source: str) -> None:
-        """Frames were discarded that made no whole clip."""
+        """Frames were discarded because they did not fill a clip."""
         self.clip(source, "partial")
 
     def answered(self, source: str, latency_s: float) -> None:
@@ -83,7 +86,7 @@ class Metrics:
         self._in_flight.inc(change)
 
     def connected(self, source: str, up: bool) -> None:
-        """A live source is there, or is not."""
+        """A live source was connected, or its connection ended."""
         self._up.labels(source).set(up)
         if up:
             self._connections.labels(source).inc()
@@ -93,9 +96,9 @@ class Metrics:
         self._events.labels(source, event).inc()
 
     def event_lost(self) -> None:
-        """An event will never be delivered."""
+        """An event could not be delivered."""
         self._events_lost.inc()
 
     def saved(self, success: bool) -> None:
-        """A clip was saved, or could not be."""
+        """A clip was saved, or saving it failed."""
         self._saved.labels("saved" if success else "failed").inc()

@@ -1,4 +1,4 @@
-"""The report: what is made of a classified clip: a log line, a line of JSON, events, evidence, figures."""
+"""Reports the classified clips of one source: log lines, lines of JSON, events, saved clips, metrics."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from consumer.client.answer import ClassifiedClip
 from consumer.errors import OutputError
+from consumer.output.classified_clip import ClassifiedClip
 from consumer.output.event_channel import EventChannel
 from consumer.output.events import ActionDetector, ActionEvent, Rules
 from consumer.output.metrics import Metrics
-from consumer.output.saved_clips import Evidence
+from consumer.output.saved_clips import SavedClips
 from consumer.sources.clip import Clip
 from consumer.sources.source import Source
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Report:
-    """Reports on one source, in the order of its clips."""
+    """The outputs of one source; clips must be reported in order."""
 
     def __init__(
         self,
@@ -29,35 +29,35 @@ class Report:
         json: bool,
         rules: Rules,
         channels: tuple[EventChannel, ...],
-        evidence: Evidence | None,
+        saved_clips: SavedClips | None,
         metrics: Metrics,
     ) -> None:
         self._source = source
         self._json = json
         self._detector = ActionDetector(source.name, rules) if channels else None
         self._channels = channels
-        self._evidence = evidence
+        self._saved_clips = saved_clips
         self._metrics = metrics
 
     async def classified(self, clip: Clip, result: ClassifiedClip) -> None:
-        """A clip has its answer."""
+        """Report a classified clip on all outputs."""
         self._metrics.answered(result.source, result.latency_ms / 1000)
         logger.info("clip", extra=self._fields(result))
         if self._json:
             sys.stdout.write(result.json_line())
             sys.stdout.flush()
         worth_saving = self._detector is None or bool(self._detector.confident(result))
-        if self._evidence is not None and worth_saving:
-            await self._save(self._evidence, clip, result)
+        if self._saved_clips is not None and worth_saving:
+            await self._save(self._saved_clips, clip, result)
         if self._detector is not None:
-            self._tell(self._detector.update(result))
+            self._emit(self._detector.update(result))
 
     def silent(self) -> None:
-        """No more clips, or none for long: nothing is known to go on."""
+        """End all actions, because the source has ended or its clips have not been classified for too long."""
         if self._detector is not None:
-            self._tell(self._detector.end_all())
+            self._emit(self._detector.end_all())
 
-    def _tell(self, events: Iterable[ActionEvent]) -> None:
+    def _emit(self, events: Iterable[ActionEvent]) -> None:
         for event in events:
             self._metrics.event(event.source, event.event)
             fields = {"source": event.source, "label": event.label, "confidence": round(event.confidence, 4)}
@@ -65,11 +65,11 @@ class Report:
             for channel in self._channels:
                 channel.put(event)
 
-    async def _save(self, evidence: Evidence, clip: Clip, result: ClassifiedClip) -> None:
+    async def _save(self, saved_clips: SavedClips, clip: Clip, result: ClassifiedClip) -> None:
         try:
-            path = await asyncio.to_thread(evidence.save, clip, result, self._source.live)
+            path = await asyncio.to_thread(saved_clips.save, clip, result, self._source.live)
         except OutputError as error:
-            # A full disk must not keep anybody from being told of what happens.
+            # The other outputs must continue even if the disk is full.
             self._metrics.saved(success=False)
             logger.error(str(error), extra={"source": result.source, "clip_id": result.clip_id})
         else:
@@ -90,7 +90,7 @@ class Report:
 
 
 def _times(span: dict[str, float]) -> dict[str, object]:
-    """Of what is live, seconds since 1970 are for programs; the log is for people too."""
+    """The times of a live source as ISO 8601 text, which is easier to read in a log than Unix time."""
     return {
         name.removesuffix("_s"): datetime.fromtimestamp(time_s, UTC).isoformat(timespec="milliseconds")
         for name, time_s in span.items()

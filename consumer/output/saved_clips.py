@@ -1,4 +1,4 @@
-"""The evidence: a classified clip as an MP4 file with what was seen written into its frames."""
+"""Saves classified clips as MP4 files with label and confidence drawn into the frames."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from consumer.client.answer import ClassifiedClip
+from consumer.client.encodings import Picture
 from consumer.errors import OutputError
+from consumer.output.classified_clip import ClassifiedClip
 from consumer.sources.clip import Clip
-from consumer.sources.picture import Picture
 
 LINES_IN_HEIGHT = 16
 SMALLEST_TEXT_PX = 9
 MOST_LINES = 3
 
-# A picture that is smaller than this has no room for words, and is enlarged by a whole factor.
+# Smaller pictures have too little room for text and are enlarged by a whole factor.
 SMALLEST_EDGE_PX = 240
 BAND = (0, 0, 0)
 TEXT = (255, 255, 255)
 
 
-class Evidence:
-    """Saves clips in ``directory``, which is made where it is missing."""
+class SavedClips:
+    """Saves clips in ``directory``, which is created if it is missing."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises OutputError when nothing can be written there."""
+        """Raises OutputError if the directory cannot be created or written to."""
         self._directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ class Evidence:
             raise _unwritable(directory, PermissionError(13, "Permission denied"))
 
     def save(self, clip: Clip, result: ClassifiedClip, live: bool) -> Path:
-        """Write the clip, at the rate at which it was sampled, whole or not at all; raises OutputError."""
+        """Save the clip at its sampling rate, completely or not at all; returns the path. Raises OutputError."""
         path = self._directory / _file_name(result, live)
         best = result.predictions[0]
         fps = len(clip.pictures) / (clip.end_s - clip.start_s)
@@ -81,7 +81,7 @@ def _write(path: Path, pictures: tuple[Picture, ...], fps: float, text: str) -> 
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        # What encodes here must not take the cores from what decodes.
+        # One thread, so that encoding leaves the other cores to the decoders.
         stream.thread_count = 1
         for picture in pictures:
             large = picture.repeat(factor, axis=0).repeat(factor, axis=1)[:height, :width]
@@ -91,7 +91,7 @@ def _write(path: Path, pictures: tuple[Picture, ...], fps: float, text: str) -> 
 
 
 def _band(text: str, width: int, height: int) -> Picture:
-    """The lower edge of the picture, uint8 ``[up to height, width, 3]``, with the text in it."""
+    """The band with the text for the lower edge of each picture: uint8 ``[at most height, width, 3]``."""
     draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     for size_px in range(max(SMALLEST_TEXT_PX, height // LINES_IN_HEIGHT), SMALLEST_TEXT_PX - 1, -1):
         font = ImageFont.load_default(size_px)

@@ -1,1 +1,1 @@
-"""What is watched: opened, decoded, timed, cut into clips."""
+"""The sources: opens and decodes them and cuts their frames into clips."""

@@ -1,4 +1,4 @@
-"""The clip: the frames that the model looks at together, read from a video."""
+"""Reads clips from a video: the frames that the model classifies together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 import av
 
+from consumer.client.encodings import Picture
 from consumer.errors import SourceError, SourceStoppedError
-from consumer.sources.picture import Picture, PictureMaker
+from consumer.sources.picture import PictureMaker
 from consumer.sources.source import Source
 from consumer.sources.video import Recording
 from sampling.timeline import Timed
@@ -23,22 +24,22 @@ Frames = Iterator[Timed[av.VideoFrame]]
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Pictures of one size that stand for ``start_s`` up to ``end_s`` of a recording, or of Unix time if live."""
+    """Pictures of one size for the time from ``start_s`` to ``end_s``: of a recording, or Unix time if live."""
 
     pictures: tuple[Picture, ...]
     start_s: float
     end_s: float
 
     def earlier(self, seconds: float) -> Clip:
-        """The same clip, so much earlier."""
+        """The same clip with its times moved back by ``seconds``."""
         return replace(self, start_s=self.start_s - seconds, end_s=self.end_s - seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Clipping:
-    """How clips are cut: their shape, and the short edge in pixels that frames are shrunk to (0: not at all).
+    """How clips are cut: their shape, and the short edge in pixels to which frames are shrunk (0: not at all).
 
-    ``max_gap_s`` without a frame discards a clip that has begun; ``None`` takes what suits the source.
+    A gap of more than ``max_gap_s`` seconds discards the current clip; ``None`` uses the default of the source.
     """
 
     shape: Shape
@@ -47,25 +48,25 @@ class Clipping:
 
     @property
     def live_gap_s(self) -> float:
-        """For live sources: just more than what leaves each sampled instant a frame of its own."""
+        """``max_gap_s`` for live sources; the default is just long enough that each tick has its own frame."""
         return max(1.5 / self.shape.fps, 0.5) if self.max_gap_s is None else self.max_gap_s
 
 
 def read_clips(source: Source, video: Recording, clipping: Clipping, on_partial: Callable[[], None]) -> Iterator[Clip]:
-    """Read the clips of a recording, one after the other, decoding as they are asked for.
+    """Read the clips of a recording lazily.
 
-    A video too short for one clip is sampled faster, evenly from its start to its end. What makes no clip is
-    discarded and told to ``on_partial``.
+    A video shorter than one clip is sampled faster, evenly from start to end. Frames that do not fill a clip are
+    discarded with a call of ``on_partial``.
     """
     clipping = replace(clipping, shape=_fitting(source, video, clipping.shape))
-    # What stands still for a moment is a recording of something that did.
+    # A recording may have a longer gap than a live source: the scene was still, the stream was not broken.
     whole_clip_s = clipping.shape.frames / clipping.shape.fps
     max_gap_s = whole_clip_s if clipping.max_gap_s is None else clipping.max_gap_s
     yield from _clips(video.frames(), clipping, max_gap_s, Windows(clipping.shape, on_partial, fills_up=True))
 
 
 def read_live_clips(frames: Frames, clipping: Clipping, on_partial: Callable[[], None]) -> Iterator[Clip]:
-    """Read clips from the frames of one connection to a live source, which tell themselves where they begin anew."""
+    """Read clips from the frames of one connection to a live source; ``frame.starts`` marks the gaps."""
     yield from _clips(frames, clipping, math.inf, Windows(clipping.shape, on_partial, fills_up=False))
 
 
@@ -93,6 +94,6 @@ def _fitting(source: Source, video: Recording, shape: Shape) -> Shape:
 
 
 def _pictures(samples: Iterable[Sample[av.VideoFrame]], maker: PictureMaker) -> Iterator[Sample[Picture]]:
-    # Converted as soon as picked: sixteen decoded frames kept back would be 50 MB at 1080p and starve the decoder.
+    # Converted as soon as sampled: sixteen decoded frames of 1080p would hold 50 MB of the decoder's buffers.
     for each in samples:
         yield Sample(each.time_s, maker.make(each.frame), each.starts)

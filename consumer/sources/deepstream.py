@@ -1,6 +1,6 @@
 """The DeepStream backend: RTSP streams decoded on the GPU by NVIDIA's SDK, through its ``pyservicemaker``.
 
-Written to the SDK's documentation and never run on its hardware; the tests run it against a stand-in for the SDK.
+It follows the SDK's documentation but has not been run on real hardware; the tests use a fake SDK.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ import av
 import numpy as np
 
 from consumer.errors import BackendMissingError, SourceSilentError, SourceStoppedError
-from consumer.sources.ffmpeg import Link, frame_rate, opened
+from consumer.sources.ffmpeg import Link, frame_rate, open_container
 from consumer.sources.source import Kind, Source
 from sampling.live_timeline import Clock, LiveTimeline
 from sampling.timeline import Timed
 
 NANOSECONDS = Fraction(1, 10**9)
-# GStreamer's way to say that a frame has no time stamp is the largest number of 64 bits.
+# GStreamer marks a frame without a time stamp with 2**64 - 1.
 NO_TIME_NS = 2**63
 SDK_MODULES = ("pyservicemaker", "cupy")
 
-# nvbuf-memory-type: plain CUDA device memory, which DLPack can hand on.
+# nvbuf-memory-type: plain CUDA device memory, which DLPack can share.
 CUDA_DEVICE_MEMORY = 2
 # select-rtp-protocol of nvurisrcbin.
 RTP_PROTOCOLS = {"tcp": 4, "udp": 1}
 
-# Frames wait here for the sampling, which is faster than any camera.
-HELD_FRAMES = 8
+# Frames that may wait for the sampling, which is faster than any camera.
+MAX_WAITING_FRAMES = 8
 
 
 class DeepStreamVideo:
-    """One connection to a camera; its frames come from an appsink as RGB pixels."""
+    """One connection to a camera; an appsink delivers its frames as RGB pixels."""
 
     def __init__(self, source: Source, link: Link, timeline: LiveTimeline, stopped: threading.Event) -> None:
         self._source = source
         self._link = link
         self._timeline = timeline
         self._stopped = stopped
-        self.arrived: queue.Queue[tuple[int, Any]] = queue.Queue(HELD_FRAMES)
+        self.arrived: queue.Queue[tuple[int, Any]] = queue.Queue(MAX_WAITING_FRAMES)
 
     @property
     def ahead_s(self) -> float:
-        """By how many seconds its frames so far lie later than they were seen."""
+        """By how many seconds the times of the frames so far are too late; see LiveTimeline."""
         return self._timeline.ahead_s
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
-        """What comes; never ends but by raising SourceError."""
+        """Yield the frames as they arrive; ends only by raising SourceError."""
         while not self._stopped.is_set():
             try:
                 pts_ns, pixels = self.arrived.get(timeout=self._link.silence_s)
@@ -67,10 +67,10 @@ class DeepStreamVideo:
 def open_deepstream_video(
     source: Source, link: Link, max_gap_s: float, stopped: threading.Event
 ) -> Iterator[DeepStreamVideo]:
-    """Connect to a camera; raises BackendMissingError, and what PyAV raises of a source that it cannot open."""
+    """Connect to a camera; raises BackendMissingError and the errors of ``open_container``."""
     sdk, cupy = import_sdk(source)
-    # The multiplexer scales to a size that has to be known before: to the camera's own.
-    with opened(source, link) as (_, stream):
+    # The multiplexer scales to a configured size, so the camera's own size has to be known first.
+    with open_container(source, link) as (_, stream):
         width, height, interval_s = stream.width, stream.height, float(1 / frame_rate(stream))
     timeline = LiveTimeline(NANOSECONDS, interval_s, max_gap_s, None, Clock())
     video = DeepStreamVideo(source, link, timeline, stopped)
@@ -84,14 +84,16 @@ def open_deepstream_video(
 
 
 def import_sdk(source: Source) -> tuple[Any, Any]:
-    """``pyservicemaker`` and ``cupy``; raises BackendMissingError where ``source`` cannot be read with them."""
+    """Import ``pyservicemaker`` and ``cupy``; raises BackendMissingError if they cannot read ``source``."""
     if source.kind is not Kind.RTSP:
-        raise BackendMissingError(f"deepstream does not read {source.name}", "use it for rtsp://, or --backend pyav")
+        raise BackendMissingError(
+            f"the deepstream backend cannot read {source.name}", "use it for rtsp:// only, or use --backend pyav"
+        )
     try:
         sdk, cupy = (importlib.import_module(name) for name in SDK_MODULES)
     except ImportError as error:
-        cure = "run in NVIDIA's DeepStream container with cupy installed, or use --backend pyav"
-        raise BackendMissingError(f"--backend deepstream needs {error.name}", cure) from error
+        hint = "run in NVIDIA's DeepStream container with cupy installed, or use --backend pyav"
+        raise BackendMissingError(f"--backend deepstream needs {error.name}", hint) from error
     return sdk, cupy
 
 
@@ -113,7 +115,7 @@ def _pipeline(sdk: Any, source: Source, link: Link, size: tuple[int, int]) -> An
 def _retriever(sdk: Any, cupy: Any, arrived: queue.Queue[tuple[int, Any]]) -> Any:
     class Retriever(sdk.BufferRetriever):  # type: ignore[misc]
         def consume(self, buffer: Any) -> int:
-            # Cloned: the SDK takes the surface back when this returns.
+            # Cloned, because the SDK reuses the surface after this call.
             pixels = cupy.asnumpy(cupy.from_dlpack(buffer.extract(0).clone()))
             try:
                 arrived.put_nowait((buffer.timestamp, np.ascontiguousarray(pixels[..., :3])))

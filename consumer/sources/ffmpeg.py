@@ -1,4 +1,4 @@
-"""Opening: how FFmpeg is told to open each kind of source, and which of its streams is looked at."""
+"""Opens each kind of source with FFmpeg and chooses its video stream."""
 
 from __future__ import annotations
 
@@ -21,96 +21,99 @@ from consumer.sources.source import Kind, Source, rtp_description
 
 Transport = Literal["tcp", "udp"]
 
-# FFmpeg "decodes" plain text as a terminal's screen; nobody means that by a video.
+# FFmpeg decodes plain text into pictures of a terminal; such a file is not a video.
 TEXT_CODECS = frozenset({"ansi", "bintext", "idf", "xbin"})
 
 UNKNOWN_CODEC = "unknown codec"
 
-# For streams that say nothing at all about their rate: FFmpeg's own assumption for raw video.
+# For streams without any frame rate; FFmpeg assumes the same for raw video.
 ASSUMED_RATE = Fraction(25)
 
-# Room for a key frame of a large camera that comes as one burst; the kernel may allow less.
+# Room for a large key frame that arrives in one burst; the kernel may allow less.
 SOCKET_BUFFER_BYTES = 4 * 2**20
 
-# FFmpeg would look for five seconds at what is in a stream. The frames are kept, so this costs latency at the start.
+# FFmpeg analyses a stream for five seconds by default, which delays the first frames; it keeps those frames.
 ANALYSIS_US = 2_000_000
 
-CURES = {
+HINTS = {
     Kind.FILE: "give the path of a video file",
-    Kind.RTSP: "check address, user and password of the camera, and that it speaks RTSP over --rtsp-transport",
-    Kind.RTP: "check that nothing else listens on this port",
-    Kind.SDP: "check the session description, and that nothing else listens on its port",
-    Kind.MPEGTS: "check that nothing else listens on this port",
-    Kind.CAMERA: "check that the device exists, is not in use and may be read by this user (group video)",
+    Kind.RTSP: "check the address, user and password of the camera, and that it supports --rtsp-transport",
+    Kind.RTP: "check that no other program listens on this port",
+    Kind.SDP: "check the session description, and that no other program listens on its port",
+    Kind.MPEGTS: "check that no other program listens on this port",
+    Kind.CAMERA: "check that the device exists, is not in use and that this user may read it (group video)",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How live sources are connected to; ``silence_s`` is how long they may say nothing."""
+    """How to connect to live sources; one is lost if it sends nothing for ``silence_s`` seconds."""
 
     transport: Transport = "tcp"
     silence_s: float = 10.0
 
-    def patience_s(self, source: Source) -> float:
-        """How long to wait for the next packet of a source that has begun to send.
+    def read_timeout_s(self, source: Source) -> float:
+        """How many seconds to wait for the next packet of a source that has sent some.
 
-        FFmpeg takes packets of an RTP sender that has started anew for old ones and drops them, possibly for minutes:
-        that looks like silence too, and a connection made anew ends it.
+        For RTP, less than ``silence_s``: FFmpeg may drop the packets of a restarted sender as old ones for minutes,
+        which looks like silence, and only a new connection ends that.
         """
         return self.silence_s / 4 if source.kind in (Kind.RTP, Kind.SDP) else self.silence_s
 
 
 @contextmanager
-def opened(source: Source, link: Link) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open ``source``; raises SourceUnreadableError, SourceSilentError or NoVideoError."""
-    with readable(source, link.silence_s):
+def open_container(source: Source, link: Link) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open ``source`` and choose its video stream.
+
+    Raises SourceUnreadableError, SourceSilentError or NoVideoError.
+    """
+    with translated_errors(source, link.silence_s):
         container = _open(source, link)
     with container:
-        yield container, _moving_picture(source, container)
+        yield container, _video_stream(source, container)
 
 
 @contextmanager
-def readable(source: Source, silence_s: float) -> Iterator[None]:
-    """Turn FFmpeg's errors into ours; ``silence_s`` is how long it has been told to wait."""
+def translated_errors(source: Source, silence_s: float) -> Iterator[None]:
+    """Translate FFmpeg's errors into SourceErrors; ``silence_s`` is the timeout that FFmpeg was given."""
     try:
         yield
     except ExitError as error:
         raise SourceSilentError(source.name, silence_s) from error
     except FFmpegError as error:
         reason = (error.strerror or str(error)).lower()
-        raise SourceUnreadableError(f"cannot read {source.name}: {reason}", CURES[source.kind]) from error
+        raise SourceUnreadableError(f"cannot read {source.name}: {reason}", HINTS[source.kind]) from error
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
-    """Frames a second, as far as the stream says."""
+    """Frames per second, or 25 if the stream does not tell."""
     return stream.average_rate or stream.guessed_rate or ASSUMED_RATE
 
 
 def time_base(stream: VideoStream) -> Fraction:
-    """Seconds per tick."""
-    # Only streams that are written, and not opened yet, have none.
+    """Seconds per tick of the stream's time stamps."""
+    # Only output streams that are not open yet have no time base.
     return cast(Fraction, stream.time_base)
 
 
 def _open(source: Source, link: Link) -> InputContainer:
     if source.kind is Kind.FILE:
-        # "file:" keeps FFmpeg from taking a colon in the name for a protocol.
+        # With "file:", FFmpeg does not mistake a colon in the name for a protocol.
         return av.open(f"file:{source.location}", metadata_errors="ignore")
     file, file_format, options = _live_input(source, link)
     return av.open(
         file,
         mode="r",
         format=file_format,
-        # Nor need it count frames to tell their rate: it is measured here.
+        # fpsprobesize 0: FFmpeg need not count frames to find their rate, because LiveTimeline measures it.
         options=options | {"analyzeduration": str(ANALYSIS_US), "fpsprobesize": "0"},
         metadata_errors="ignore",
-        timeout=(link.silence_s, link.patience_s(source)),
+        timeout=(link.silence_s, link.read_timeout_s(source)),
     )
 
 
 def _live_input(source: Source, link: Link) -> tuple[str | io.BytesIO, str, dict[str, str]]:
-    """What to open, as which format, with which options."""
+    """The input, its format and the options for FFmpeg."""
     if source.kind is Kind.RTSP:
         options = {"rtsp_transport": link.transport, "timeout": str(round(link.silence_s * 1e6))}
         return source.location, "rtsp", options | _media_options()
@@ -131,22 +134,22 @@ def _media_options() -> dict[str, str]:
     }
 
 
-def _moving_picture(source: Source, container: InputContainer) -> VideoStream:
+def _video_stream(source: Source, container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
-    if isinstance(stream, VideoStream) and _moves(stream):
+    if isinstance(stream, VideoStream) and _is_video(stream):
         return stream
     found = ", ".join(f"{each.type} ({_codec(each)})" for each in container.streams) or "nothing"
-    cure = "give a source with a video stream that FFmpeg can decode"
-    raise NoVideoError(f"no video in {source.name}, found only: {found}", cure)
+    hint = "give a source with a video stream that FFmpeg can decode"
+    raise NoVideoError(f"no video in {source.name}, found only: {found}", hint)
 
 
-def _moves(stream: VideoStream) -> bool:
-    # Cover art is a video stream too, of one picture.
+def _is_video(stream: VideoStream) -> bool:
+    # Cover art of a music file is a video stream with one picture.
     is_cover = bool(stream.disposition & Disposition.attached_pic)
     return not is_cover and _codec(stream) not in TEXT_CODECS | {UNKNOWN_CODEC}
 
 
 def _codec(stream: Stream) -> str:
-    # None where FFmpeg has no decoder, whatever PyAV's stubs promise.
+    # None if FFmpeg has no decoder, which PyAV's type stubs do not say.
     codec: CodecContext | None = stream.codec_context
     return UNKNOWN_CODEC if codec is None else codec.name

@@ -1,4 +1,4 @@
-"""The directory of images: a video whose frames are files, in the order of their names."""
+"""Reads a directory of images as a video, in the order of their names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
 class ImageDirectory:
-    """The images in a directory, ``fps`` of them a second; numbers in names count as numbers (2 before 10)."""
+    """The images in a directory at ``fps`` frames per second; numbers in names are sorted by value (2 before 10)."""
 
     def __init__(self, source: Source, fps: float, stopped: threading.Event) -> None:
         """Raises SourceUnreadableError or NoVideoError."""
@@ -32,11 +32,11 @@ class ImageDirectory:
         self._paths = _image_paths(source)
 
     def length_s(self, limit_s: float) -> float:
-        """Seconds of video that the images make, or ``limit_s`` if there are at least that many."""
+        """The length in seconds, but at most ``limit_s``."""
         return min(len(self._paths) / self._fps, limit_s)
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
-        """Read one image after the other; one that cannot be read leaves a hole, and a warning."""
+        """Read the images in order; an unreadable image is skipped with a warning and leaves a gap."""
         for index, path in enumerate(self._paths):
             if self._stopped.is_set():
                 raise SourceStoppedError(self._source.name)
@@ -49,8 +49,8 @@ def _image_paths(source: Source) -> list[Path]:
         found = [path for path in Path(source.location).iterdir() if path.suffix.lower() in SUFFIXES]
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        cure = "give a directory that this user may read"
-        raise SourceUnreadableError(f"cannot read {source.name}: {reason}", cure) from error
+        hint = "give a directory that this user may read"
+        raise SourceUnreadableError(f"cannot read {source.name}: {reason}", hint) from error
     if not found:
         raise NoVideoError(f"no images in {source.name}", f"accepted: files named {', '.join(sorted(SUFFIXES))}")
     return sorted(found, key=_natural)

@@ -1,4 +1,4 @@
-"""The source: what the user named, and what kind of thing that is."""
+"""Sources as the user names them, and their kinds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl
 from yarl import URL
 
 RTP_CODECS = {"h264": "H264", "h265": "H265", "hevc": "H265", "vp8": "VP8", "vp9": "VP9"}
-"""What ``?codec=`` may say, and what SDP calls it."""
+"""The codecs that ``?codec=`` accepts, with their names in SDP."""
 
-USUAL_PAYLOAD_TYPE = 96
+DEFAULT_PAYLOAD_TYPE = 96
 ACCEPTED = (
     "accepted: the path of a video file, of an .sdp file, of a directory of images, /dev/videoN,"
     " rtsp://HOST/PATH, udp://HOST:PORT (MPEG-TS) or udp://HOST:PORT?codec=h264 (RTP)"
@@ -33,7 +33,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source; ``location`` is a path or URL, ``name`` the same without user and password, for the log."""
+    """A source; ``location`` is its path or URL, ``name`` the same without user and password, for the log."""
 
     kind: Kind
     location: str
@@ -41,17 +41,17 @@ class Source:
 
     @property
     def live(self) -> bool:
-        """Whether it goes on by itself: a source that is not waited for, and opened again when it breaks off."""
+        """Whether the source runs in real time: its clips may be dropped, and lost connections are opened again."""
         return self.kind not in (Kind.FILE, Kind.IMAGES)
 
     @property
     def datagrams(self) -> bool:
-        """Whether its sender can be replaced by another one without the receiver being told."""
+        """Whether the source sends datagrams, so that its sender can be replaced without notice to the receiver."""
         return self.kind in (Kind.RTP, Kind.SDP, Kind.MPEGTS)
 
 
 def parse_source(text: str) -> Source:
-    """Tell what ``text`` names. Raises ValueError with what is wrong and what is accepted."""
+    """Return the source that ``text`` names. Raises ValueError that lists what is accepted."""
     if "://" in text:
         return _network_source(text)
     if text.startswith("/dev/video"):
@@ -65,8 +65,8 @@ def rtp_description(source: Source) -> str:
     """The session description (SDP) of an RTP source that was given as a URL."""
     url = URL(source.location)
     query = dict(parse_qsl(url.query_string))
-    payload_type = query.get("payload", str(USUAL_PAYLOAD_TYPE))
-    address = url.host or "0.0.0.0"  # noqa: S104 a sender is listened for, as the user asks
+    payload_type = query.get("payload", str(DEFAULT_PAYLOAD_TYPE))
+    address = url.host or "0.0.0.0"  # noqa: S104 the user asks to listen on all interfaces
     family = "IP6" if ":" in address else "IP4"
     lines = (
         "v=0",
@@ -85,24 +85,24 @@ def _network_source(text: str) -> Source:
         url = URL(text)
         port = url.port
     except ValueError as error:
-        raise ValueError(f"{text!r} is no URL ({error}); {ACCEPTED}") from None
+        raise ValueError(f"{text!r} is not a valid URL ({error}); {ACCEPTED}") from None
     name = str(url.with_user(None)) if url.user or url.password else text
     if url.scheme in ("rtsp", "rtsps"):
         return Source(Kind.RTSP, text, name)
     if url.scheme == "udp":
         return _udp_source(text, name, url.query_string, port)
-    raise ValueError(f"{url.scheme}:// is not read; {ACCEPTED}")
+    raise ValueError(f"{url.scheme}:// is not supported; {ACCEPTED}")
 
 
 def _udp_source(text: str, name: str, query_string: str, port: int | None) -> Source:
     if not port:
-        raise ValueError(f"{text!r} names no port; {ACCEPTED}")
+        raise ValueError(f"{text!r} has no port; {ACCEPTED}")
     query = dict(parse_qsl(query_string))
     if "codec" not in query:
         return Source(Kind.MPEGTS, text, name)
     if query["codec"].lower() not in RTP_CODECS:
-        raise ValueError(f"codec {query['codec']!r} is not read; accepted: {', '.join(RTP_CODECS)}")
-    payload_type = query.get("payload", str(USUAL_PAYLOAD_TYPE))
+        raise ValueError(f"codec {query['codec']!r} is not supported; accepted: {', '.join(RTP_CODECS)}")
+    payload_type = query.get("payload", str(DEFAULT_PAYLOAD_TYPE))
     if not (payload_type.isdecimal() and int(payload_type) < 128):
         raise ValueError(f"payload {payload_type!r} is not an RTP payload type from 0 to 127")
     return Source(Kind.RTP, text, name)

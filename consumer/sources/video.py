@@ -1,4 +1,4 @@
-"""The video: decoded frames with their times, of a file or of what is live, read lazily and once."""
+"""Decodes the frames of files and live sources and gives them their times."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from consumer.errors import SourceSilentError, SourceStoppedError, SourceUnreadableError
-from consumer.sources.ffmpeg import CURES, Link, frame_rate, opened, readable, time_base
+from consumer.sources.ffmpeg import HINTS, Link, frame_rate, open_container, time_base, translated_errors
 from consumer.sources.source import Source
 from sampling.live_timeline import Clock, LiveTimeline
 from sampling.timeline import Timed, Timeline
 
 logger = logging.getLogger(__name__)
 
-# A receiver of datagrams that hears nothing this long may hear of another sender next.
+# After a silence this long, the next datagrams may come from another sender.
 DATAGRAM_SILENCE_S = 1.0
 
-# Networks do not hold datagrams back for this long.
+# A larger difference between time stamps and arrival times means another sender: no network delays packets so long.
 OTHER_SENDER_S = 1.0
 
 
 class Video(Protocol):
-    """What frames are read from; one pass."""
+    """A sequence of frames that can be read once."""
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
-        """The frames in presentation order; raises SourceError when there are no more for a bad reason."""
+        """Yield the frames in presentation order; raises SourceError if reading fails."""
         ...
 
 
 class Live(Video, Protocol):
-    """A video that goes on by itself; see LiveTimeline for ``ahead_s``."""
+    """The video of a live source."""
 
     @property
     def ahead_s(self) -> float:
-        """By how many seconds its frames so far lie later than they were seen."""
+        """By how many seconds the times of the frames so far are too late; see LiveTimeline."""
         ...
 
 
 class Recording(Video, Protocol):
-    """A video that has an end, and a length that can be asked for before it is read."""
+    """A video with an end, whose length is known before it is read."""
 
     def length_s(self, limit_s: float) -> float:
-        """Seconds of video, or ``limit_s`` if there are at least that many."""
+        """The length in seconds, but at most ``limit_s``."""
         ...
 
 
 class VideoFile:
-    """An open video file; ``stopped`` makes ``frames()`` raise SourceStoppedError instead of its next frame."""
+    """An open video file; once ``stopped`` is set, ``frames()`` raises SourceStoppedError."""
 
     def __init__(
         self, source: Source, container: InputContainer, stream: VideoStream, stopped: threading.Event
@@ -68,33 +68,36 @@ class VideoFile:
         self._stopped = stopped
 
     def length_s(self, limit_s: float) -> float:
-        """Seconds of video in the file, or ``limit_s`` if there are at least that many.
+        """The length in seconds, but at most ``limit_s``.
 
-        Reads packets from a second opening of the file without decoding them: containers' own durations are
-        missing (recordings of a browser) or wrong (recordings that broke off) too often.
+        Opens the file a second time and reads its packets without decoding them, because the duration in a
+        container is often missing (recordings of a browser) or wrong (interrupted recordings).
         """
-        with opened(self._source, Link()) as (container, stream), readable(self._source, Link().silence_s):
+        with (
+            open_container(self._source, Link()) as (container, stream),
+            translated_errors(self._source, Link().silence_s),
+        ):
             return _span_s(container.demux(stream), stream, limit_s)
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
-        """Decode the file from its start to its end; times never go back.
+        """Decode the whole file; times never decrease.
 
-        Damaged packets are skipped and counted in a warning. Raises SourceUnreadableError when reading fails.
+        Damaged packets are skipped and counted in a warning. Raises SourceUnreadableError if reading fails.
         """
         timeline = Timeline(time_base(self._stream), self._start_s(), float(1 / frame_rate(self._stream)))
-        with readable(self._source, Link().silence_s):
+        with translated_errors(self._source, Link().silence_s):
             for image in _decoded(self._source, self._container.demux(self._stream)):
                 _check(self._stopped, self._source)
                 yield Timed(*timeline.place(image.pts, image.duration), image)
 
     def _start_s(self) -> float | None:
-        # PyAV's stubs promise an int, but raw streams have no start.
+        # PyAV's type stubs say int, but raw streams have no start time.
         start_us: int | None = self._container.start_time
         return None if start_us is None else start_us / av.time_base
 
 
 class LiveVideo:
-    """One connection to a live source, until it breaks off, falls silent or is ``stopped``."""
+    """One connection to a live source; ends when it breaks, when it is silent or when ``stopped`` is set."""
 
     def __init__(
         self,
@@ -120,20 +123,20 @@ class LiveVideo:
 
     @property
     def ahead_s(self) -> float:
-        """By how many seconds its frames so far lie later than they were seen."""
+        """By how many seconds the times of the frames so far are too late; see LiveTimeline."""
         return self._timeline.ahead_s
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
-        """Decode what comes; never ends but by raising SourceError."""
-        with readable(self._source, self._link.patience_s(self._source)):
-            for image in _decoded(self._source, self._watched()):
+        """Decode the frames as they arrive; ends only by raising SourceError."""
+        with translated_errors(self._source, self._link.read_timeout_s(self._source)):
+            for image in _decoded(self._source, self._packets()):
                 if not image.is_corrupt:
                     time_s, duration_s, starts = self._timeline.place(image.pts)
                     yield Timed(time_s, duration_s, image, starts)
-        raise SourceUnreadableError(f"{self._source.name} ended", CURES[self._source.kind])
+        raise SourceUnreadableError(f"{self._source.name} ended", HINTS[self._source.kind])
 
-    def _watched(self) -> Iterator[Packet[VideoStream]]:
-        """The video's packets; raises SourceSilentError where only others, sound for instance, come."""
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        """Yield the video packets; raises SourceSilentError if only other packets come, for example sound."""
         heard_s, stamped = time.monotonic(), None
         for packet in self._container.demux():
             _check(self._stopped, self._source)
@@ -142,8 +145,7 @@ class LiveVideo:
                 heard_s = now_s
                 if (stamp_s := self._stamp_s(packet)) is not None:
                     if stamped is not None and abs((stamp_s - stamped[0]) - (now_s - stamped[1])) > OTHER_SENDER_S:
-                        # Another sender. Its first key frame may be lost; what is decoded until its next would be a
-                        # mixture of both.
+                        # Another sender. Without this reset, frames until its next key frame would mix both senders.
                         self._stream.codec_context.flush_buffers()
                     stamped = stamp_s, now_s
                 yield cast("Packet[VideoStream]", packet)
@@ -151,7 +153,7 @@ class LiveVideo:
                 raise SourceSilentError(self._source.name, self._link.silence_s)
 
     def _stamp_s(self, packet: Packet[Stream]) -> float | None:
-        """The packet's time in seconds, where that tells something of its sender."""
+        """The packet's decoding time in seconds, or ``None`` if the sender cannot change."""
         if packet.dts is None or not self._source.datagrams:
             return None
         return float(packet.dts * time_base(self._stream))
@@ -160,7 +162,7 @@ class LiveVideo:
 @contextmanager
 def open_video(source: Source, stopped: threading.Event | None = None) -> Iterator[VideoFile]:
     """Open a video file for reading; raises SourceUnreadableError or NoVideoError."""
-    with opened(source, Link()) as (container, stream):
+    with open_container(source, Link()) as (container, stream):
         stream.thread_type = "AUTO"
         yield VideoFile(source, container, stream, stopped or threading.Event())
 
@@ -168,8 +170,8 @@ def open_video(source: Source, stopped: threading.Event | None = None) -> Iterat
 @contextmanager
 def open_live_video(source: Source, link: Link, max_gap_s: float, stopped: threading.Event) -> Iterator[LiveVideo]:
     """Connect to a live source; raises SourceUnreadableError, SourceSilentError or NoVideoError."""
-    with opened(source, link) as (container, stream):
-        # Threads by frame, as for files, would hold back as many frames as there are threads.
+    with open_container(source, link) as (container, stream):
+        # Frame threads, as used for files, would delay the output by one frame per thread.
         stream.thread_type = "SLICE"
         yield LiveVideo(source, container, stream, stopped, link, max_gap_s)
 

@@ -46,7 +46,9 @@ async def test_a_refusal_carries_the_problem(serve: Serve) -> None:
     assert (error.status, error.title, error.detail, error.field) == (
         422, "Unprocessable", "16 frames wanted, 8 sent", "frames",
     )  # fmt: skip
-    assert str(error).startswith("the service refused with 422 Unprocessable: 16 frames wanted, 8 sent (field frames);")
+    assert str(error).startswith(
+        "the service refused the request with 422 Unprocessable: 16 frames wanted, 8 sent (field frames);"
+    )
     assert "; help: " in str(error)
 
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consumer.client.encodings import Picture
 from consumer.errors import SourceStoppedError
 from consumer.sources.clip import Clip, Clipping, read_clips
-from consumer.sources.picture import Picture, PictureMaker
+from consumer.sources.picture import PictureMaker
 from consumer.sources.source import parse_source
 from consumer.sources.video import VideoFile, open_video
 from sampling.timeline import Timed

@@ -52,7 +52,7 @@ async def test_a_wrong_frame_count_is_refused_by_the_service(live_server: LiveSe
     video = write_video(tmp_path / "a.mp4", at(30, 2))
     ended = await consume(video, "--service-url", live_server.url, "--frames", "3")
     assert ended.code == 1
-    assert " ERROR the service refused with 422 " in ended.errors[-1]
+    assert " ERROR the service refused the request with 422 " in ended.errors[-1]
     assert "(field frames); help: leave out --frames" in ended.errors[-1]
 
 

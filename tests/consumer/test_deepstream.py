@@ -160,7 +160,7 @@ def test_silence_and_stopping_end_the_frames() -> None:
 @pytest.mark.usefixtures("sdk")
 def test_other_sources_are_not_read_with_it() -> None:
     with (
-        pytest.raises(BackendMissingError, match=r"deepstream does not read a\.mp4; help: .*--backend pyav"),
+        pytest.raises(BackendMissingError, match=r"the deepstream backend cannot read a\.mp4; help: .*--backend pyav"),
         open_deepstream_video(parse_source("a.mp4"), Link(), 1.0, threading.Event()),
     ):
         pass

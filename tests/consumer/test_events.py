@@ -13,7 +13,8 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.client.answer import ClassifiedClip, Prediction
+from consumer.client.answer import Prediction
+from consumer.output.classified_clip import ClassifiedClip
 from consumer.output.event_sinks import check_target
 from consumer.output.events import ActionDetector, ActionEvent, Rules
 from tests.consumer.processes import consume, consuming

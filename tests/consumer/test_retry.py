@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.retry import LONGEST_ASKED_S, Backoff, Patience, retry_after_s
+from consumer.retry import MAX_RETRY_AFTER_S, Backoff, WaitBudget, retry_after_s
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from consumer.retry import LONGEST_ASKED_S, Backoff, Patience, retry_after_s
         (None, None),
         ("0", 0),
         (" 7 ", 7),
-        ("99999999999", LONGEST_ASKED_S),
+        ("99999999999", MAX_RETRY_AFTER_S),
         ("-1", None),
         ("soon", None),
         ("", None),
@@ -32,15 +32,15 @@ def test_retry_after_may_be_a_date() -> None:
     assert retry_after_s(date) == pytest.approx(60, abs=5)
 
 
-@given(failures=st.integers(1, 10_000), asked_s=st.none() | st.floats(0, LONGEST_ASKED_S))
-def test_pauses_grow_to_the_longest_and_are_never_shorter_than_asked(failures: int, asked_s: float | None) -> None:
+@given(failures=st.integers(1, 10_000), requested_s=st.none() | st.floats(0, MAX_RETRY_AFTER_S))
+def test_pauses_grow_to_the_longest_and_are_never_shorter_than_asked(failures: int, requested_s: float | None) -> None:
     backoff = Backoff(first_s=0.5, longest_s=30)
-    pause_s = backoff.pause_s(failures, asked_s)
-    if asked_s is None:
+    pause_s = backoff.pause_s(failures, requested_s)
+    if requested_s is None:
         doubled_s = min(0.5 * 2 ** min(failures - 1, 20), 30)
         assert doubled_s / 2 <= pause_s <= doubled_s
     else:
-        assert asked_s <= pause_s <= 1.25 * asked_s + 0.1
+        assert requested_s <= pause_s <= 1.25 * requested_s + 0.1
 
 
 def test_pauses_differ() -> None:
@@ -49,7 +49,7 @@ def test_pauses_differ() -> None:
 
 
 def test_patience_has_an_end_or_none() -> None:
-    assert Patience(None).left_s(5) == 5
-    assert Patience(0).left_s(5) is None
-    assert Patience(1).left_s(5) == pytest.approx(1, abs=0.5)
-    assert Patience(100).left_s(5) == 5
+    assert WaitBudget(None).left_s(5) == 5
+    assert WaitBudget(0).left_s(5) is None
+    assert WaitBudget(1).left_s(5) == pytest.approx(1, abs=0.5)
+    assert WaitBudget(100).left_s(5) == 5

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from consumer.sources.picture import Picture
+from consumer.client.encodings import Picture
 
 # A frame's number is drawn as this many black or white columns, so that it survives codecs and shrinking.
 BITS = 8

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from consumer.client.encodings import Body, Encoding, Options, encode_clip, usual_encoding
+from consumer.client.encodings import Body, Encoding, Options, Picture, default_encoding, encode_clip
 from consumer.errors import ClipError
-from consumer.sources.picture import Picture
 from tests.consumer.peers import Serve
 
 SIDES = st.integers(1, 30)
@@ -106,7 +105,7 @@ def test_a_body_can_be_sent_again() -> None:
     ],
 )
 def test_pixels_stay_raw_on_loopback(url: str, expected: Encoding) -> None:
-    assert usual_encoding(url) == expected
+    assert default_encoding(url) == expected
 
 
 @pytest.mark.parametrize(

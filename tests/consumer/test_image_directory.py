@@ -35,12 +35,12 @@ def numbers_of(clip: Clip) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["{}.png", "frame-{}.jpg", "{:04}.webp", "IMG_{}.JPEG", "a{}b.bmp"])
-def test_images_come_in_the_order_of_their_numbers(tmp_path: Path, name: str) -> None:
+def test_image_directory_come_in_the_order_of_their_numbers(tmp_path: Path, name: str) -> None:
     first, second = clips_of(write_images(tmp_path / "a", 32, name))
     assert numbers_of(first) + numbers_of(second) == list(range(32))
 
 
-def test_images_that_were_taken_faster_are_sampled(tmp_path: Path) -> None:
+def test_image_directory_that_were_taken_faster_are_sampled(tmp_path: Path) -> None:
     (clip,) = clips_of(write_images(tmp_path / "a", 64), image_fps=12)
     assert numbers_of(clip) == list(range(0, 64, 4))
 
