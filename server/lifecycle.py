@@ -53,9 +53,9 @@ class _Front:
 
 @contextlib.asynccontextmanager
 async def _listening(settings: Settings, load: LoadEngine) -> AsyncIterator[_Front]:
-    metrics, rate = Metrics(state.value for state in State), Throughput()
-    service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes, rate))
-    loader = Loader(service, load, rate, metrics)
+    metrics, throughput = Metrics(state.value for state in State), Throughput()
+    service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes, throughput))
+    loader = Loader(service, load, throughput, metrics)
     try:
         async with (
             connecting(make_app(service), service) as connections,
