@@ -12,7 +12,7 @@ from server.errors import DeadlineError
 
 @contextlib.asynccontextmanager
 async def until(deadline_s: float, deadline_ms: int) -> AsyncIterator[None]:
-    """Cancel the block at ``deadline_s`` of the event loop's clock; raise DeadlineError, which names ``deadline_ms``."""
+    """Cancel the block at ``deadline_s`` of the event loop's clock; raise DeadlineError that names ``deadline_ms``."""
     late = DeadlineError(f"not answered within the {deadline_ms} ms that the request had")
     async with limited(asyncio.timeout_at(deadline_s), late):
         yield
