@@ -1,1 +1,1 @@
-"""Online room: HTTP in front of an engine."""
+"""The online service: HTTP in front of an engine."""

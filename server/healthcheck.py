@@ -1,6 +1,6 @@
-"""``python -m server.healthcheck``: exit code 0 when the service on ``VJEPA_PORT`` of this machine takes work.
+"""``python -m server.healthcheck``: exit code 0 if the service on ``VJEPA_PORT`` of this machine is healthy, else 1.
 
-For containers, which have no curl. It imports nothing of the service, so that it costs next to nothing.
+It is the health check of the containers, which contain no curl. It imports nothing of the service, so that it is cheap.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _TIMEOUT_S = 3
 
 
 def main() -> int:
-    """1 when it does not take work or does not answer."""
+    """Ask ``/health`` and return the exit code."""
     connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("VJEPA_PORT", "8000")), timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/health")

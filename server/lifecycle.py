@@ -1,10 +1,11 @@
-"""The process from its first to its last breath."""
+"""The life of the process: listen, load, serve, drain and stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,7 +19,6 @@ from server.serving.bundle_watch import reload_on_demand, watch_bundle
 from server.serving.deployment import LoadEngine, load_bundle
 from server.serving.loader import Loader
 from server.serving.service import Service, State
-from server.signals import Signals
 from server.telemetry.metrics import Metrics
 
 T = TypeVar("T")
@@ -26,12 +26,12 @@ _log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings, load: LoadEngine = load_bundle) -> None:
-    """Listen, load, serve until SIGTERM or SIGINT, then finish what was accepted.
+    """Listen, load, serve until SIGTERM or SIGINT, then finish the accepted requests.
 
     Raises:
-        ConfigurationError: the address cannot be listened on, or a file that was named not be used.
+        ConfigurationError: the service cannot listen on the address, or a file in the settings cannot be used.
         BundleError, EngineError: the bundle cannot be served.
-        EngineLostError: the engine was, but is of no use any more.
+        EngineLostError: the engine got lost while it served.
     """
     signals = Signals()
     async with _listening(settings, load) as front:
@@ -42,9 +42,35 @@ async def serve(settings: Settings, load: LoadEngine = load_bundle) -> None:
     _log.info("stopped")
 
 
+class Signals:
+    """The signals of the operating system as events, set in the event loop.
+
+    ``stop``: SIGTERM or SIGINT came; a second one ends the process at once. ``in_haste``: it was SIGINT.
+    ``reload``: SIGHUP came.
+    """
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.reload = asyncio.Event()
+        self.in_haste = False
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop, number)
+        self._loop.add_signal_handler(signal.SIGHUP, self.reload.set)
+
+    def _stop(self, number: signal.Signals) -> None:
+        # The default action of the system ends the process even if the event loop is blocked.
+        for each in (signal.SIGTERM, signal.SIGINT):
+            self._loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+        # SIGINT comes from a person at a terminal, who waits for no load balancer.
+        self.in_haste = number is signal.SIGINT
+        self.stop.set()
+
+
 @dataclass(frozen=True)
 class _Front:
-    """The service, what loads its engine, and the socket that its clients connect to."""
+    """The service, the loader of its deployment, and the socket to which clients connect."""
 
     service: Service
     loader: Loader
@@ -53,9 +79,9 @@ class _Front:
 
 @contextlib.asynccontextmanager
 async def _listening(settings: Settings, load: LoadEngine) -> AsyncIterator[_Front]:
-    metrics, rate = Metrics(state.value for state in State), Throughput()
-    service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes, rate))
-    loader = Loader(service, load, rate, metrics)
+    metrics, throughput = Metrics(state.value for state in State), Throughput()
+    service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes, throughput))
+    loader = Loader(service, load, throughput, metrics)
     try:
         async with (
             connecting(make_app(service), service) as connections,
@@ -67,7 +93,7 @@ async def _listening(settings: Settings, load: LoadEngine) -> AsyncIterator[_Fro
 
 
 async def _started(front: _Front, signals: Signals) -> bool:
-    """Whether the engine was loaded before the stop."""
+    """Load; return False if the stop came first. Raises what the loader raises."""
     async with _task(front.loader.start()) as start, _task(signals.stop.wait()) as stop:
         await asyncio.wait([start, stop], return_when=asyncio.FIRST_COMPLETED)
         if start.done():
@@ -103,13 +129,13 @@ async def _drain(front: _Front, signals: Signals) -> None:
     if accepting:
         await asyncio.wait([service.lost], timeout=service.settings.drain_delay_s)
     front.listener.stop_accepting()
-    # Before the connections are closed, which drops the rest of bodies that are still on their way.
+    # Drain before the connections are closed, because closing drops the bodies that are still being received.
     await service.drain()
 
 
 @contextlib.asynccontextmanager
 async def _task(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
-    """Runs beside the block and is cancelled at its end."""
+    """Run ``work`` as a task during the block, and cancel it at the end of the block."""
     task = asyncio.create_task(work)
     try:
         yield task

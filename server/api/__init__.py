@@ -1,1 +1,1 @@
-"""What clients call: routes, one module for each family of endpoints, and their answers."""
+"""The API: its routes, one module for each family of endpoints, and the types of the answers."""

@@ -1,4 +1,4 @@
-"""What the endpoints answer."""
+"""The types of the answers; their docstrings and descriptions are part of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Status = Literal["loading", "healthy", "draining", "unhealthy"]
 
 
 class Prediction(msgspec.Struct):
-    """``confidence`` is the softmax probability over all labels."""
+    """One recognised action; ``confidence`` is its softmax probability over all labels."""
 
     label: str
     confidence: float
 
 
 class TimingsMs(msgspec.Struct):
-    """Milliseconds of each phase of one request; ``total`` runs from its first to its last byte here."""
+    """Milliseconds of each phase of a request; ``total`` is the time from the request's first byte to its answer."""
 
     decode: float
     queue: float
@@ -34,7 +34,7 @@ class TimingsMs(msgspec.Struct):
 
     @classmethod
     def of(cls, times: ClipTimes) -> TimingsMs:
-        """``infer`` includes the preprocessing; the time of reading is part of ``total`` only."""
+        """Sum preprocessing and network to ``infer``; the time for reading the body is only part of ``total``."""
         infer_ms = times.preprocess_ms + times.infer_ms
         return cls(
             decode=round(times.decode_ms, 3),
@@ -45,7 +45,7 @@ class TimingsMs(msgspec.Struct):
 
 
 class InferAnswer(msgspec.Struct):
-    """Body of a 200."""
+    """The answer to a classified clip; the predictions are sorted by confidence, the highest first."""
 
     predictions: list[Prediction]
     clip_id: str
@@ -54,26 +54,26 @@ class InferAnswer(msgspec.Struct):
 
 
 class Health(msgspec.Struct):
-    """What the service is doing, and whether it has an engine."""
+    """The state of the service, and whether it has loaded a model."""
 
     status: Status
     model_loaded: bool
 
 
 class Alive(msgspec.Struct):
-    """The event loop turns."""
+    """The process is alive: its event loop runs."""
 
     status: Literal["alive"]
 
 
 class Ready(msgspec.Struct):
-    """Work is accepted."""
+    """The service accepts requests."""
 
     status: Literal["ready"]
 
 
 class Document(msgspec.Struct):
-    """OpenAPI 3.1."""
+    """An OpenAPI 3.1 document."""
 
     openapi: str
     info: dict[str, Any]
@@ -82,7 +82,7 @@ class Document(msgspec.Struct):
 
 
 class ModelSummary(msgspec.Struct):
-    """The model in service in short; ``labels`` is their number."""
+    """A summary of the model in service; ``labels`` is the number of its labels."""
 
     name: str
     frames: int
@@ -96,45 +96,49 @@ class ModelSummary(msgspec.Struct):
 
 
 class Index(msgspec.Struct):
-    """Who answers here, with which model, and where; no model while none is loaded."""
+    """The service and its endpoints; ``model`` is null until one is loaded."""
 
     service: str
     version: str
     model: ModelSummary | None
-    endpoints: Annotated[list[str], Meta(description="Method and path of each.")]
-    encodings: Annotated[list[str], Meta(description="Content types that inference takes.")]
+    endpoints: Annotated[list[str], Meta(description="Method and path of each endpoint.")]
+    encodings: Annotated[list[str], Meta(description="Content types that inference accepts.")]
 
 
 class Model(msgspec.Struct):
-    """All that a client may want to know of the model in service."""
+    """The model in service: its origin, its input, its labels and how it runs."""
 
     name: Annotated[str, Meta(description="Hub id or directory of the checkpoint.")]
-    revision: Annotated[str | None, Meta(description="The checkpoint's revision on the hub.")]
-    sha256: Annotated[str, Meta(description="Over the checkpoint's configuration and weights.")]
-    random_weights: Annotated[bool, Meta(description="Architecture only, for measuring speed: answers mean nothing.")]
-    bundle: Annotated[str, Meta(description="Name of the engine bundle.")]
-    frames: Annotated[int, Meta(description="How many frames a clip has, exactly.")]
-    resize: Annotated[
-        int, Meta(description="Pixels that a frame's short edge is resized to; larger ones gain nothing.")
+    revision: Annotated[str | None, Meta(description="Revision of the checkpoint on the hub.")]
+    sha256: Annotated[str, Meta(description="SHA-256 over the configuration and the weights of the checkpoint.")]
+    random_weights: Annotated[
+        bool, Meta(description="Whether the weights are random, for measuring speed only: the answers mean nothing.")
     ]
-    crop: Annotated[int, Meta(description="Side in pixels of the square cut out of that.")]
-    labels: Annotated[list[str], Meta(description="In the order of the model's outputs.")]
-    max_batch: Annotated[int, Meta(description="Clips that the engine takes at once.")]
-    target: Annotated[Target, Meta(description="What runs it.")]
-    precision: Annotated[Precision, Meta(description="What it computes in on this device.")]
+    bundle: Annotated[str, Meta(description="Name of the engine bundle.")]
+    frames: Annotated[int, Meta(description="Exact number of frames of a clip.")]
+    resize: Annotated[
+        int, Meta(description="Pixels to which the short edge of a frame is resized; larger frames gain nothing.")
+    ]
+    crop: Annotated[int, Meta(description="Side in pixels of the square that is cut out of the resized frame.")]
+    labels: Annotated[list[str], Meta(description="Labels in the order of the outputs of the model.")]
+    max_batch: Annotated[int, Meta(description="Largest number of clips in a batch.")]
+    target: Annotated[Target, Meta(description="Runtime of the engine.")]
+    precision: Annotated[Precision, Meta(description="Precision of the network on this device.")]
     device: str
-    built_at: Annotated[str, Meta(description="ISO 8601.")]
-    versions: Annotated[dict[str, str], Meta(description="Of the service, and of everything that built the bundle.")]
+    built_at: Annotated[str, Meta(description="Time of the export in ISO 8601.")]
+    versions: Annotated[
+        dict[str, str], Meta(description="Versions of the service and of the software that built the bundle.")
+    ]
 
 
 class Models(msgspec.Struct):
-    """The models in service: one."""
+    """The models in service, which is one."""
 
     models: list[Model]
 
 
 def summary_of(engine: ServedModel) -> ModelSummary:
-    """``engine``'s model for ``GET /``."""
+    """The summary of ``engine``'s model for ``GET /``."""
     manifest = engine.manifest
     return ModelSummary(
         name=manifest.source.model,
@@ -150,7 +154,7 @@ def summary_of(engine: ServedModel) -> ModelSummary:
 
 
 def model_of(engine: ServedModel, service_version: str) -> Model:
-    """``engine``'s model for ``GET /api/v1/models``."""
+    """The description of ``engine``'s model for ``GET /api/v1/models``."""
     manifest = engine.manifest
     return Model(
         name=manifest.source.model,
@@ -172,6 +176,6 @@ def model_of(engine: ServedModel, service_version: str) -> Model:
 
 
 def top_predictions(probabilities: npt.NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[Prediction]:
-    """The ``top_k`` most probable of ``probabilities``, float32 [labels], in falling order."""
+    """The ``top_k`` most probable labels, the most probable first; ``probabilities`` is float32 [labels]."""
     order = np.argsort(-probabilities, kind="stable")[:top_k]
     return [Prediction(labels[index], round(float(probabilities[index]), 6)) for index in order]

@@ -1,4 +1,4 @@
-"""The aiohttp application: routes, and what stands around each of them."""
+"""The aiohttp application: the routes and the middleware around them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from server.serving.service import Service
 
 
 def make_app(service: Service) -> web.Application:
-    """Routes and middleware around ``service``, whose life is the caller's.
+    """An application for ``service``, which the caller starts and closes.
 
     Raises:
-        ConfigurationError: the key file cannot be used, the rate is none, or tracing is not installed.
+        ConfigurationError: the key file cannot be used, the rate limit is not a rate, or tracing is not installed.
     """
     settings = service.settings
     app = web.Application(client_max_size=settings.max_body_bytes)
@@ -37,7 +37,7 @@ def make_app(service: Service) -> web.Application:
 
 
 def _middlewares(settings: Settings, app: web.Application) -> Iterator[Middleware]:
-    """From the outermost to the innermost."""
+    """The middleware from the outermost to the innermost."""
     if settings.cors_origins:
         yield allow_origins(settings.cors_origins)
     if settings.tracing:
@@ -53,7 +53,7 @@ def _traced(app: web.Application) -> Middleware:
         from server.http.tracing import Tracing
     except ImportError as error:
         raise ConfigurationError(
-            f"--tracing needs {error.name}", help="pip install 'vjepa2-serve[tracing]', or leave it out"
+            f"--tracing needs {error.name}", help="pip install 'vjepa2-serve[tracing]', or start without --tracing"
         ) from None
     tracing = Tracing()
     app.on_cleanup.append(tracing.close)

@@ -1,4 +1,4 @@
-"""``POST /api/v1/infer``: the HTTP front of the classification of a clip."""
+"""``POST /api/v1/infer``: classifies a clip that is sent over HTTP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from server.serving.classify import Classification, Terms, classify
 
 
 async def infer(request: web.Request) -> web.Response:
-    """Classify the clip in the body within the time that its client gives."""
+    """Classify the clip in the body within the deadline of the request."""
     service = request.app[SERVICE]
     terms = Terms(
         began_s=request[FIRST_BYTE_S],

@@ -1,4 +1,4 @@
-"""Every endpoint: where it is, what it answers and with which statuses."""
+"""All endpoints: their paths, handlers, answers and errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ INFERENCE = (
         summary="Classify a clip",
         description=ENCODINGS,
         request=inference,
-        answers={_OK: ResponseBody("What the model sees.", examples.INFER_ANSWER, headers=("Server-Timing",))},
+        answers={_OK: ResponseBody("The most probable actions.", examples.INFER_ANSWER, headers=("Server-Timing",))},
         errors=(
             UnreadableError,
             SlowBodyError,
@@ -59,8 +59,8 @@ INFERENCE = (
         status.models,
         name="models",
         tag="inference",
-        summary="What the model takes and knows",
-        description="Frames, sizes, labels in the order of the outputs, precision, device, versions.",
+        summary="Describe the model",
+        description="Returns the frame count, sizes, labels, precision, device and versions of the model in service.",
         answers={_OK: ResponseBody("The model in service.", examples.MODELS)},
         errors=(NotReadyError,),
     ),
@@ -73,10 +73,10 @@ HEALTH = (
         status.health,
         name="health",
         tag="health",
-        summary="Whether the service is up and has its model",
+        summary="State of the service and its model",
         answers={
-            _OK: ResponseBody("It takes work.", examples.HEALTHY),
-            _UNAVAILABLE: ResponseBody("It does not: `loading`, `draining` or `unhealthy`.", examples.LOADING),
+            _OK: ResponseBody("The service accepts requests.", examples.HEALTHY),
+            _UNAVAILABLE: ResponseBody("The service is `loading`, `draining` or `unhealthy`.", examples.LOADING),
         },
         policy=_PROBE,
     ),
@@ -86,8 +86,8 @@ HEALTH = (
         status.live,
         name="live",
         tag="health",
-        summary="Whether the process turns",
-        answers={_OK: ResponseBody("It turns.", examples.ALIVE)},
+        summary="Liveness probe",
+        answers={_OK: ResponseBody("The event loop runs.", examples.ALIVE)},
         policy=_PROBE,
     ),
     Endpoint(
@@ -96,8 +96,8 @@ HEALTH = (
         status.ready,
         name="ready",
         tag="health",
-        summary="Whether work is accepted",
-        answers={_OK: ResponseBody("It is.", examples.READY)},
+        summary="Readiness probe",
+        answers={_OK: ResponseBody("The service accepts requests.", examples.READY)},
         errors=(NotReadyError,),
         policy=_PROBE,
     ),
@@ -110,8 +110,8 @@ SERVICE = (
         status.index,
         name="index",
         tag="service",
-        summary="Service, version, model, endpoints",
-        answers={_OK: ResponseBody("Who answers here.", examples.INDEX)},
+        summary="Describe the service",
+        answers={_OK: ResponseBody("Name, version, model, endpoints and encodings of the service.", examples.INDEX)},
     ),
     Endpoint(
         "GET",
@@ -119,8 +119,12 @@ SERVICE = (
         status.metrics,
         name="metrics",
         tag="service",
-        summary="Figures for Prometheus",
-        answers={_OK: ResponseBody("Prometheus' text format.", examples.METRICS, media_type=CONTENT_TYPE_PLAIN_0_0_4)},
+        summary="Metrics for Prometheus",
+        answers={
+            _OK: ResponseBody(
+                "The metrics in the text format of Prometheus.", examples.METRICS, media_type=CONTENT_TYPE_PLAIN_0_0_4
+            )
+        },
         policy=Policy(log_level=logging.DEBUG),
     ),
 )
@@ -132,8 +136,8 @@ DOCUMENTS = (
         pages.document,
         name="document",
         tag="documents",
-        summary="This document",
-        answers={_OK: ResponseBody("OpenAPI 3.1, for the model in service.", examples.DOCUMENT)},
+        summary="This document as OpenAPI",
+        answers={_OK: ResponseBody("The OpenAPI 3.1 document for the model in service.", examples.DOCUMENT)},
         errors=(NotReadyError,),
         policy=_PAGE,
     ),
@@ -143,8 +147,8 @@ DOCUMENTS = (
         pages.swagger_ui,
         name="swagger_ui",
         tag="documents",
-        summary="Swagger UI: this document, with forms to try it out",
-        answers={_OK: ResponseBody("A page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
+        summary="Swagger UI: this document with forms to send requests",
+        answers={_OK: ResponseBody("An HTML page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
         policy=_PAGE,
     ),
     Endpoint(
@@ -153,8 +157,8 @@ DOCUMENTS = (
         pages.redoc,
         name="redoc",
         tag="documents",
-        summary="ReDoc: this document, to read",
-        answers={_OK: ResponseBody("A page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
+        summary="ReDoc: this document for reading",
+        answers={_OK: ResponseBody("An HTML page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
         policy=_PAGE,
     ),
 )

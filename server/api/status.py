@@ -1,4 +1,4 @@
-"""One coroutine per endpoint; ``server/routes.py`` says where each of them is."""
+"""The handlers that describe the service and its model; ``server/api/routes.py`` says where each of them is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.serving.service import State
 
 
 async def health(request: web.Request) -> web.Response:
-    """200 while the service takes work, else 503 with what it is doing."""
+    """200 in the state ``healthy``, otherwise 503; the body names the state."""
     service = request.app[SERVICE]
     status: Status = service.state.value
     answer = Health(status, model_loaded=service.model is not None)
@@ -25,29 +25,29 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def live(request: web.Request) -> web.Response:
-    """200 as long as the event loop turns."""
+    """200 as long as the event loop runs."""
     return _json(Alive("alive"))
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 when work is accepted; 503 with Retry-After otherwise."""
+    """200 in the state ``healthy``; otherwise raises NotReadyError."""
     request.app[SERVICE].check_ready()
     return _json(Ready("ready"))
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """For Prometheus."""
-    figures = request.app[SERVICE].metrics.text()
-    return web.Response(body=figures, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
+    """All metrics for Prometheus."""
+    text = request.app[SERVICE].metrics.text()
+    return web.Response(body=text, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_PLAIN_0_0_4})
 
 
 async def models(request: web.Request) -> web.Response:
-    """All that is known of the model in service; 503 with Retry-After while there is none."""
+    """Describe the model in service; raises NotReadyError until one is loaded."""
     return _json(Models([model_of(request.app[SERVICE].loaded(), VERSION)]))
 
 
 async def index(request: web.Request) -> web.Response:
-    """Who answers here, with which model, and where."""
+    """Describe the service: its version, its model, its endpoints and its encodings."""
     model = request.app[SERVICE].model
     endpoints = sorted(f"{endpoint.method} {endpoint.path}" for endpoint in request.app[ENDPOINTS])
     summary = None if model is None else summary_of(model)

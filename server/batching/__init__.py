@@ -1,1 +1,1 @@
-"""Clips wait, are gathered into batches and go to engines, which are watched."""
+"""Clips wait in a queue, are gathered into batches and run on engines, which are supervised."""

@@ -1,4 +1,4 @@
-"""Gathers waiting clips into batches for the engines; one task owns the queue before all of them."""
+"""Gathers waiting clips into batches; one task serves one queue to all engines."""
 
 from __future__ import annotations
 
@@ -20,35 +20,45 @@ from server.telemetry.metrics import Metrics
 _log = logging.getLogger(__name__)
 
 _RETRY_LOST_S = 5
-# Smaller batches are not worth their fixed cost.
-_LEAST_HALF = 2
+# A half of a divided batch has at least this many clips, because each batch has a fixed cost.
+_MIN_HALF = 2
 
 
 class Batcher:
-    """Gives the oldest clips to the engine with the least to do, when it is free or will be by the time they are ready.
+    """Gives the oldest clips to the engine with the least work.
 
-    An idle engine gets what there is at once, in two halves where it has lanes. One that is busy, but has a free lane,
-    gets a full batch at once, and fewer clips only so early that their copying and preprocessing end with the batch
-    before: until then more may come, and nobody waits for it. Clips of any sizes share a batch. Engines run the same
-    bundle, each on its own device.
+    All engines run the same bundle, each on its own device. An idle engine gets the waiting clips at once, as two
+    batches if it has several lanes. A busy engine with a free lane gets a full batch at once. It gets a smaller batch
+    only when the preparation of that batch would end together with the current batch: more clips can arrive until
+    then, and no clip waits longer. Clips of different frame sizes share a batch.
+
+    Invariants: all attributes belong to the event loop. Only the task ``batcher`` takes clips for a batch. A job that
+    is still wanted is either in the queue or in exactly one engine instance, and moves between them without an
+    ``await``. A lost engine leaves ``_instances`` for good; when the last one leaves, ``on_lost`` is called once
+    and every waiting job is refused.
     """
 
     def __init__(
-        self, engines: Sequence[Engine], timeout_s: float, rate: Throughput, metrics: Metrics, batch_wait_s: float = 0
+        self,
+        engines: Sequence[Engine],
+        timeout_s: float,
+        throughput: Throughput,
+        metrics: Metrics,
+        batch_wait_s: float = 0,
     ) -> None:
-        self._most = engines[0].manifest.max_batch
-        self._instances = [EngineInstance(engine, timeout_s, rate, metrics) for engine in engines]
+        self._max_batch = engines[0].manifest.max_batch
+        self._instances = [EngineInstance(engine, timeout_s, throughput, metrics) for engine in engines]
         self._engines = len(engines)
         self._metrics = metrics
         self._batch_wait_s = batch_wait_s
         self._queue = ClipQueue()
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._on_lost: Callable[[EngineLostError], None] = lambda error: None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> int:
-        """Clips in the queue."""
+        """Number of clips in the queue."""
         return len(self._queue)
 
     @property
@@ -60,22 +70,22 @@ class Batcher:
         return self._engines - len(self._instances)
 
     def start(self, on_lost: Callable[[EngineLostError], None]) -> None:
-        """Classify until ``stop``; ``on_lost`` is called once, when the last engine is of no more use."""
+        """Start to classify; ``on_lost`` is called once, when the last engine is lost."""
         self._on_lost = on_lost
         self._task = asyncio.create_task(self._run(), name="batcher")
 
     async def stop(self, timeout_s: float) -> list[Engine]:
-        """Take no more clips, and wait for those in the engines; those engines that came back in time."""
+        """Start no more batches, wait up to ``timeout_s`` for those that run, and return the engines that finished."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         for instance in self._instances:
             instance.abandon()
-        came_back = await asyncio.gather(*(instance.close(timeout_s) for instance in self._instances))
-        return [instance.engine for instance, back in zip(self._instances, came_back, strict=True) if back]
+        finished = await asyncio.gather(*(instance.close(timeout_s) for instance in self._instances))
+        return [instance.engine for instance, ended in zip(self._instances, finished, strict=True) if ended]
 
     async def classify(self, clip: Clip, deadline_s: float, priority: Priority = "normal") -> Classified:
-        """The engine's answer for this clip and no other; cancel it and the engine never sees a clip still waiting.
+        """Classify ``clip``. When the call is cancelled, a clip that still waits never reaches an engine.
 
         Raises:
             EngineError: the engine failed on the clip.
@@ -85,7 +95,7 @@ class Batcher:
             raise _lost_error()
         job = Job(clip, priority, deadline_s, asyncio.get_running_loop().create_future())
         self._queue.put(job)
-        self._news.set()
+        self._changed.set()
         try:
             return await job.answer
         except asyncio.CancelledError:
@@ -94,7 +104,8 @@ class Batcher:
             self._metrics.cancelled(reason, started=job.started)
             raise
         finally:
-            # An error's traceback holds this frame, which would hold the error, and the clip with it.
+            # The traceback of an error refers to this frame, and the job to the error: without this, that cycle would
+            # keep the pixels in memory until the next garbage collection.
             del job
 
     async def _run(self) -> None:
@@ -105,57 +116,58 @@ class Batcher:
                 jobs = self._queue.take(self._share(instance))
                 if jobs:
                     instance.start(jobs, self._ended)
-                jobs = []  # not kept while nothing comes
-        except Exception as error:  # a batcher that has ended would leave every client waiting
+                jobs = []  # do not keep the clips in memory while the task waits
+        except Exception as error:  # otherwise every client would wait until its deadline
             _refuse(jobs)
             for instance in list(self._instances):
                 self._lose(instance, error)
 
     async def _next_instance(self) -> EngineInstance:
-        """The one to which clips should go now, once that is worth while."""
+        """Wait until a batch should be started, and return the engine for it."""
         while True:
-            self._news.clear()
-            # While all lanes are taken, no time is the right one.
+            self._changed.clear()
+            # While all lanes are taken, only a change can make room, so that there is no timeout.
             free = min((one for one in self._instances if one.has_room), key=lambda one: one.load, default=None)
             wait_s = self._wait_s(free) if free is not None and self.waiting else None
             if free is not None and wait_s is not None and wait_s <= 0:
                 return free
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
-                    await self._news.wait()
+                    await self._changed.wait()
 
     def _wait_s(self, instance: EngineInstance) -> float:
-        if self.waiting >= self._most:
+        """Seconds until the waiting clips should go to ``instance``; at most 0 for now."""
+        if self.waiting >= self._max_batch:
             return 0
         if instance.is_idle:
             return self._batch_wait_s - (time.monotonic() - self._queue.oldest_s) if self._batch_wait_s else 0
-        return instance.wants_in_s(self.waiting)
+        return instance.seconds_until_due(self.waiting)
 
     def _share(self, instance: EngineInstance) -> int:
-        """Clips for one batch: engines that are idle divide what waits between them, and the lanes of one halve it.
+        """Number of clips for the next batch: idle engines share the queue, and an engine with lanes halves its share.
 
-        Whole, it would leave the other lane empty, and its clients would all ask again at once.
+        One undivided batch would leave the other lane empty, and all its clients would send their next clips at once.
         """
         idle = sum(one.is_idle for one in self._instances)
         share = -(-self.waiting // max(1, idle))
         if instance.is_idle and instance.engine.lanes > 1:
-            share = min(share, max(_LEAST_HALF, -(-share // 2)))
-        return min(self._most, share)
+            share = min(share, max(_MIN_HALF, -(-share // 2)))
+        return min(self._max_batch, share)
 
     def _ended(self, instance: EngineInstance, error: BaseException | None) -> None:
-        """A batch is through, or was the end of its engine."""
+        """A batch of ``instance`` ended; with ``error`` the engine is lost."""
         if error is not None and instance in self._instances:
             self._lose(instance, error)
-        self._news.set()
+        self._changed.set()
 
     def _lose(self, instance: EngineInstance, error: BaseException) -> None:
-        """Go on without ``instance``; its clips go to the others, each once: it may have been a clip that broke it."""
+        """Continue without ``instance``. Other engines try each of its clips once, since a clip may have broken it."""
         self._instances.remove(instance)
         lost = error if isinstance(error, EngineLostError) else EngineLostError(f"the batcher failed: {error!r}")
         unanswered = instance.abandon()
-        again = [job for job in unanswered if self._instances and job.wanted and not job.tried]
-        _refuse([job for job in unanswered if job not in again])
-        self._queue.put_back(again)
+        retried = [job for job in unanswered if self._instances and job.wanted and not job.tried]
+        _refuse([job for job in unanswered if job not in retried])
+        self._queue.put_back(retried)
         if self._instances:
             extra = {"device": instance.engine.device_name, "error": str(lost), "engines_left": len(self._instances)}
             _log.error("an engine is lost, the others go on", extra=extra)

@@ -1,4 +1,4 @@
-"""Clips that wait for the engine: first come, first served, with one faster lane that cannot starve the other."""
+"""The queue of clips that wait for an engine: first in, first out, with a high priority that starves nobody."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from server.telemetry.phases import ClipTimes
 
 Priority = Literal["high", "normal"]
 
-# So many of high priority are taken in a row while others wait.
+# At most this many clips of high priority are taken in a row while clips of normal priority wait.
 HIGH_IN_A_ROW = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """``probabilities``: float32 [labels]; ``times`` holds the phases from the queue to the end of the network."""
+    """``probabilities``: float32 [labels]; ``times`` covers the phases from the queue to the end of the network."""
 
     probabilities: npt.NDArray[np.float32]
     times: ClipTimes
@@ -30,9 +30,9 @@ class Classified:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A clip and who waits for its answer; ``deadline_s`` and ``queued_at_s`` are times of the event loop's clock.
+    """A clip and the future of its answer; ``deadline_s`` and ``queued_at_s`` are times of the event loop's clock.
 
-    ``started``: it is in an engine, or was; ``tried``: it was in one that got lost.
+    ``started``: the clip has been given to an engine. ``tried``: it was in an engine that got lost.
     """
 
     clip: Clip
@@ -45,12 +45,17 @@ class Job:
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody still waits and can be answered in time."""
+        """Whether a client still waits for the answer and its deadline has not passed."""
         return not self.answer.done() and time.monotonic() < self.deadline_s
 
 
 class ClipQueue:
-    """Unbounded by itself: admission bounds it. One task takes, any may put."""
+    """Waiting jobs by priority. The queue has no limit of its own, because admission bounds the number of clips.
+
+    Invariants: all calls come from the event loop; only the batcher's task calls ``take``. A job is in at most one
+    place of one lane, and jobs of a lane are in the order of their arrival. At most ``HIGH_IN_A_ROW`` jobs of high
+    priority are taken in a row while one of normal priority waits.
+    """
 
     def __init__(self) -> None:
         self._lanes: dict[Priority, OrderedDict[Job, None]] = {"high": OrderedDict(), "normal": OrderedDict()}
@@ -63,32 +68,32 @@ class ClipQueue:
         self._lanes[job.priority][job] = None
 
     def put_back(self, jobs: list[Job]) -> None:
-        """Before all others: ``jobs`` of an engine that got lost, which have waited already."""
+        """Put ``jobs`` of a lost engine before all others, because they have waited already."""
         for job in reversed(jobs):
             job.tried = True
             self._lanes[job.priority][job] = None
             self._lanes[job.priority].move_to_end(job, last=False)
 
     def discard(self, job: Job) -> None:
-        """Take ``job`` out, wherever it stands."""
+        """Remove ``job`` if it is in the queue."""
         self._lanes[job.priority].pop(job, None)
 
     @property
     def oldest_s(self) -> float:
-        """Since when the first has waited, of those there must be one."""
+        """When the oldest job was queued, by the event loop's clock; the queue must not be empty."""
         return min(next(iter(lane)).queued_at_s for lane in self._lanes.values() if lane)
 
-    def take(self, most: int) -> list[Job]:
-        """The next ``most`` that are still wanted; the others are dropped."""
+    def take(self, count: int) -> list[Job]:
+        """Remove and return the next jobs, at most ``count``; jobs that are no longer wanted are dropped."""
         jobs: list[Job] = []
-        while len(jobs) < most and len(self):
+        while len(jobs) < count and len(self):
             job = self._next()
             if job.wanted:
                 jobs.append(job)
         return jobs
 
     def take_all(self) -> list[Job]:
-        """Everything that waits, wanted or not."""
+        """Remove and return all jobs, wanted or not."""
         jobs = [job for lane in self._lanes.values() for job in lane]
         for lane in self._lanes.values():
             lane.clear()

@@ -1,4 +1,4 @@
-"""One engine at work: the batches in it, when it will want the next one, and whether it still answers."""
+"""One engine in operation: its running batches, when the next one is due, and whether it still works."""
 
 from __future__ import annotations
 
@@ -19,19 +19,25 @@ from server.telemetry.phases import ClipTimes
 
 _log = logging.getLogger(__name__)
 
-# After so many failures in a row the engine is asked about a clip that is known to be good.
+# After this many failures in a row the engine has to classify a clip that is known to be good.
 _FAILURES_BEFORE_PROBE = 3
 
 
 class EngineInstance:
-    """An engine with at most as many batches in it as it has lanes."""
+    """Runs the batches of one engine, at most one per lane, and reports when the engine is lost.
 
-    def __init__(self, engine: Engine, timeout_s: float, rate: Throughput, metrics: Metrics) -> None:
+    Invariants: all attributes belong to the event loop; only ``EngineThreads`` enters other threads. ``_batches`` holds
+    a task and its jobs from ``start`` until the task succeeds or ``abandon`` is called. A task fails only if the engine
+    is lost, and ``abandon`` then returns its unanswered jobs. ``_ends_s`` is the estimated end of the last network;
+    it counts only while ``_batches`` is not empty. ``_failures`` counts consecutive clips that failed alone.
+    """
+
+    def __init__(self, engine: Engine, timeout_s: float, throughput: Throughput, metrics: Metrics) -> None:
         self.engine = engine
         self._threads = EngineThreads(engine, timeout_s)
-        self._rate = rate
+        self._throughput = throughput
         self._metrics = metrics
-        self._pace = LatencyEstimate()
+        self._estimate = LatencyEstimate()
         self._probe = noise_clip(engine)
         self._failures = 0
         self._batches: dict[asyncio.Task[None], list[Job]] = {}
@@ -47,17 +53,17 @@ class EngineInstance:
 
     @property
     def load(self) -> tuple[int, float]:
-        """Rises with the work in it: batches, and when the last will have ended."""
+        """The work in the engine as a sort key: number of batches, then the estimated end of the last one."""
         return len(self._batches), self._ends_s
 
-    def wants_in_s(self, clips: int) -> float:
-        """Seconds after which a batch of ``clips`` must be on its way for the engine not to wait for it."""
-        return self._ends_s - self._pace.prepare_s(clips) - time.monotonic()
+    def seconds_until_due(self, clips: int) -> float:
+        """Seconds until a batch of ``clips`` has to start so that the network never waits for it."""
+        return self._ends_s - self._estimate.prepare_s(clips) - time.monotonic()
 
     def start(self, jobs: list[Job], ended: Callable[[EngineInstance, BaseException | None], None]) -> None:
-        """Answer ``jobs``; ``ended`` is told what was the end of the engine, EngineLostError or a fault of ours."""
-        begins_s = time.monotonic() + self._pace.prepare_s(len(jobs))
-        self._ends_s = max(begins_s, 0 if self.is_idle else self._ends_s) + self._pace.network_s(len(jobs))
+        """Start a batch; ``ended`` is called at its end, with the error if the engine is lost or this code failed."""
+        begins_s = time.monotonic() + self._estimate.prepare_s(len(jobs))
+        self._ends_s = max(begins_s, 0 if self.is_idle else self._ends_s) + self._estimate.network_s(len(jobs))
         task = asyncio.create_task(self._serve(jobs), name="batch")
         self._batches[task] = jobs
 
@@ -70,7 +76,7 @@ class EngineInstance:
         task.add_done_callback(done)
 
     def abandon(self) -> list[Job]:
-        """Wait for nothing more; the clips that were in it."""
+        """Stop waiting for all batches and return their jobs; the engine may still compute them."""
         jobs = [job for batch in self._batches.values() for job in batch]
         for task in self._batches:
             task.cancel()
@@ -78,16 +84,16 @@ class EngineInstance:
         return jobs
 
     async def close(self, timeout_s: float) -> bool:
-        """Whether the batches that are still in it ended in time; their answers are for nobody."""
+        """Wait for batches that still run, and return whether they ended in time; their answers are discarded."""
         return await self._threads.close(timeout_s)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._batches.pop(task, None)
-        # The network of what is left begins only now: networks run one after the other.
-        self._ends_s = time.monotonic() + sum(self._pace.network_s(len(jobs)) for jobs in self._batches.values())
+        # Networks run one after the other, so the networks of the remaining batches start only now.
+        self._ends_s = time.monotonic() + sum(self._estimate.network_s(len(jobs)) for jobs in self._batches.values())
 
     async def _serve(self, jobs: list[Job]) -> None:
-        """Answer ``jobs``; when they fail together, each is tried once alone, so that only one at fault fails."""
+        """Answer ``jobs``; if the batch fails, each clip is tried once alone, so that only the clip at fault fails."""
         jobs = [job for job in jobs if job.wanted]
         if not jobs:
             return
@@ -111,8 +117,8 @@ class EngineInstance:
             job.started = True
         self._metrics.batch_clips.observe(len(jobs))
         inference = await self._threads.infer([job.clip for job in jobs])
-        self._rate.record(len(jobs), started_s, time.monotonic())
-        self._pace.record(len(jobs), inference)
+        self._throughput.record(len(jobs), started_s, time.monotonic())
+        self._estimate.record(len(jobs), inference)
         _answer(jobs, inference, started_s)
 
     async def _fail(self, job: Job, error: Exception) -> None:
@@ -123,14 +129,14 @@ class EngineInstance:
             await self._check_engine(error)
             self._failures = 0
 
-    async def _check_engine(self, last: Exception) -> None:
-        """Clients' clips may all be at fault, the noise of the warm-up is not."""
+    async def _check_engine(self, last_error: Exception) -> None:
+        """Raise EngineLostError if even the noise clip fails; clips of clients may be at fault themselves."""
         try:
             await self._threads.infer([self._probe])
         except EngineLostError:
             raise
         except Exception as error:
-            raise EngineLostError(f"the engine fails on every clip: {error}") from last
+            raise EngineLostError(f"the engine fails on every clip: {error}") from last_error
 
 
 def _engine_error(error: Exception) -> EngineError:

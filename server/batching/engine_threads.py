@@ -1,4 +1,4 @@
-"""The threads that run an engine, one for each of its lanes, and the watch over them."""
+"""The threads that run an engine, one per lane, with a timeout and a check of the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _PROBABILITY_SUM_TOLERANCE = 1e-2
 
 
 class EngineThreads:
-    """Calls ``engine`` off the event loop, a batch in each thread, and believes neither its silence nor its answers."""
+    """Calls ``engine`` in threads, one batch in each, with a time limit for each call and a check of each answer.
+
+    Invariant: ``_calls`` belongs to the event loop and holds each call until its thread returns, even when nobody
+    waits for it any more.
+    """
 
     def __init__(self, engine: Engine, timeout_s: float) -> None:
         self._engine = engine
@@ -28,8 +32,9 @@ class EngineThreads:
         """Classify a batch.
 
         Raises:
-            EngineLostError: it said so, or did not return in time; its thread is given up.
-            Exception: whatever the engine raised, EngineError for answers that are no probabilities.
+            EngineLostError: the engine raised it, or did not return in time; its thread cannot be stopped.
+            EngineError: the answers are not probabilities.
+            Exception: the engine raised it.
         """
         call = asyncio.get_running_loop().run_in_executor(self._executor, self._engine.infer, clips)
         self._calls.add(call)
@@ -42,7 +47,7 @@ class EngineThreads:
         return inference
 
     async def close(self, timeout_s: float) -> bool:
-        """Wait for the batches in the engine; whether they ended in time."""
+        """Accept no more batches, and return whether those in the engine ended within ``timeout_s``."""
         self._executor.shutdown(wait=False)
         if not self._calls:
             return True
@@ -52,16 +57,16 @@ class EngineThreads:
     def _ended(self, call: asyncio.Future[Inference]) -> None:
         self._calls.discard(call)
         if not call.cancelled():
-            call.exception()  # of a batch that nobody waits for any more, asyncio would print it
+            call.exception()  # marks it as retrieved; asyncio would log the error of a call that nobody waits for
 
 
 def check_probabilities(inference: Inference, clips: int) -> None:
-    """Raises EngineError unless there is a row for each clip and each sums to 1, which NaN does not."""
+    """Raise EngineError unless there is one row per clip and each row sums to 1; rows with NaN do not."""
     if len(inference.probabilities) != clips:
-        raise EngineError(f"the engine gave {len(inference.probabilities)} answers for {clips} clips")
+        raise EngineError(f"the engine returned {len(inference.probabilities)} answers for {clips} clips")
     sums = inference.probabilities.sum(axis=1)
     if not np.allclose(sums, 1, atol=_PROBABILITY_SUM_TOLERANCE):
         raise EngineError(
-            f"the engine's answers are no probabilities (they sum to {sums.tolist()})",
-            help="export the model again; if it stays so, try --precision fp32",
+            f"the engine's answers are no probabilities: they sum to {sums.tolist()}, not to 1",
+            help="export the model again; if the error remains, export with --precision fp32",
         )

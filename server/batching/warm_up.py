@@ -1,4 +1,4 @@
-"""The engine's first clips, and the one that tells later whether it still works."""
+"""Warms an engine up with clips of noise, and makes the clip that later checks whether it still works."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from engines.clip import Clip
 from engines.engine import Engine
 from server.batching.engine_threads import check_probabilities
 
-# Each lane sees a batch so often: plainly, captured as a graph, as that graph.
+# Each lane runs a batch three times: without a CUDA graph, while the graph is captured, and as that graph.
 _WARM_UP_RUNS = 3
-# No more sizes of batch are begun after so long; on a CPU, one and the largest will have to do.
-_LONGEST_S = 5
+# After this time no further batch size is started. On a CPU often only one clip and the largest batch are run.
+_MAX_WARM_UP_S = 5
 
 
 def noise_clip(engine: Engine) -> Clip:
-    """A clip of uint8 noise, always the same, that every working engine can classify."""
+    """A clip of uint8 noise, the same on each call, that every working engine can classify."""
     frames = engine.allocate(240, 240)
     frames[:] = np.random.default_rng(0).integers(0, 256, frames.shape, np.uint8)
     return Clip(frames, "BGR")
 
 
 def warm_up(engine: Engine) -> None:
-    """Run batches of noise, one clip, the most, and what lies between; raises EngineError for wrong answers."""
-    clip, most, began_s = noise_clip(engine), engine.manifest.max_batch, time.monotonic()
-    for batch in dict.fromkeys((1, most, *range(2, most))):
-        if 1 < batch < most and time.monotonic() - began_s > _LONGEST_S:
+    """Run batches of noise: one clip, the largest batch, then the sizes between; EngineError for wrong answers."""
+    clip, max_batch, began_s = noise_clip(engine), engine.manifest.max_batch, time.monotonic()
+    for batch in dict.fromkeys((1, max_batch, *range(2, max_batch))):
+        if 1 < batch < max_batch and time.monotonic() - began_s > _MAX_WARM_UP_S:
             return
-        # One after the other goes through all lanes, because the one that has waited longest is next.
+        # Consecutive batches use all lanes in turn, because an engine picks the lane that has been idle longest.
         for _ in range(_WARM_UP_RUNS * engine.lanes):
             inference = engine.infer([clip] * batch)
         check_probabilities(inference, batch)

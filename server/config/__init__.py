@@ -1,1 +1,1 @@
-"""Settings, the flags that they come from, and the version."""
+"""The settings, the flags from which they are read, and the version."""

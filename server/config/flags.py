@@ -1,10 +1,11 @@
-"""The command line and the ``VJEPA_*`` environment: flag before environment before default."""
+"""Reads settings from the command line and the ``VJEPA_*`` environment; a flag overrides the environment."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
@@ -13,18 +14,17 @@ import configargparse
 from engines.options import Graphs
 from engines.runtimes.registry import default_bundle
 from engines.storage.bundle import find_bundle
-from server.config.flag_types import between, devices, listed
 from server.config.settings import LONGEST_DEADLINE_MS, MIB, Settings
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
-    """Settings from the command line and the environment; exits with code 2 on what cannot be used."""
+    """Settings from the command line and the environment; exits with code 2 if they cannot be used."""
     parser = _parser()
     flags = vars(parser.parse_args(arguments))
     for name in ("inflight", "body", "clip"):
         flags[f"max_{name}_bytes"] = flags.pop(f"max_{name}_mb") * MIB
     if flags["max_inflight_bytes"] < flags["max_body_bytes"] + flags["max_clip_bytes"]:
-        parser.error("--max-inflight-mb is less than one request of --max-body-mb and --max-clip-mb takes")
+        parser.error("--max-inflight-mb is less than one request of --max-body-mb and --max-clip-mb may hold")
     name = flags.pop("bundle")
     return Settings(bundle=default_bundle() if name is None else find_bundle(name), **flags)
 
@@ -40,8 +40,9 @@ def _parser() -> configargparse.ArgParser:
         "bundle",
         nargs="?",
         default=os.environ.get("VJEPA_BUNDLE"),
-        help="bundle directory, or the name of one in engines/bundles; left out: the newest one built here that this"
-        " machine can run, else the demo [env var: VJEPA_BUNDLE]",
+        help="Directory of the engine bundle, or the name of a bundle in engines/bundles. Without it, the newest"
+        " bundle that was built here and that this machine can run is served, or else the demo. [env var:"
+        " VJEPA_BUNDLE]",
     )
     for add_flags in (_add_network, _add_access, _add_engine, _add_load, _add_sizes, _add_stop, _add_log):
         add_flags(parser)
@@ -51,7 +52,7 @@ def _parser() -> configargparse.ArgParser:
 
 
 class _Retired(argparse.Action):
-    """A flag of an earlier release; using it ends the start with what to do instead."""
+    """A flag of an earlier release; a start with it ends with a message that says what to do instead."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         parser.error(
@@ -61,37 +62,50 @@ class _Retired(argparse.Action):
 
 
 def _add_network(parser: configargparse.ArgParser) -> None:
-    parser.add("--host", default=Settings.host, help="0.0.0.0 to be reached from other machines and containers")
-    parser.add("--port", type=between(0, 65535), default=Settings.port, help="0 takes a free one and logs it")
+    parser.add(
+        "--host",
+        default=Settings.host,
+        help="Address to listen on. Use 0.0.0.0 if other machines or containers have to reach the service.",
+    )
+    parser.add(
+        "--port",
+        type=_between(0, 65535),
+        default=Settings.port,
+        help="Port to listen on. 0 picks a free port, which is logged.",
+    )
     parser.add(
         "--max-connections",
-        type=between(1, 1_000_000),
+        type=_between(1, 1_000_000),
         default=Settings.max_connections,
-        help="clients connected at once before new ones get 503; raise it for more cameras than that",
+        help="Largest number of open connections. Further connections get 503. Raise it to serve more cameras.",
     )
     parser.add(
         "--header-timeout-s",
-        type=between(1, 3600),
+        type=_between(1, 3600),
         default=Settings.header_timeout_s,
-        help="from a request's first byte to the end of its header, then 408; raise it for very bad links",
+        help="Seconds from the first byte of a request to the end of its header, after which it gets 408. Raise it"
+        " for clients with very bad links.",
     )
     parser.add(
         "--body-timeout-s",
-        type=between(1, 3600),
+        type=_between(1, 3600),
         default=Settings.body_timeout_s,
-        help="for the body after that, then 408; raise it when large clips come over slow links",
+        help="Seconds for the body after the header, after which the request gets 408. Raise it for large clips over"
+        " slow links.",
     )
     parser.add(
         "--write-timeout-s",
-        type=between(1, 3600),
+        type=_between(1, 3600),
         default=Settings.write_timeout_s,
-        help="a client that does not read its answers for so long is disconnected; raise it for very bad links",
+        help="Seconds for which a client may leave its answers unread before it is disconnected. Raise it for very bad"
+        " links.",
     )
     parser.add(
         "--keepalive-timeout-s",
-        type=between(1, 86400),
+        type=_between(1, 86400),
         default=Settings.keepalive_timeout_s,
-        help="how long an idle connection stays open; longer than your load balancer's, which else meets closed ones",
+        help="Seconds that an idle connection stays open. Set it higher than the keep-alive timeout of your load"
+        " balancer, which otherwise sends requests over connections that the service is closing.",
     )
 
 
@@ -99,21 +113,22 @@ def _add_access(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--api-key-file",
         type=Path,
-        help="one key a line, read again when it changes; everything but /health and documents then needs"
-        " `Authorization: Bearer KEY`; for every network that others share",
+        help="File with one API key per line, read again when it changes. Requests then need `Authorization: Bearer"
+        " KEY`, except for /health and the API documents. Use it on every network that you share with others.",
     )
     parser.add(
         "--rate-limit",
         metavar="RATE",
-        help="20/second or 1000/hour for each key (without keys: each address), then 429; keeps one client from"
-        " taking the whole engine",
+        help="Largest rate of requests for each key, or for each address if there are no keys, such as 20/second or"
+        " 1000/hour. Further requests get 429. Use it so that one client cannot take the whole engine.",
     )
     parser.add(
         "--cors-origins",
-        type=listed,
+        type=_comma_separated,
         default=Settings.cors_origins,
         metavar="ORIGINS",
-        help="origins of web pages that may ask from a browser, with commas between, * for all",
+        help="Origins of web pages whose scripts may send requests, separated by commas; * allows all. Set it if a"
+        " web page of yours calls the service.",
     )
 
 
@@ -121,112 +136,116 @@ def _add_engine(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--device",
         dest="devices",
-        type=devices,
+        type=_devices,
         default=Settings.devices,
         metavar="cuda:N",
-        help="GPUs to run on when the machine has several, with commas between: each gets an engine of its own, and the"
-        " clip that waits longest goes to the one with the least to do; cuda is all, cpu none; left out: the first",
+        help="GPUs to run on, separated by commas; cuda means all GPUs, cpu means none, and the default is the first"
+        " GPU. Name several to serve more clips: each GPU gets its own engine, and the oldest clip goes to the engine"
+        " with the least work.",
     )
     parser.add(
         "--lanes",
-        type=between(0, 8),
+        type=_between(0, 8),
         default=Settings.lanes,
-        help="batches on a GPU at once: with 2 the next one is copied up and preprocessed while one computes, 1 takes"
-        " less device memory; 0 is 2 on a GPU and 1 elsewhere",
+        help="Batches that are on a GPU at once. With 2, the next batch is copied and preprocessed while one"
+        " computes; 1 takes less device memory. 0 means 2 on a GPU and 1 elsewhere.",
     )
     parser.add(
         "--cuda-graphs",
         choices=get_args(Graphs),
         default=Settings.cuda_graphs,
-        help="what is launched on a GPU as one graph: preprocessing and network (whole), the network alone, or none,"
-        " which is slower but simpler to look into",
+        help="Which part of a batch a GPU runs as one CUDA graph: preprocessing and network (whole), only the"
+        " network, or nothing (none). none is slower, but easier to profile and to debug.",
     )
     parser.add(
         "--threads",
-        type=between(0, 1024),
+        type=_between(0, 1024),
         default=Settings.threads,
-        help="cores the engine takes, 0 for all; fewer leave room for other programs on the machine",
+        help="CPU cores that the engine uses; 0 means all. Use fewer to leave cores to other programs.",
     )
     parser.add(
         "--decode-threads",
-        type=between(0, 1024),
+        type=_between(0, 1024),
         default=Settings.decode_threads,
-        help="threads that decode clips, or images of a clip, 0 for one a core up to 8; fewer"
-        " leave cores to an engine on the CPU, more help when many clients send images",
+        help="Threads that decode clips and images; 0 means one per core, at most 8. Use fewer to leave cores to an"
+        " engine on the CPU, and more if many clients send images.",
     )
     parser.add(
         "--batch-wait-ms",
-        type=between(0, 10_000),
+        type=_between(0, 10_000),
         default=Settings.batch_wait_ms,
-        help="how long an idle engine waits for its batch to fill; fuller batches for later answers, so rarely wise",
+        help="Milliseconds that an idle engine waits for its batch to fill. Fuller batches increase the throughput,"
+        " but delay the answers, so that this rarely helps.",
     )
     parser.add(
         "--engine-timeout-ms",
-        type=between(1, 3_600_000),
+        type=_between(1, 3_600_000),
         default=Settings.engine_timeout_ms,
-        help="a batch that takes longer means that the engine hangs: the process ends, for its supervisor to restart;"
-        " several times your slowest batch",
+        help="Milliseconds after which a running batch means that the engine hangs. The process then ends, so that"
+        " its supervisor restarts it. Set it to several times the duration of your slowest batch.",
     )
     parser.add(
         "--bundle-poll-s",
-        type=between(0, 86400),
+        type=_between(0, 86400),
         default=Settings.bundle_poll_s,
-        help="how often to look whether the bundle has changed and is to be swapped in; 0 swaps on SIGHUP only",
+        help="Seconds between checks whether the bundle has changed and has to be reloaded. 0 turns the checks off,"
+        " so that only SIGHUP reloads it.",
     )
 
 
 def _add_load(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--deadline-ms",
-        type=between(1, LONGEST_DEADLINE_MS),
+        type=_between(1, LONGEST_DEADLINE_MS),
         default=Settings.deadline_ms,
-        help="from a request's first byte to its answer, then 504, where X-Deadline-Ms says nothing else; what your"
-        " clients wait",
+        help="Milliseconds from the first byte of a request to its answer, after which it gets 504. The header"
+        " X-Deadline-Ms overrides it. Set it to the time that your clients wait.",
     )
     parser.add(
         "--queue-size",
-        type=between(1, 1_000_000),
+        type=_between(1, 1_000_000),
         default=Settings.queue_size,
-        help="clips in decoding, queue and engine at once before new ones get 503; bounds waiting time, so several"
-        " times the engine's batch, and not more than it does within a deadline",
+        help="Largest number of clips in decoding, queue and engine. Further clips get 503. It bounds the waiting"
+        " time: use several times the batch size, but not more clips than the engine classifies within a deadline.",
     )
     parser.add(
         "--max-inflight-mb",
-        type=between(1, 1_048_576),
+        type=_between(1, 1_048_576),
         default=Settings.max_inflight_bytes // MIB,
-        help="MiB of bodies and pixels held at once before new ones get 503; bounds memory",
+        help="MiB of bodies and pixels that all requests may hold together. Further requests get 503. Lower it on"
+        " machines with little memory; raise it for many large clips at once.",
     )
 
 
 def _add_sizes(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--max-body-mb",
-        type=between(1, 4096),
+        type=_between(1, 4096),
         default=Settings.max_body_bytes // MIB,
-        help="largest request body in MiB; raise it for raw frames above 1280 x 720",
+        help="Largest request body in MiB. Raise it for raw frames above 1280 x 720.",
     )
     parser.add(
         "--max-clip-mb",
-        type=between(1, 16384),
+        type=_between(1, 16384),
         default=Settings.max_clip_bytes // MIB,
-        help="largest decoded clip in MiB (16 frames of 1920 x 1080 are 95); raise it for 4K images",
+        help="Largest decoded clip in MiB; 16 frames of 1920 x 1080 take 95. Raise it for 4K images.",
     )
 
 
 def _add_stop(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--drain-delay-s",
-        type=between(0, 3600),
+        type=_between(0, 3600),
         default=Settings.drain_delay_s,
-        help="on SIGTERM, how long requests are still taken while /health/ready says 503: as long as your load balancer"
-        " needs to notice",
+        help="Seconds after SIGTERM in which requests are still accepted while /health/ready already returns 503. Set"
+        " it to the time that your load balancer needs to notice.",
     )
     parser.add(
         "--drain-timeout-s",
-        type=between(0, 3600),
+        type=_between(0, 3600),
         default=Settings.drain_timeout_s,
-        help="how long a stop then waits for requests in flight; with the delay, less than what your orchestrator waits"
-        " before it kills",
+        help="Seconds that a stop then waits for accepted requests. Together with the delay, keep it below the time"
+        " after which your orchestrator kills the process.",
     )
 
 
@@ -235,16 +254,45 @@ def _add_log(parser: configargparse.ArgParser) -> None:
         "--log-format",
         choices=("auto", "json", "text"),
         default=Settings.log_format,
-        help="json for log collectors, text for people; auto is text on a terminal",
+        help="Format of the log: json for log collectors, text for people. auto means text on a terminal, else json.",
     )
     parser.add(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default=Settings.log_level,
-        help="warning leaves out the line per request",
+        help="Least severe level that is logged. Use warning to leave out the line for each request.",
     )
     parser.add(
         "--tracing",
         action="store_true",
-        help="send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT; needs the extra `tracing`",
+        help="Send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT, to follow requests through several services."
+        " It needs the extra `tracing`.",
     )
+
+
+def _comma_separated(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _devices(text: str) -> tuple[str, ...]:
+    """Different devices of one kind; raises argparse.ArgumentTypeError."""
+    names = _comma_separated(text)
+    for name in names:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+            raise argparse.ArgumentTypeError(f"{name!r} is not a device; accepted: cuda:0, cuda:1, ..., cuda or cpu")
+    if len(set(names)) < len(names) or (len(names) > 1 and {"cuda", "cpu"} & set(names)):
+        raise argparse.ArgumentTypeError(f"{text}: name each device once, and cpu or cuda (all GPUs) only alone")
+    return names
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    """A parser of whole numbers from ``low`` to ``high``, which raises argparse.ArgumentTypeError for others."""
+
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not between {low} and {high}")
+        return value
+
+    parse.__name__ = "whole number"  # argparse names the type in its message for text that is not a number
+    return parse

@@ -1,4 +1,4 @@
-"""Everything that can be set, in one frozen object; ``server/flags.py`` says where from."""
+"""All settings of the service in one frozen object; ``server/config/flags.py`` reads them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from engines.options import EngineOptions, Graphs
 
 LogFormat = Literal["auto", "json", "text"]
 MIB = 2**20
-# The longest that a client may ask for in X-Deadline-Ms.
+# The longest deadline that a client may set with X-Deadline-Ms.
 LONGEST_DEADLINE_MS = 600_000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """See ``python -m server --help``; the defaults are those of its flags."""
+    """The settings of ``python -m server``, which ``--help`` explains; the defaults here are those of the flags."""
 
     bundle: Path
     host: str = "127.0.0.1"
@@ -50,9 +50,10 @@ class Settings:
     tracing: bool = False
 
     def engines(self) -> tuple[EngineOptions, ...]:
-        """What of it concerns the engines, one for each device; raises ConfigurationError when there is no such device.
+        """The options of the engines, one for each device; raises ConfigurationError if a device does not exist.
 
-        All clips on their way are in the first one's page-locked memory, whichever engine will read them.
+        Only the first engine gets page-locked memory, because all clips are decoded into its memory, whichever engine
+        will read them.
         """
         first, *others = (
             EngineOptions(

@@ -1,4 +1,4 @@
-"""Which release this is."""
+"""The version of the installed release."""
 
 from __future__ import annotations
 

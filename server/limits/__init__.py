@@ -1,1 +1,1 @@
-"""Who may ask, how often, and how much may be held at once."""
+"""Limits: who may send requests, how many, and how much memory they may hold at once."""

@@ -1,4 +1,4 @@
-"""What may be in the service at once: clips by their number, bodies and pixels by their bytes."""
+"""Bounds what the service holds at once: the number of clips, and the bytes of bodies and pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from server.errors import OverloadedError
 from server.limits.throughput import Throughput
 
-# A body counts as a clip as soon as so many of its bytes have arrived, if they arrive at least so fast.
+# A body counts as a clip as soon as this many of its bytes have arrived, if they arrived at least this fast.
 SOON_BYTES = 64 * 2**10
 _SOON_BYTES_PER_S = 2**20
 
@@ -18,12 +18,12 @@ _SOON_BYTES_PER_S = 2**20
 class Admission:
     """``slots`` bounds clips from the end of their body to their answer; ``max_bytes`` bounds the memory of requests.
 
-    A body that arrives fast reserves a slot, so that of a burst only as many bodies are read as can be served. A body
-    that arrives slowly reserves none, so that slow clients keep nobody out.
+    A body that arrives fast reserves a slot, so that the service reads only as many bodies of a burst as it can serve.
+    A body that arrives slowly reserves none, so that slow clients do not displace others.
 
     Invariants: ``clips`` is the number of slots in use and is changed by the event loop only. ``held_bytes`` is the sum
-    over all open ``RequestMemory`` and is changed under the lock, because decode threads change it too. A request is in
-    ``_reading`` only while its body is read.
+    over all open ``RequestMemory`` and is changed under the lock, because decode threads change it too. ``_reading``
+    belongs to the event loop; a request is in it only while its body is read.
     """
 
     def __init__(self, slots: int, max_bytes: int, throughput: Throughput) -> None:
@@ -36,13 +36,13 @@ class Admission:
         self._reading: set[RequestMemory] = set()
 
     def check(self, announced_bytes: int) -> None:
-        """Raises OverloadedError when a body of that length, of which nothing has arrived, would be refused now."""
+        """Raises OverloadedError if a body of ``announced_bytes``, none of which has arrived, would be refused now."""
         self.check_slot()
         if self.held_bytes + announced_bytes > self._max_bytes:
             raise self._too_many_bytes()
 
     def check_slot(self) -> None:
-        """Raises OverloadedError when no slot is left beside those in use and those that fast bodies reserve."""
+        """Raises OverloadedError if all slots are in use or reserved by fast bodies."""
         now_s = time.monotonic()
         reserved = sum(reading.arrives_fast(now_s) for reading in self._reading)
         if self.clips + reserved >= self._slots:
@@ -50,7 +50,7 @@ class Admission:
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[None]:
-        """A slot while the block runs; raises OverloadedError when there is none."""
+        """Take a slot while the block runs; raises OverloadedError if none is free."""
         self.clips += 1
         try:
             if self.clips > self._slots:
@@ -61,7 +61,7 @@ class Admission:
 
     @contextlib.contextmanager
     def request_memory(self) -> Iterator[RequestMemory]:
-        """The account of one request's bytes, which is settled when the block ends."""
+        """The account of one request's bytes; all of them are given back when the block ends."""
         memory = RequestMemory(self)
         try:
             yield memory
@@ -69,23 +69,23 @@ class Admission:
             memory.close()
 
     def expect(self, memory: RequestMemory) -> None:
-        """Count the body that ``memory`` is for from now on; raises OverloadedError when no slot is left."""
+        """Reserve a slot for ``memory`` while its body arrives fast; raises OverloadedError if none is left."""
         self.check_slot()
         self._reading.add(memory)
 
     def has_read(self, memory: RequestMemory) -> None:
-        """The body that ``memory`` is for has been read, or given up."""
+        """End the reservation of ``memory``, because its body has been read or given up."""
         self._reading.discard(memory)
 
     def take(self, count_bytes: int) -> None:
-        """Raises OverloadedError when the sum would be too large; callable from any thread."""
+        """Hold ``count_bytes`` more; raises OverloadedError if the sum would be too large; callable in any thread."""
         with self._lock:
             if self.held_bytes + count_bytes > self._max_bytes:
                 raise self._too_many_bytes()
             self.held_bytes += count_bytes
 
     def give_back(self, count_bytes: int) -> None:
-        """Undo ``take``; callable from any thread."""
+        """Undo ``take``; callable in any thread."""
         with self._lock:
             self.held_bytes -= count_bytes
 
@@ -102,7 +102,8 @@ class Admission:
 class RequestMemory:
     """The bytes that one request holds.
 
-    Invariant: after ``close`` it holds nothing and takes nothing, so that a thread that is late leaves nothing behind.
+    Invariants: ``_bytes`` is changed under the lock, because decode threads change it too. After ``close`` it is 0 and
+    stays 0, so that a decode thread that ends late leaves nothing behind.
     """
 
     def __init__(self, admission: Admission) -> None:
@@ -114,32 +115,32 @@ class RequestMemory:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """The body of the request is read in the block."""
+        """Marks the block that reads the request's body; a reservation ends with it."""
         try:
             yield
         finally:
             self._admission.has_read(self)
 
     def receive(self, count_bytes: int) -> None:
-        """``count_bytes`` more of the body have arrived; raises OverloadedError."""
+        """Hold ``count_bytes`` more of the body, which have arrived; raises OverloadedError."""
         before = self._bytes
         self.add(count_bytes)
         if before < SOON_BYTES <= self._bytes:
             self._admission.expect(self)
 
     def arrives_fast(self, now_s: float) -> bool:
-        """Whether the body has arrived fast up to now."""
+        """Whether the body has arrived fast so far; ``now_s`` is a time of ``time.monotonic``."""
         return self._bytes >= _SOON_BYTES_PER_S * (now_s - self._began_s)
 
     def add(self, count_bytes: int) -> None:
-        """Hold ``count_bytes`` more; raises OverloadedError; callable from any thread."""
+        """Hold ``count_bytes`` more; raises OverloadedError; callable in any thread."""
         with self._lock:
             if not self._closed:
                 self._admission.take(count_bytes)
                 self._bytes += count_bytes
 
     def drop(self, count_bytes: int) -> None:
-        """Give back ``count_bytes``."""
+        """Give back ``count_bytes``; callable in any thread."""
         with self._lock:
             if not self._closed:
                 self._admission.give_back(count_bytes)

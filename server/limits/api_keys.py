@@ -1,4 +1,4 @@
-"""The keys that clients may use, from a file that is read again when it changes."""
+"""The API keys of clients, from a file that is read again when it changes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ _KEY_ID_CHARACTERS = 8
 
 
 class ApiKeys:
-    """One key a line; blank lines and those that begin with ``#`` are skipped."""
+    """The keys of a file with one key per line; blank lines and lines that begin with ``#`` are ignored.
+
+    Invariant: ``_digests`` is never empty; a changed file without usable keys leaves the old keys in force. ``_stamp``
+    is that of the file when it was last read, successfully or not. Used by the event loop only.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises ConfigurationError when there is no key in ``path``."""
+        """Raises ConfigurationError if ``path`` cannot be read or contains no key."""
         self._path = path
         self._stamp = self._stamp_now()
         self._digests = self._read()
 
     def key_id(self, authorization: str | None) -> str:
-        """A name for the key in an ``Authorization: Bearer`` header that tells nothing of it.
+        """A name for the key of an ``Authorization: Bearer`` header, from which the key cannot be recovered.
 
         Raises:
-            UnauthorizedError: no key, or an unknown one.
+            UnauthorizedError: the key is missing or unknown.
         """
         self._read_again_if_changed()
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             raise UnauthorizedError("a key is needed: Authorization: Bearer KEY", field="Authorization")
         digest = _digest(key.strip())
-        # Every key is compared, in constant time, so that the time tells nothing of any.
+        # Each key is compared, in constant time, so that the duration reveals nothing about the keys.
         if not sum(hmac.compare_digest(digest, known) for known in self._digests):
             raise UnauthorizedError("the key is unknown", field="Authorization")
         return digest.hex()[:_KEY_ID_CHARACTERS]
@@ -47,7 +51,7 @@ class ApiKeys:
             raise ConfigurationError(f"cannot read the keys in {self._path}: {error}") from None
         keys = [line for line in lines if line and not line.startswith("#")]
         if not keys:
-            raise ConfigurationError(f"there is no key in {self._path}", help="write one key a line")
+            raise ConfigurationError(f"there is no key in {self._path}", help="write one key per line")
         return tuple(_digest(key) for key in keys)
 
     def _read_again_if_changed(self) -> None:

@@ -1,4 +1,4 @@
-"""How often one client may ask."""
+"""The number of requests that one client may send in a time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from server.errors import RateLimitedError
 
 
 class RateLimit:
-    """So many requests a second, minute, hour or day, each client for itself."""
+    """Limits the requests of each client per second, minute, hour or day."""
 
     def __init__(self, text: str) -> None:
-        """``text``: ``20/second``, ``1000/hour``; raises ConfigurationError."""
+        """Parse ``text`` such as ``20/second`` or ``1000/hour``; raises ConfigurationError."""
         try:
             self._item: RateLimitItem = parse(text)
         except ValueError:
-            raise ConfigurationError(f"{text!r} is no rate", help="write --rate-limit 20/second") from None
+            raise ConfigurationError(
+                f"{text!r} is not a rate", help="write a rate such as --rate-limit 20/second"
+            ) from None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def check(self, client: str) -> None:
-        """Count a request of ``client``; raises RateLimitedError when it is one too many."""
+        """Count a request of ``client``; raises RateLimitedError if it exceeds the limit."""
         if self._limiter.hit(self._item, client):
             return
         reset_s = self._limiter.get_window_stats(self._item, client).reset_time - time.time()

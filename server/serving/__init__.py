@@ -1,1 +1,1 @@
-"""What is served, whatever the protocol: the state, the engine in service, its swap, the way of a clip."""
+"""The service independent of its protocols: its state, its engine and the swap of it, the classification of a clip."""

@@ -1,4 +1,4 @@
-"""Swaps engines when SIGHUP comes or the bundle on disk changes."""
+"""Reloads the engine on SIGHUP or when the bundle on disk changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 async def reload_on_demand(loader: Loader, demanded: asyncio.Event) -> None:
-    """Reload whenever ``demanded`` is set; one at a time, never two for the same demand."""
+    """Reload whenever ``demanded`` is set. Reloads run one after the other, and each demand causes only one."""
     while True:
         await demanded.wait()
         demanded.clear()
@@ -19,7 +19,7 @@ async def reload_on_demand(loader: Loader, demanded: asyncio.Event) -> None:
 
 
 async def watch_bundle(path: Path, every_s: float, changed: asyncio.Event) -> None:
-    """Set ``changed`` when the files in ``path`` are others than before, and stay so for ``every_s``."""
+    """Set ``changed`` when the files in ``path`` differ from those in service and were stable for ``every_s``."""
     served = seen = await asyncio.to_thread(fingerprint, path)
     while True:
         await asyncio.sleep(every_s)
@@ -31,7 +31,7 @@ async def watch_bundle(path: Path, every_s: float, changed: asyncio.Event) -> No
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Name, inode, size in bytes and time of change in nanoseconds of each file; empty while there is nothing."""
+    """Name, inode, size in bytes and modification time in nanoseconds of each file; empty if ``path`` is unreadable."""
     try:
         files = [(file.name, file.stat()) for file in sorted(path.iterdir())]
     except OSError:

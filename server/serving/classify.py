@@ -1,4 +1,4 @@
-"""The way of a clip that every front takes, whatever its protocol: read, admitted, decoded, classified, counted."""
+"""Classifies a clip for every protocol: the clip is read, admitted, decoded, classified and counted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from server.telemetry.phases import ClipTimes
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """When the request began, by the clock of the event loop, and how it is to be served."""
+    """When the request began (``began_s``, by the event loop's clock), its deadline after that, and its priority."""
 
     began_s: float
     deadline_ms: int
@@ -43,10 +43,10 @@ class Classification:
 
 
 async def classify(service: Service, upload: Upload, terms: Terms) -> Classification:
-    """Classify the clip in ``upload`` within its deadline; whatever happens, nothing of it is held afterwards.
+    """Classify the clip in ``upload`` within its deadline; its slot and its engine are released in every case.
 
     Raises:
-        RequestError: the request is refused, or is too late.
+        RequestError: the request is refused, or its deadline passed.
         EngineError: the engine failed on the clip.
     """
     async with until(terms.began_s + terms.deadline_ms / 1e3, terms.deadline_ms):
@@ -57,7 +57,7 @@ async def classify(service: Service, upload: Upload, terms: Terms) -> Classifica
 
 
 class _Classifying:
-    """The steps of one clip, each of which may refuse it."""
+    """The steps of one classification; each step may refuse the clip by raising RequestError."""
 
     def __init__(self, service: Service, deployment: Deployment, terms: Terms) -> None:
         self._service = service
@@ -79,7 +79,7 @@ class _Classifying:
         return Classification(request, answer.probabilities, model.manifest, times)
 
     async def _read(self, reader: ClipReader, upload: Upload) -> None:
-        """Read the body, unless the header alone shows that it is not wanted."""
+        """Read the body, unless the header already shows that the request has to be refused."""
         reader.check()
         self._service.admission.check(upload.announced_bytes)
         await reader.read()

@@ -1,4 +1,4 @@
-"""Time limits that end a block of work with an error of the service's own."""
+"""Time limits that end a block of code with an error of this service instead of TimeoutError."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.errors import DeadlineError
 
 @contextlib.asynccontextmanager
 async def until(deadline_s: float, deadline_ms: int) -> AsyncIterator[None]:
-    """End the block at ``deadline_s`` of the event loop's clock and raise DeadlineError; it names ``deadline_ms``."""
+    """Cancel the block at ``deadline_s`` of the event loop's clock; raise DeadlineError that names ``deadline_ms``."""
     late = DeadlineError(f"not answered within the {deadline_ms} ms that the request had")
     async with limited(asyncio.timeout_at(deadline_s), late):
         yield
@@ -20,7 +20,7 @@ async def until(deadline_s: float, deadline_ms: int) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def limited(limit: asyncio.Timeout, late: ServiceError) -> AsyncIterator[None]:
-    """End the block at ``limit`` and raise ``late``; a TimeoutError that the block itself raises passes."""
+    """Cancel the block at ``limit`` and raise ``late``; a TimeoutError that the block itself raises is not replaced."""
     try:
         async with limit:
             yield

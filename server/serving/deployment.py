@@ -1,4 +1,4 @@
-"""An engine in service: its batcher, and who still uses it."""
+"""A loaded model in service: its engines behind their batcher, and the number of requests that use it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
-# Makes an engine of a bundle directory; raises BundleError or EngineError.
+# Loads an engine from a bundle directory; raises BundleError or EngineError.
 LoadEngine = Callable[[Path, EngineOptions], Engine]
 
 
 def load_bundle(path: Path, options: EngineOptions) -> Engine:
-    """The engine of the bundle in ``path`` once it is checked; see ``open_bundle`` and ``load_engine``."""
+    """Check the bundle in ``path`` and load its engine; see ``open_bundle`` and ``load_engine`` for the errors."""
     return load_engine(open_bundle(path), options)
 
 
 class Deployment:
-    """Made by ``deploy``; closed once, when nobody is given it any more."""
+    """One loaded model, from ``deploy`` to ``close``.
+
+    Invariants: all attributes belong to the event loop. ``_unused`` is set if and only if ``_users`` is 0. ``close`` is
+    called once, after the service has stopped to give the deployment to new requests.
+    """
 
     def __init__(self, model: Model, batcher: Batcher) -> None:
-        """``model`` says what is served, and has the memory that clips are decoded into."""
+        """``model`` describes what is served and allocates the memory into which clips are decoded."""
         self.model = model
         self.batcher = batcher
         self._users = 0
@@ -45,12 +49,12 @@ class Deployment:
 
     @property
     def users(self) -> int:
-        """Requests that are being read, decoded, classified or answered with this engine."""
+        """Number of requests that use this deployment, from the reading of their body to the answer."""
         return self._users
 
     @contextlib.contextmanager
     def used(self) -> Iterator[Deployment]:
-        """``unused`` waits for the block to end."""
+        """Count the block as a user, so that ``unused`` waits for its end."""
         self._users += 1
         self._unused.clear()
         try:
@@ -61,43 +65,43 @@ class Deployment:
                 self._unused.set()
 
     async def unused(self, timeout_s: float | None = None) -> bool:
-        """Whether the last request was through in time; waits for it without ``timeout_s``."""
+        """Wait until no request uses the deployment; return False after ``timeout_s`` (None: no limit)."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._unused.wait(), timeout_s)
         return not self._users
 
     async def close(self, timeout_s: float) -> None:
-        """Stop the batcher and give the engines' memory back; not that of one that is still at work after that time."""
-        came_back = await self.batcher.stop(timeout_s)
-        for engine in came_back:
+        """Stop the batcher and close the engines; an engine that still computes after ``timeout_s`` stays open."""
+        finished = await self.batcher.stop(timeout_s)
+        for engine in finished:
             engine.close()
-        if len(came_back) < self.batcher.engines_serving:
+        if len(finished) < self.batcher.engines_serving:
             _log.error("an engine is left behind, still at work")
 
 
 async def deploy(
     settings: Settings,
     load: LoadEngine,
-    rate: Throughput,
+    throughput: Throughput,
     metrics: Metrics,
     on_lost: Callable[[EngineLostError], None],
 ) -> Deployment:
-    """Load and warm up the engines, one for each device, and start the batcher before them.
+    """Load and warm up the engines, one for each device, and start their batcher.
 
     Raises:
-        BundleError, EngineError, ConfigurationError: it cannot be served; nothing is left running.
+        BundleError, EngineError, ConfigurationError: the bundle cannot be served; all engines are closed again.
     """
     started_s = time.perf_counter()
-    engines = await _loaded(settings, load)
-    batcher = Batcher(engines, settings.engine_timeout_ms / 1e3, rate, metrics, settings.batch_wait_ms / 1e3)
+    engines = await _load_in_thread(settings, load)
+    batcher = Batcher(engines, settings.engine_timeout_ms / 1e3, throughput, metrics, settings.batch_wait_ms / 1e3)
     batcher.start(on_lost)
-    metrics.engine.info({name: str(value) for name, value in _described(engines).items()})
-    _log.info("engine ready", extra=_described(engines) | {"load_s": round(time.perf_counter() - started_s, 3)})
+    metrics.engine.info({name: str(value) for name, value in _description(engines).items()})
+    _log.info("engine ready", extra=_description(engines) | {"load_s": round(time.perf_counter() - started_s, 3)})
     return Deployment(engines[0], batcher)
 
 
-async def _loaded(settings: Settings, load: LoadEngine) -> list[Engine]:
-    """In a thread that nobody joins, because a bundle on a dead disk may never load."""
+async def _load_in_thread(settings: Settings, load: LoadEngine) -> list[Engine]:
+    """Load in a thread that is never joined, because a bundle on a broken disk may never finish loading."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="load")
     try:
         return await asyncio.get_running_loop().run_in_executor(executor, _load_and_warm_up, settings, load)
@@ -116,7 +120,7 @@ def _load_and_warm_up(settings: Settings, load: LoadEngine) -> list[Engine]:
         return engines
 
 
-def _described(engines: list[Engine]) -> dict[str, object]:
+def _description(engines: list[Engine]) -> dict[str, object]:
     engine, manifest = engines[0], engines[0].manifest
     return {
         "model": manifest.source.model,

@@ -1,4 +1,4 @@
-"""Puts the bundle's engine in service, and later its successor."""
+"""Loads the bundle and puts it in service, at the start and at each reload."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _log = logging.getLogger(__name__)
 
 
 class Loader:
-    """Loads for ``service``."""
+    """Loads deployments and gives them to ``service``; it also publishes the gauges of the deployment in service."""
 
-    def __init__(self, service: Service, load: LoadEngine, rate: Throughput, metrics: Metrics) -> None:
+    def __init__(self, service: Service, load: LoadEngine, throughput: Throughput, metrics: Metrics) -> None:
         self._service = service
         self._load = load
-        self._rate = rate
+        self._throughput = throughput
         self._metrics = metrics
         self._watch_gauges()
 
     async def start(self) -> None:
-        """Load and warm up; raises BundleError, EngineError when the bundle cannot be served."""
+        """Put the bundle in service; raises BundleError, EngineError or ConfigurationError if it cannot be served."""
         self._service.put(await self._deploy())
 
     async def reload(self) -> None:
-        """Put the bundle as it is now in the old engine's place, once it is warm; keep the old one if it is bad."""
+        """Load and warm up the bundle as it is now, then replace the old engine; keep the old one if that fails."""
         try:
             fresh = await self._deploy()
-        except Exception as error:  # whatever a runtime makes of a bad bundle, the engine in service is a good one
+        except Exception as error:  # a runtime may raise anything for a bad bundle, and the old engine still works
             self._metrics.reloaded("kept")
             _log.error("reload failed, the old engine stays", extra={"error": str(error)})
             return
@@ -40,16 +40,16 @@ class Loader:
 
     async def _deploy(self) -> Deployment:
         service = self._service
-        return await deploy(service.settings, self._load, self._rate, self._metrics, service.engine_lost)
+        return await deploy(service.settings, self._load, self._throughput, self._metrics, service.engine_lost)
 
     def _watch_gauges(self) -> None:
         watch, admission = self._metrics.watch, self._service.admission
         watch("vjepa_queue_clips", "Clips that wait for the engine", self._waiting)
         watch("vjepa_admitted_clips", "Clips in decoding, queue and engine", lambda: admission.clips)
-        watch("vjepa_inflight_bytes", "Bytes held of bodies and pixels", lambda: admission.held_bytes)
-        watch("vjepa_seconds_per_clip", "Engine time for a clip", lambda: self._rate.seconds_per_clip)
+        watch("vjepa_inflight_bytes", "Bytes of bodies and pixels that requests hold", lambda: admission.held_bytes)
+        watch("vjepa_seconds_per_clip", "Engine time per clip", lambda: self._throughput.seconds_per_clip)
         watch("vjepa_engines_serving", "Engines, one for each device, that take clips", self._serving)
-        watch("vjepa_engines_lost", "Engines that were lost, while others go on", self._lost)
+        watch("vjepa_engines_lost", "Engines that were lost while others continue", self._lost)
 
     def _waiting(self) -> float:
         deployment = self._service.deployment

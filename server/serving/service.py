@@ -1,4 +1,4 @@
-"""The service's state, and the engine that requests are given."""
+"""The state of the service, and the deployment that it gives to requests."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
-# How long what cannot be waited for is waited for: clients that are still to be told that the engine is lost, a batch
-# that is still in the engine after the drain.
+# The most seconds that a stop waits for what may never end: clients that are still to be told that the engine is lost,
+# and a batch that is still in the engine after the drain.
 CLOSE_TIMEOUT_S = 5
 _RETRY_S = 1
-# A clip has 16 frames or so, and more threads than this rather wait for each other.
-_MOST_DECODERS = 8
+# A clip has about 16 frames; more threads than this mostly wait for each other.
+_MAX_DECODE_THREADS = 8
 
 
 class State(enum.Enum):
-    """As ``/health`` names them."""
+    """The states of the service; the values are those that ``/health`` reports."""
 
     LOADING = "loading"
     READY = "healthy"
@@ -38,13 +38,23 @@ class State(enum.Enum):
 
 
 class Service:
-    """Owns the engine in service and what bounds its use; handlers reach the engine only while it takes work."""
+    """Owns the deployment, the decode threads and the state; requests get the deployment only while work is accepted.
+
+    LOADING becomes READY with the first deployment, and LOADING or READY becomes DRAINING by ``start_draining``. Any
+    state becomes UNHEALTHY, and stays so, when a deployment (also a replaced one) loses its last engine.
+
+    Invariants: all attributes belong to the event loop. ``_accepting`` becomes True once, with READY, and False once,
+    in ``start_draining``, ``drain`` or ``engine_lost``. ``lost`` is done if and only if the state is UNHEALTHY.
+    ``_retired`` holds one task for each replaced deployment that is not closed yet.
+    """
 
     def __init__(self, settings: Settings, metrics: Metrics, admission: Admission) -> None:
         self.settings = settings
         self.metrics = metrics
         self.admission = admission
-        self.decode_threads = DecodeThreads(settings.decode_threads or min(usable_cores(), _MOST_DECODERS), "decode")
+        self.decode_threads = DecodeThreads(
+            settings.decode_threads or min(usable_cores(), _MAX_DECODE_THREADS), "decode"
+        )
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self._deployment: Deployment | None = None
         self._retired: set[asyncio.Task[None]] = set()
@@ -58,12 +68,12 @@ class Service:
 
     @property
     def accepting(self) -> bool:
-        """Whether work is still taken, which it is for a while after the service is not ready any more."""
+        """Whether requests are still accepted; with a drain delay this remains true for a while after READY."""
         return self._accepting
 
     @property
     def deployment(self) -> Deployment | None:
-        """What is in service, None until something is."""
+        """The deployment in service; None until one is loaded."""
         return self._deployment
 
     @property
@@ -78,20 +88,20 @@ class Service:
         return self._deployment.model
 
     def check_ready(self) -> None:
-        """Raises NotReadyError unless load balancers should send work here."""
+        """Raises NotReadyError unless the state is READY."""
         if self._state is not State.READY:
             raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
 
     @contextlib.contextmanager
     def accepted(self) -> Iterator[Deployment]:
-        """The engine for one request, which a drain or a swap waits for; raises NotReadyError."""
+        """The deployment for one request; a drain or a swap waits for the block. Raises NotReadyError."""
         if not self._accepting or self._deployment is None:
             raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
         with self._deployment.used() as deployment:
             yield deployment
 
     def put(self, fresh: Deployment) -> None:
-        """Serve with ``fresh`` from now on; what was in its place is closed when its last request is through."""
+        """Serve with ``fresh`` from now on; the old deployment is closed after its last request."""
         old, self._deployment = self._deployment, fresh
         if old is not None:
             self._retire(old)
@@ -100,19 +110,19 @@ class Service:
             self._accepting = True
 
     def engine_lost(self, error: EngineLostError) -> None:
-        """Take no more work, for good."""
+        """Refuse all further requests, because the last engine is lost."""
         self._accepting = False
         self._set_state(State.UNHEALTHY)
         if not self.lost.done():
             self.lost.set_result(error)
 
     def start_draining(self, *, accepting: bool) -> None:
-        """Not ready any more; ``accepting``: still taking what load balancers send until they have noticed."""
+        """Report DRAINING; with ``accepting``, still accept requests until load balancers have noticed."""
         self._accepting = self._accepting and accepting
         self._set_state(State.DRAINING)
 
     async def drain(self) -> None:
-        """Take no more work, and wait for what was accepted, at most ``drain_timeout_s``."""
+        """Accept no more requests, and wait at most ``drain_timeout_s`` for those that were accepted."""
         self._accepting = False
         timeout_s = self.drain_timeout_s
         if self._deployment is not None and not await self._deployment.unused(timeout_s):
@@ -122,11 +132,11 @@ class Service:
 
     @property
     def drain_timeout_s(self) -> float:
-        """How long a drain that begins now may take."""
+        """The most seconds that a drain may take if it begins now."""
         return self.settings.drain_timeout_s if self._state is State.DRAINING else CLOSE_TIMEOUT_S
 
     async def close(self) -> None:
-        """Give back the engine and the threads."""
+        """Close the deployment, except after an engine loss, and stop the decode threads."""
         deployment, self._deployment = self._deployment, None
         if deployment is not None and self._state is not State.UNHEALTHY:
             await deployment.close(CLOSE_TIMEOUT_S)
@@ -139,7 +149,7 @@ class Service:
 
     async def _close_unused(self, old: Deployment) -> None:
         await old.unused()
-        # What is still in the engine then is for clients that have gone.
+        # A batch that is still in the engine after that belongs to clients that have gone.
         await old.close(self.settings.engine_timeout_ms / 1e3)
 
     def _set_state(self, state: State) -> None:

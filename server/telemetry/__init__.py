@@ -1,1 +1,1 @@
-"""Logs, metrics, the phases of a request, figures of GPUs."""
+"""Logs, metrics, the phases of a request, and measurements of the GPUs."""

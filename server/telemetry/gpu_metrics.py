@@ -1,4 +1,4 @@
-"""Memory and utilisation of NVIDIA GPUs, where there are any and NVML's bindings are installed."""
+"""Memory and utilisation of NVIDIA GPUs, if there are any and the bindings of NVML are installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 
 class GpuCollector(Collector):
-    """Asks NVML at each scrape; registers nothing on a machine without a GPU."""
+    """Reads NVML at each scrape; on a machine without a GPU it does not register itself."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._nvml = _nvml()
@@ -23,7 +23,9 @@ class GpuCollector(Collector):
             return
         used = GaugeMetricFamily("vjepa_gpu_memory_used_bytes", "Device memory in use", labels=["gpu"])
         total = GaugeMetricFamily("vjepa_gpu_memory_total_bytes", "Device memory", labels=["gpu"])
-        busy = GaugeMetricFamily("vjepa_gpu_utilization_ratio", "Time with a kernel running, 0 to 1", labels=["gpu"])
+        busy = GaugeMetricFamily(
+            "vjepa_gpu_utilization_ratio", "Share of time in which a kernel ran, 0 to 1", labels=["gpu"]
+        )
         for index in range(self._nvml.nvmlDeviceGetCount()):
             handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
             memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)

@@ -1,4 +1,4 @@
-"""Structured logs on standard error: JSON lines for collectors, the same fields as text for people."""
+"""Structured logs on standard error: JSON lines for log collectors, or text with the same fields for people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PLAIN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "as
 
 
 class RequestIdFilter(logging.Filter):
-    """Puts the current request's id on every record made while it is handled."""
+    """Adds the id of the current request to each record that is logged while the request is handled."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if (current := request_id.get()) is not None:
@@ -29,7 +29,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class MalformedHttpFilter(logging.Filter):
-    """Turns aiohttp's stack trace for bytes that are no HTTP, or no body, into one line; port scanners send them."""
+    """Replaces aiohttp's stack trace for invalid HTTP by one line, because port scanners cause it often."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -41,7 +41,7 @@ class MalformedHttpFilter(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, message, then the extra fields as ``key=value``, quoted where a value has blanks."""
+    """Formats time, level, message and the extra fields as ``key=value``; values with spaces are quoted."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {k: v for k, v in vars(record).items() if k not in _PLAIN_ATTRIBUTES}
@@ -50,7 +50,7 @@ class TextFormatter(logging.Formatter):
 
 
 def configure_logs(log_format: LogFormat, level: str) -> None:
-    """Send the root logger to standard error in ``log_format``; ``auto`` is text on a terminal, else JSON."""
+    """Log to standard error in ``log_format``; ``auto`` means text on a terminal and JSON otherwise."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(RequestIdFilter())
     text = log_format == "text" or (log_format == "auto" and sys.stderr.isatty())

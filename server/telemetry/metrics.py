@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: every figure of the service, under one name each."""
+"""All metrics of the service for Prometheus."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from prometheus_client import (
 from server.telemetry.gpu_metrics import GpuCollector
 from server.telemetry.phases import ClipTimes
 
-# A time of birth beside every counter would double the series.
+# A creation time for each counter would double the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _CLIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 _PHASES = ("read", "decode", "queue", "preprocess", "infer", "total")
-# Labels come from bundles, which a reload may change; Prometheus keeps every one it has seen.
-_MOST_LABELS = 256
+# Labels come from bundles, which a reload may change; Prometheus keeps each label it has seen.
+_MAX_LABELS = 256
 _OTHER_LABELS = "other"
 
 _OUTCOMES = {
@@ -48,12 +48,15 @@ FAILED = "failed"
 
 
 def outcome_of(status: int) -> str:
-    """The ``outcome`` under which an answer of that HTTP status is counted."""
+    """The ``outcome`` label under which an answer with the HTTP ``status`` is counted."""
     return _OUTCOMES.get(status, FAILED)
 
 
 class Metrics:
-    """One registry for each service, so that two in one process do not mix."""
+    """The metrics of one service, in a registry of their own, so that two services in one process do not mix.
+
+    Invariant: only the event loop calls the methods, so ``_known_labels`` needs no lock.
+    """
 
     def __init__(self, states: Iterable[str]) -> None:
         self.registry = registry = CollectorRegistry()
@@ -61,83 +64,83 @@ class Metrics:
             collector(registry=registry)
         self._received = Counter("vjepa_requests_received", "Requests to classify a clip", registry=registry)
         self._outcomes = Counter(
-            "vjepa_requests", "Requests to classify a clip, by how they ended", ["outcome"], registry=registry
+            "vjepa_requests", "Requests to classify a clip, by outcome", ["outcome"], registry=registry
         )
         phases = Histogram(
             "vjepa_phase_seconds",
-            "Time of each phase of an answered clip",
+            "Duration of each phase of an answered clip",
             ["phase"],
             registry=registry,
             buckets=_SECONDS,
         )
         self._phases = {phase: phases.labels(phase) for phase in _PHASES}
         self.batch_clips = Histogram("vjepa_batch_clips", "Clips in a batch", buckets=_CLIPS, registry=registry)
-        self.engine_failures = Counter("vjepa_engine_failures", "Batches that the engine failed", registry=registry)
+        self.engine_failures = Counter("vjepa_engine_failures", "Batches in which the engine failed", registry=registry)
         self._cancelled = Counter(
             "vjepa_clips_cancelled",
-            "Clips given up in the queue (started=no) or in the engine (yes)",
+            "Clips cancelled in the queue (started=no) or in the engine (started=yes)",
             ["started", "reason"],
             registry=registry,
         )
-        self._labels = Counter(
-            "vjepa_clips", "Answered clips by their most probable label", ["label"], registry=registry
-        )
+        self._labels = Counter("vjepa_clips", "Answered clips, by most probable label", ["label"], registry=registry)
         self._known_labels: set[str] = set()
-        self._state = Enum("vjepa_engine_state", "As /health names it", states=list(states), registry=registry)
-        self.engine = Info("vjepa_engine", "What is served", registry=registry)
-        self._reloads = Counter("vjepa_reloads", "Bundles swapped, or tried in vain", ["outcome"], registry=registry)
+        self._state = Enum(
+            "vjepa_engine_state", "State of the service, as /health reports it", states=list(states), registry=registry
+        )
+        self.engine = Info("vjepa_engine", "The engine in service", registry=registry)
+        self._reloads = Counter("vjepa_reloads", "Reloads of the bundle, by outcome", ["outcome"], registry=registry)
         self._connections = Gauge("vjepa_connections", "Open connections", registry=registry)
         self._closed = Counter(
-            "vjepa_connections_closed", "Connections closed on a client", ["reason"], registry=registry
+            "vjepa_connections_closed", "Connections that the service closed, by reason", ["reason"], registry=registry
         )
         self._preset()
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A gauge that is read when it is scraped."""
+        """Add a gauge whose ``value`` is called at each scrape."""
         Gauge(name, text, registry=self.registry).set_function(value)
 
     def text(self) -> bytes:
-        """Prometheus' text format."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
     def received(self) -> None:
-        """A request to classify a clip came."""
+        """Count a request to classify a clip."""
         self._received.inc()
 
     def ended(self, outcome: str) -> None:
-        """A received request ended so."""
+        """Count the end of a received request."""
         self._outcomes.labels(outcome).inc()
 
     def answered(self, times: ClipTimes, label: str) -> None:
-        """A clip was answered: its phases and its most probable label."""
+        """Count an answered clip, with its phases and its most probable label."""
         for phase, ms in times.phases():
             self._phases[phase].observe(ms / 1e3)
-        if label not in self._known_labels and len(self._known_labels) >= _MOST_LABELS:
+        if label not in self._known_labels and len(self._known_labels) >= _MAX_LABELS:
             label = _OTHER_LABELS
         self._known_labels.add(label)
         self._labels.labels(label).inc()
 
     def cancelled(self, reason: str, *, started: bool) -> None:
-        """A clip was given up because its client is ``gone`` or its ``deadline`` passed."""
+        """Count a clip that was cancelled because its client is ``gone`` or its ``deadline`` passed."""
         self._cancelled.labels("yes" if started else "no", reason).inc()
 
     def state(self, name: str) -> None:
         self._state.state(name)
 
     def reloaded(self, outcome: str) -> None:
-        """A reload ``swapped`` the engine or ``kept`` the old one."""
+        """Count a reload that ``swapped`` the engine or ``kept`` the old one."""
         self._reloads.labels(outcome).inc()
 
     def closed(self, reason: str) -> None:
-        """A connection was closed on its client: ``slow_header``, ``too_many`` or ``unread_answer``."""
+        """Count a connection that the service closed: ``slow_header``, ``too_many`` or ``unread_answer``."""
         self._closed.labels(reason).inc()
 
     def connected(self, clients: int) -> None:
-        """So many connections are open now."""
+        """Set the number of open connections."""
         self._connections.set(clients)
 
     def _preset(self) -> None:
-        """Series that are there before their first event, so that a rate over them is right from the start."""
+        """Create series before their first event, so that rates over them are right from the start."""
         for outcome in (*_OUTCOMES.values(), GONE, FAILED):
             self._outcomes.labels(outcome)
         for started in ("yes", "no"):

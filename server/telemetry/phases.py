@@ -1,4 +1,4 @@
-"""The one record of where a clip's time went; it goes with the clip to the answer, the log and the metrics."""
+"""The duration of each phase of a clip, used by the answer, the log, the metrics and the traces."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from engines.engine import Inference
 
 @dataclass(slots=True, kw_only=True)
 class ClipTimes:
-    """Milliseconds of each phase, in their order.
+    """Milliseconds of each phase, in the order of the phases.
 
-    ``preprocess_ms`` and ``infer_ms`` are those of the whole batch; ``total_ms`` runs from the first byte of the
+    ``preprocess_ms`` and ``infer_ms`` are those of the whole batch; ``total_ms`` is the time from the first byte of the
     request to its answer.
     """
 
@@ -25,7 +25,7 @@ class ClipTimes:
 
     @classmethod
     def in_batch(cls, inference: Inference, *, queued_ms: float) -> ClipTimes:
-        """The times of a clip that waited ``queued_ms`` for its batch; a wait for the batch before counts as queue."""
+        """The times of a clip that was queued for ``queued_ms``; waiting for the batch before also counts as queue."""
         return cls(
             queue_ms=queued_ms + inference.wait_ms,
             preprocess_ms=inference.preprocess_ms,
@@ -33,5 +33,5 @@ class ClipTimes:
         )
 
     def phases(self) -> Iterator[tuple[str, float]]:
-        """Name and milliseconds of every phase, rounded to the microsecond."""
+        """Name and milliseconds of each phase, rounded to microseconds."""
         return ((name.removesuffix("_ms"), round(getattr(self, name), 3)) for name in self.__slots__)

@@ -114,13 +114,13 @@ async def test_an_idle_engine_gets_what_waits_in_two_halves(waiting: int, batche
 
 
 async def test_what_ran_side_by_side_is_no_slower() -> None:
-    rate = Throughput()
-    rate.record(4, 10.0, 12.0)
-    assert rate.seconds_per_clip == pytest.approx(0.5)
+    throughput = Throughput()
+    throughput.record(4, 10.0, 12.0)
+    assert throughput.seconds_per_clip == pytest.approx(0.5)
     for _ in range(100):
-        rate.record(4, 10.0, 14.0)  # began beside the last, and ended 2 seconds after it
-        rate.record(4, 12.0, 14.0)
-    assert rate.seconds_per_clip < 0.5
+        throughput.record(4, 10.0, 14.0)  # began beside the last, and ended 2 seconds after it
+        throughput.record(4, 12.0, 14.0)
+    assert throughput.seconds_per_clip < 0.5
 
 
 class _Lost(Echo):

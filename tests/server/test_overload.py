@@ -219,14 +219,14 @@ async def test_bytes_in_flight_are_bounded(encoding: str) -> None:
 
 
 def test_retry_after_is_when_the_queue_is_through() -> None:
-    rate = Throughput()
-    admission = Admission(slots=20, max_bytes=100, throughput=rate)
+    throughput = Throughput()
+    admission = Admission(slots=20, max_bytes=100, throughput=throughput)
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(admission.slot())
         for clips, began_s, ended_s, expected in ((0, 0, 0, 1), (4, 1, 3, 10), (4, 5, 5.1, 9)):
             if clips:
-                rate.record(clips, began_s, ended_s)
+                throughput.record(clips, began_s, ended_s)
             with pytest.raises(OverloadedError) as refused:
                 admission.check(0)
             assert refused.value.retry_after_s == expected

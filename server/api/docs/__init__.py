@@ -1,1 +1,1 @@
-"""The API's documents: OpenAPI, and pages that show it."""
+"""The documentation of the API: the OpenAPI document and the pages that show it."""

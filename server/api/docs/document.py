@@ -1,4 +1,4 @@
-"""The OpenAPI document of the service as it runs: its endpoints, and what its model takes."""
+"""The OpenAPI document of the running service, for its endpoints and the model in service."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from server.http.problem import Problem
 OPENAPI_VERSION = "3.1.0"
 
 _ABOUT = """\
-A clip of a camera goes in, the actions that a V-JEPA 2 model sees in it come out.
+The service recognises actions in short video clips with a V-JEPA 2 model.
 
-Every error is a problem (RFC 9457): `detail` says what was wrong and what is accepted, `field` which field of the \
-request was at fault, and `type` is there for programs. A path that does not exist is answered with 404, a method that \
-it does not have with 405 and `Allow`, a header that does not come in time with 408, an `Expect` for anything but \
-`100-continue` with 417, and a connection too many with 503.
+Every error is a problem document (RFC 9457): `detail` says what is wrong and what is accepted, `field` names the \
+field of the request that is at fault, and `type` identifies the error for programs. Besides the errors of each \
+operation, an unknown path gets 404, an unsupported method gets 405 with `Allow`, a header that arrives too late \
+gets 408, an `Expect` other than `100-continue` gets 417, and a connection above the limit gets 503.
 """
 
 _TAGS = {
-    "inference": "Clips in, actions out.",
-    "health": "For load balancers and orchestrators.",
-    "service": "What it is and how it is doing.",
-    "documents": "These pages. They need no key.",
+    "inference": "Classify clips, and describe the model.",
+    "health": "Probes for load balancers and orchestrators.",
+    "service": "Describe and measure the service.",
+    "documents": "The documentation of the API, which needs no key.",
 }
 
 
 def openapi(endpoints: tuple[Endpoint, ...], manifest: Manifest, version: str, *, keyed: bool) -> JsonObject:
-    """OpenAPI 3.1 for ``manifest``'s model; ``keyed`` is whether the service has keys."""
+    """The OpenAPI 3.1 document for the model of ``manifest``; ``keyed``: the service requires API keys."""
     paths: dict[str, JsonObject] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation(endpoint, manifest, keyed=keyed)
     return {
         "openapi": OPENAPI_VERSION,
         "info": _info(version),
-        # Relative to the document, so that it holds behind a proxy that serves it under a prefix.
+        # Relative to the document, so that it is also right behind a proxy that adds a prefix to the path.
         "servers": [{"url": "."}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
@@ -59,7 +59,7 @@ def _components(endpoints: tuple[Endpoint, ...], *, keyed: bool) -> JsonObject:
     request_id = {
         "name": REQUEST_ID,
         "in": "header",
-        "description": "Letters, digits and `._:-`, at most 128; comes back with the answer and is in the log.",
+        "description": "Identifier of the request: up to 128 letters, digits and `._:-`; answer and log repeat it.",
         "schema": {"type": "string"},
     }
     components: JsonObject = {"schemas": _markdown(schemas), "headers": HEADERS, "parameters": {REQUEST_ID: request_id}}
@@ -69,7 +69,7 @@ def _components(endpoints: tuple[Endpoint, ...], *, keyed: bool) -> JsonObject:
 
 
 def _markdown(told: Any) -> Any:
-    """Descriptions are docstrings, which mark code with two ticks."""
+    """Convert docstrings, which mark code with two backticks, to Markdown."""
     if isinstance(told, dict):
         return {key: _markdown(value) for key, value in told.items()}
     if isinstance(told, list):

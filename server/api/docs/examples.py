@@ -1,4 +1,4 @@
-"""Answers as they look, one for each type and each error."""
+"""Example answers for the OpenAPI document, one for each type and each error."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ _AGAIN_S = 1
 
 @dataclass(frozen=True)
 class ErrorExample:
-    """What makes the service answer so, and an error as it would raise it."""
+    """The meaning of an error for clients, and an instance of it."""
 
     meaning: str
     error: errors.RequestError
@@ -101,41 +101,41 @@ ERRORS: dict[type[errors.RequestError], ErrorExample] = {
             errors.UnreadableError("the body is not JSON: Input data was truncated"),
         ),
         (
-            "Where the service has keys: none, or an unknown one.",
+            "The API key is missing or unknown.",
             errors.UnauthorizedError("a key is needed: Authorization: Bearer KEY", field="Authorization"),
         ),
         (
-            "The body did not come in time.",
+            "The body did not arrive in time.",
             errors.SlowBodyError("the body was not there after 30 s"),
         ),
         (
-            "More bytes or pixels than are accepted.",
+            "The body or the clip is larger than accepted.",
             errors.TooLargeError("the body has 100000000 bytes; accepted: at most 67108864"),
         ),
         (
-            "An unknown content type.",
+            "The content type is not supported.",
             errors.UnsupportedMediaError(
                 f"Content-Type is text/plain; accepted: {JSON}, {OCTET_STREAM}, {MULTIPART}", field="Content-Type"
             ),
         ),
         (
-            "Readable, but wrong: the number of frames, a size, a format, a header.",
+            "The request is readable but wrong, such as the number of frames, a size, a format or a header.",
             errors.InvalidError("frames holds 15 frames; this model takes exactly 16", field="frames"),
         ),
         (
-            "Where the service has a rate: too often.",
+            "The client sent more requests than its rate limit allows.",
             errors.RateLimitedError("more than 20 per 1 second with one key", retry_after_s=_AGAIN_S),
         ),
         (
-            "More clips or bytes at once than are accepted.",
+            "The service holds as many clips or bytes as it accepts.",
             errors.OverloadedError("64 clips are in the service already", retry_after_s=_AGAIN_S),
         ),
         (
-            "No model yet, being stopped, or out of order.",
+            "The service has no model yet, is being stopped or has lost its engine.",
             errors.NotReadyError("the service is loading", retry_after_s=_AGAIN_S),
         ),
         (
-            "Not answered in the time that the client has.",
+            "The deadline of the request passed.",
             errors.DeadlineError("not answered within the 500 ms that the request had"),
         ),
     )

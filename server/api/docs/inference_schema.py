@@ -1,14 +1,17 @@
-"""What an inference takes, for the model in service: its headers, its query, its body in each encoding."""
+"""The OpenAPI description of an inference request for the model in service: headers, query and bodies."""
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any, get_args
 
 import msgspec
+import numpy as np
+from PIL import Image
 
 from engines.clip import PixelFormat
 from engines.manifest import Manifest
-from server.api.docs.example_clip import example_frames
 from server.batching.clip_queue import Priority
 from server.clips.infer_request import (
     DEFAULT_TOP_K,
@@ -27,19 +30,23 @@ from server.http.deadline import DEADLINE_HEADER, PRIORITY_HEADER
 JsonObject = dict[str, Any]
 
 ENCODINGS = f"""\
-The most probable actions, in falling order of the softmax probability over all labels.
+Returns the most probable actions, sorted by their softmax probability over all labels, the highest first.
 
-- `{JSON}`: pixels or images in base64. The easiest.
-- `{MULTIPART}`: a part named `frames` for each frame, an image; everything else is a part of its own. The smallest.
-- `{OCTET_STREAM}`: the pixels of all frames back to back, everything else in the query. The fastest.
+- `{JSON}`: raw pixels or images in base64. It is the simplest to write.
+- `{MULTIPART}`: one part named `frames` with an image for each frame, and one part for each other field. It is the \
+smallest.
+- `{OCTET_STREAM}`: the raw pixels of all frames one after the other, with the other fields in the query. It is the \
+fastest.
 """
 
 _PAIRED = {"dependentRequired": {"width": ["height"], "height": ["width"]}}
 _IMAGE_TYPES = "image/jpeg, image/png, image/webp"
+_EXAMPLE_SIDE_PIXELS = 32
+_EXAMPLE_SQUARE_PIXELS = 8
 
 
 def inference(manifest: Manifest) -> JsonObject:
-    """``parameters`` and ``requestBody`` of the operation."""
+    """``parameters`` and ``requestBody`` of the operation object."""
     content: JsonObject = {
         JSON: {"schema": _json(manifest), "examples": {"clip": _example(manifest)}},
         MULTIPART: {"schema": _multipart(manifest), "encoding": {"frames": {"contentType": _IMAGE_TYPES}}},
@@ -47,7 +54,11 @@ def inference(manifest: Manifest) -> JsonObject:
     }
     return {
         "parameters": [*_headers(), *_query(manifest)],
-        "requestBody": {"required": True, "description": f"{manifest.frames} frames of one size.", "content": content},
+        "requestBody": {
+            "required": True,
+            "description": f"{manifest.frames} frames of the same size.",
+            "content": content,
+        },
     }
 
 
@@ -55,32 +66,34 @@ def _json(manifest: Manifest) -> JsonObject:
     frame = {
         "type": "string",
         "contentEncoding": "base64",
-        # A pixel.
+        # Four characters of base64 are the three bytes of one pixel.
         "minLength": 4,
-        "description": "Packed 8-bit pixels, `height * width * 3` bytes, or a JPEG, PNG or WebP image, told by its"
-        " signature.",
+        "description": "Packed 8-bit pixels, `height * width * 3` bytes, or a JPEG, PNG or WebP image, recognised"
+        " by its signature.",
     }
     schema = _schema(InferBody, manifest)
     schema["properties"]["frames"] |= _exactly(manifest.frames, frame)
-    return schema | {"title": "Clip", "description": "A clip in JSON."} | _PAIRED
+    return schema | {"title": "Clip", "description": "A clip as JSON."} | _PAIRED
 
 
 def _multipart(manifest: Manifest) -> JsonObject:
     image = {"type": "string", "format": "binary", "description": "A JPEG, PNG or WebP image."}
     schema = _without_null(_schema(InferParts, manifest))
     schema["properties"]["frames"] = _exactly(manifest.frames, image)
-    return schema | {"title": "ClipParts", "description": "A clip in parts."} | _PAIRED
+    return schema | {"title": "ClipParts", "description": "A clip as a multipart form."} | _PAIRED
 
 
 def _exactly(count: int, frame: JsonObject) -> JsonObject:
-    description = f"Exactly {count} of one size, in their order."
+    description = f"Exactly {count} frames of one size, in the order of time."
     return {"type": "array", "minItems": count, "maxItems": count, "items": frame, "description": description}
 
 
 def _query(manifest: Manifest) -> list[JsonObject]:
-    """Of an octet-stream: the other encodings have these fields in the body."""
+    """The query parameters of an octet-stream; the other encodings have these fields in the body."""
     schema = _without_null(_schema(InferQuery, manifest))
-    return [_parameter("query", name, field, f"For `{OCTET_STREAM}`: ") for name, field in schema["properties"].items()]
+    return [
+        _parameter("query", name, field, f"For `{OCTET_STREAM}` only. ") for name, field in schema["properties"].items()
+    ]
 
 
 def _parameter(place: str, name: str, schema: JsonObject, prefix: str = "") -> JsonObject:
@@ -89,7 +102,7 @@ def _parameter(place: str, name: str, schema: JsonObject, prefix: str = "") -> J
 
 
 def _schema(kind: type[msgspec.Struct], manifest: Manifest) -> JsonObject:
-    """The schema of the type that reads the fields, with the limits that are checked after that."""
+    """The schema of the type that parses the fields, with the limits that are checked after parsing."""
     (_, components) = msgspec.json.schema_components([kind])
     schema: JsonObject = components[kind.__name__]
     for name, limits in _limits(manifest).items():
@@ -100,17 +113,17 @@ def _schema(kind: type[msgspec.Struct], manifest: Manifest) -> JsonObject:
 def _limits(manifest: Manifest) -> dict[str, JsonObject]:
     labels = len(manifest.labels)
     side = {"minimum": 1, "maximum": MAX_SIDE_PIXELS}
-    pixels = "in pixels; images tell it themselves, and must be of the size given."
+    pixels = "of the frames in pixels. It may be omitted for images; if it is given, the images must match it."
     return {
         "width": {"description": f"Width {pixels}", **side},
         "height": {"description": f"Height {pixels}", **side},
-        "format": {"description": "Order of the channels of raw pixels.", "enum": list(get_args(PixelFormat))},
+        "format": {"description": "Order of the colour channels in raw pixels.", "enum": list(get_args(PixelFormat))},
         "clip_id": {
-            "description": "Comes back with the answer; a new UUID unless given.",
+            "description": "Identifier of the clip, which the answer repeats; a new UUID by default.",
             "maxLength": MAX_CLIP_ID_CHARACTERS,
         },
         "top_k": {
-            "description": f"How many predictions; {min(DEFAULT_TOP_K, labels)} unless given.",
+            "description": f"Number of predictions in the answer; {min(DEFAULT_TOP_K, labels)} by default.",
             "minimum": 1,
             "maximum": labels,
         },
@@ -118,7 +131,7 @@ def _limits(manifest: Manifest) -> dict[str, JsonObject]:
 
 
 def _without_null(schema: JsonObject) -> JsonObject:
-    """For what travels as text, in which there is no null: fields are left out instead."""
+    """Remove null from ``schema``, because text has no null: fields are omitted instead."""
     for field in schema["properties"].values():
         if "anyOf" in field:
             field |= field.pop("anyOf")[0]
@@ -127,19 +140,31 @@ def _without_null(schema: JsonObject) -> JsonObject:
 
 
 def _example(manifest: Manifest) -> JsonObject:
-    value = {"frames": example_frames(manifest.frames), "top_k": min(3, len(manifest.labels))}
-    return {"summary": "A square that moves up, in small images", "value": value}
+    frames = [_example_frame(index / max(1, manifest.frames - 1)) for index in range(manifest.frames)]
+    value = {"frames": frames, "top_k": min(3, len(manifest.labels))}
+    return {"summary": "A square that moves up, as small images", "value": value}
+
+
+def _example_frame(progress: float) -> str:
+    """The frame at ``progress`` (0 to 1) of a clip in which a bright square moves up: a PNG image in base64."""
+    pixels = np.zeros((_EXAMPLE_SIDE_PIXELS, _EXAMPLE_SIDE_PIXELS), np.uint8)
+    top = round((1 - progress) * (_EXAMPLE_SIDE_PIXELS - _EXAMPLE_SQUARE_PIXELS))
+    left = (_EXAMPLE_SIDE_PIXELS - _EXAMPLE_SQUARE_PIXELS) // 2
+    pixels[top : top + _EXAMPLE_SQUARE_PIXELS, left : left + _EXAMPLE_SQUARE_PIXELS] = 255
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert("1").save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def _headers() -> list[JsonObject]:
     deadline = {
-        "description": "Milliseconds from the request's first byte, after which the answer is 504.",
+        "description": "Milliseconds from the first byte of the request after which it is answered with 504.",
         "type": "integer",
         "minimum": 1,
         "maximum": LONGEST_DEADLINE_MS,
     }
     priority = {
-        "description": "`high` goes before the others.",
+        "description": "Requests of priority `high` are classified before others.",
         "type": "string",
         "enum": list(get_args(Priority)),
         "default": "normal",

@@ -1,4 +1,4 @@
-"""One endpoint as OpenAPI describes it."""
+"""The OpenAPI operation object of one endpoint."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ REF = "#/components/schemas/{name}"
 REQUEST_ID = "X-Request-Id"
 KEY = "key"
 
-# Every header that answers have; which of them has which, the endpoints and the errors say.
+# All headers of answers; the endpoints and the errors name those that they send.
 HEADERS: JsonObject = {
     REQUEST_ID: {
-        "description": "The request's own, where it is usable, else a new one; it is in the log.",
+        "description": "The identifier of the request if it sent a valid one, otherwise a new one; the log has it too.",
         "required": True,
         "schema": {"type": "string"},
     },
     "Retry-After": {
-        "description": "Seconds after which it is worth asking again.",
+        "description": "Seconds after which the client should try again.",
         "required": True,
         "schema": {"type": "integer", "minimum": 1},
     },
     "WWW-Authenticate": {
-        "description": "How to give a key.",
+        "description": "The authentication scheme of the API key.",
         "required": True,
         "schema": {"type": "string", "const": "Bearer"},
     },
     "Server-Timing": {
-        "description": "The milliseconds of `timings_ms`, for browsers.",
+        "description": "The values of `timings_ms` for the developer tools of browsers.",
         "required": True,
         "schema": {"type": "string"},
     },
     "Content-Security-Policy": {
-        "description": "Nothing may be loaded from elsewhere.",
+        "description": "Forbids the page to load anything from other hosts.",
         "required": True,
         "schema": {"type": "string"},
     },
@@ -51,7 +51,7 @@ HEADERS: JsonObject = {
 
 
 def operation(endpoint: Endpoint, manifest: Manifest, *, keyed: bool) -> JsonObject:
-    """The operation object; ``keyed`` is whether the service has keys."""
+    """The operation object of ``endpoint``; ``keyed``: the service requires API keys."""
     asked = endpoint.request(manifest) if endpoint.request else {}
     parameters = [{"$ref": f"#/components/parameters/{REQUEST_ID}"}, *asked.pop("parameters", ())]
     said: JsonObject = {
@@ -97,7 +97,9 @@ def _errors(kinds: Iterable[type[RequestError]]) -> JsonObject:
 def _our_fault() -> JsonObject:
     example = {"summary": OUR_FAULT, "value": problem_of(Exception())}
     content = {"schema": _ref(Problem), "examples": {"Unexpected": example}}
-    return _response("Our fault; the log has the cause under the request's id.", (), {MEDIA_TYPE: content})
+    return _response(
+        "The service failed; its log has the cause under the identifier of the request.", (), {MEDIA_TYPE: content}
+    )
 
 
 def _response(description: str, headers: Iterable[str], content: JsonObject) -> JsonObject:

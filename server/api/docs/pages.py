@@ -1,4 +1,4 @@
-"""Swagger UI and ReDoc, each a page whose every part this service has itself."""
+"""The pages of Swagger UI and ReDoc, with all their scripts and styles served by this service."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _ASSETS = Path(__file__).parent / "assets"
 _SERVED = frozenset(path.name for path in _ASSETS.iterdir() if path.suffix in (".js", ".css"))
 _HOUR = "max-age=3600"
 
-# The document of the model in service, by its bundle's digest: it takes tens of milliseconds to make.
+# The encoded document by the digest of its bundle, kept because it takes tens of milliseconds to make. It holds at
+# most one entry, that of the model in service.
 ENCODED_DOCUMENTS: web.AppKey[dict[str, bytes]] = web.AppKey("encoded_documents", dict)
 
-# Both pages style themselves as they go, and ReDoc searches in a worker that it makes.
+# Both pages set inline styles, and ReDoc searches in a web worker that it creates from a blob.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -53,7 +54,7 @@ _PAGE = """<!doctype html>
 </html>
 """
 
-# Relative addresses hold behind a proxy that serves the pages under a prefix.
+# Relative addresses are also right behind a proxy that adds a prefix to the path.
 SWAGGER_PAGE = _PAGE.format(
     head='<link rel="stylesheet" href="docs/swagger-ui.css">',
     scripts='<script src="docs/swagger-ui-bundle.js"></script>\n<script src="docs/show-swagger-ui.js"></script>',
@@ -65,7 +66,7 @@ REDOC_PAGE = _PAGE.format(
 
 
 async def document(request: web.Request) -> web.Response:
-    """OpenAPI for the model in service; 503 with Retry-After while there is none."""
+    """The OpenAPI document of the model in service; raises NotReadyError until one is loaded."""
     manifest = request.app[SERVICE].loaded().manifest
     made = request.app[ENCODED_DOCUMENTS]
     if manifest.digest not in made:
@@ -78,12 +79,12 @@ async def document(request: web.Request) -> web.Response:
 
 
 async def swagger_ui(request: web.Request) -> web.Response:
-    """The document with forms to try it out."""
+    """The page of Swagger UI."""
     return _page(SWAGGER_PAGE)
 
 
 async def redoc(request: web.Request) -> web.Response:
-    """The document to read."""
+    """The page of ReDoc."""
     return _page(REDOC_PAGE)
 
 
