@@ -71,7 +71,7 @@ async def _ask(batcher: Batcher, number: int, height: int, width: int, high: boo
     return await task
 
 
-async def test_clips_wait_for_each_other_only_when_they_are_told_to() -> None:
+async def test_idle_engine_waits_for_a_batch_only_with_batch_wait() -> None:
     for wait_s, batches in ((0, [[0], [1, 2]]), (30, [[0, 1, 2]])):
         engine = Echo(3)
         async with batching(engine, wait_s=wait_s) as batcher:
@@ -83,7 +83,7 @@ async def test_clips_wait_for_each_other_only_when_they_are_told_to() -> None:
         assert engine.seen == batches
 
 
-async def test_the_fast_lane_is_first_and_starves_nobody() -> None:
+async def test_high_priority_goes_first_without_starving_normal() -> None:
     queue = ClipQueue()
     lanes: list[Priority] = ["normal"] * 3 + ["high"] * 8
     loop = asyncio.get_running_loop()
@@ -120,7 +120,7 @@ async def test_one_bad_clip_in_a_batch_of_eight_fails_alone(batch_bundle: Path) 
     assert counted["vjepa_engine_failures_total"] == 2
 
 
-async def test_hundreds_at_once_with_clients_that_go(batch_bundle: Path) -> None:
+async def test_hundreds_of_requests_while_clients_disconnect(batch_bundle: Path) -> None:
     rng = np.random.default_rng(0)
     sizes = [(int(height), int(width)) for height, width in rng.integers(16, 90, (10, 2))]
     frames = [render_clip(35_000_000 + index, size=size).frames for index, size in enumerate(sizes)]

@@ -16,7 +16,7 @@ EXAMPLES = 25
 SEED = "309493116489279110884850944806430449532"
 
 
-def test_requests_made_from_the_document_are_answered_as_it_says(tmp_path: Path) -> None:
+def test_generated_requests_get_documented_answers(tmp_path: Path) -> None:
     """With keys, so that everything that says it needs one is asked without one too."""
     (tmp_path / "keys").write_text("key\n")
     with serving(DEMO, "--api-key-file", str(tmp_path / "keys")) as server:

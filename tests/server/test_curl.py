@@ -15,7 +15,7 @@ from tests.server.requests import raw_body
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_the_specified_request_gets_the_specified_answer(live_server: LiveServer, tmp_path: Path) -> None:
+def test_specified_request_gets_specified_answer(live_server: LiveServer, tmp_path: Path) -> None:
     """16 frames of 240 x 240, raw BGR in base64: 3.7 MB of JSON."""
     frames = render_clip(36_000_000, "Moving something down", size=(240, 240)).frames
     (tmp_path / "request.json").write_text(json.dumps(raw_body(frames, "BGR")))

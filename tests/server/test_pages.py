@@ -82,7 +82,7 @@ async def _try_out(page: Page, operation: str) -> tuple[int, str]:
 
 
 @needs_browser
-async def test_swagger_ui_shows_the_document_and_tries_it_out(visit: Visit, live_server: LiveServer) -> None:
+async def test_swagger_ui_shows_the_document_and_sends_requests(visit: Visit, live_server: LiveServer) -> None:
     await visit.page.goto(f"{live_server.url}/docs")
     await visit.page.get_by_role("heading", name="vjepa2-serve").wait_for()
     status, body = await _try_out(visit.page, "health-health")
@@ -105,7 +105,7 @@ async def test_redoc_shows_the_document_and_searches_it(visit: Visit, live_serve
 
 
 @needs_browser
-async def test_the_policy_lets_nothing_in_from_elsewhere(visit: Visit, live_server: LiveServer) -> None:
+async def test_content_security_policy_blocks_other_hosts(visit: Visit, live_server: LiveServer) -> None:
     """That the two tests above can fail: the browser asks elsewhere when a page does, and the policy forbids it."""
     await visit.page.goto(f"{live_server.url}/docs")
     ask = "fetch('http://elsewhere.test/').then(() => 'there', () => 'refused')"
@@ -118,7 +118,7 @@ async def test_the_policy_lets_nothing_in_from_elsewhere(visit: Visit, live_serv
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-async def test_pages_name_no_other_address(session: aiohttp.ClientSession, path: str) -> None:
+async def test_pages_and_assets_refer_to_no_other_host(session: aiohttp.ClientSession, path: str) -> None:
     async with session.get(path) as response:
         assert response.headers["Content-Security-Policy"] == POLICY
         page = await response.text()
@@ -134,7 +134,7 @@ async def test_pages_name_no_other_address(session: aiohttp.ClientSession, path:
         assert not re.search(r"\bsrc:\s*['\"](?:https?:)?//", text)
 
 
-async def test_assets_are_kept_by_browsers_and_are_all_there_is(session: aiohttp.ClientSession) -> None:
+async def test_assets_are_cacheable_and_other_files_are_not_served(session: aiohttp.ClientSession) -> None:
     async with session.get("/docs/swagger-ui.css") as response:
         tag = response.headers["ETag"]
     async with session.get("/docs/swagger-ui.css", headers={"If-None-Match": tag}) as response:

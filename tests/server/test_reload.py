@@ -57,7 +57,7 @@ async def _load(session: aiohttp.ClientSession, answers: list[Answer]) -> AsyncI
         await asyncio.gather(*tasks)
 
 
-async def test_bundles_are_swapped_under_load(bundle: Path) -> None:
+async def test_reload_under_load_loses_no_request_and_refuses_a_bad_bundle(bundle: Path) -> None:
     answers: list[Answer] = []
     with serving(bundle, "--bundle-poll-s", "0") as server:
         async with clients(server) as session, _load(session, answers):
@@ -78,7 +78,7 @@ async def test_bundles_are_swapped_under_load(bundle: Path) -> None:
     assert not [entry for entry in server.log if entry["level"] == "ERROR" and "reload" not in entry["event"]]
 
 
-async def test_a_changed_bundle_is_swapped_in_by_itself(bundle: Path) -> None:
+async def test_changed_bundle_is_reloaded_without_a_signal(bundle: Path) -> None:
     with serving(bundle, "--bundle-poll-s", "1") as server:
         async with clients(server) as session:
             await _assert_answered_by(session, "first")

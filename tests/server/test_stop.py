@@ -28,7 +28,7 @@ FRAMES = small_clips(1)[0]
 BODY = encoded(FRAMES)
 
 
-async def test_sigterm_at_full_load_loses_nothing() -> None:
+async def test_sigterm_at_full_load_loses_no_accepted_request() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "hold")
@@ -46,7 +46,7 @@ async def test_sigterm_at_full_load_loses_nothing() -> None:
     assert server.log[-1]["event"] == "stopped"
 
 
-async def test_load_balancers_get_the_time_they_need() -> None:
+async def test_requests_are_accepted_during_the_drain_delay() -> None:
     with faulty(DEMO, "--drain-delay-s", "3") as server:
         peer = await Peer.connect(server)
         server.process.send_signal(signal.SIGTERM)
@@ -62,7 +62,7 @@ async def test_load_balancers_get_the_time_they_need() -> None:
         assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_a_drain_is_bounded() -> None:
+async def test_drain_ends_after_its_timeout() -> None:
     with faulty(DEMO, "--drain-timeout-s", "1") as server:
         peer = await Peer.connect(server)
         await peer.write(post_head(len(BODY)), BODY[:-1])
@@ -73,7 +73,7 @@ async def test_a_drain_is_bounded() -> None:
     assert server.entries("requests were cut off")[0]["in_flight"] == 1
 
 
-async def test_a_second_sigterm_ends_the_process_at_once() -> None:
+async def test_second_sigterm_ends_the_process_at_once() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "hold")

@@ -68,7 +68,7 @@ def _json(manifest: Manifest) -> JsonObject:
         "contentEncoding": "base64",
         # Four characters of base64 are the three bytes of one pixel.
         "minLength": 4,
-        "description": "Packed 8-bit pixels, `height * width * 3` bytes, or a JPEG, PNG or WebP image, which is recognised"
+        "description": "Packed 8-bit pixels, `height * width * 3` bytes, or a JPEG, PNG or WebP image, recognised"
         " by its signature.",
     }
     schema = _schema(InferBody, manifest)

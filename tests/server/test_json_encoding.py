@@ -75,7 +75,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=1000, deadline=None)
 @given(bodies())
-def test_what_is_taken_is_what_a_json_parser_reads(body: bytes) -> None:
+def test_accepted_bodies_are_read_as_by_a_json_parser(body: bytes) -> None:
     read, expected = _read(body), _expected(body)
     if read is not None:
         assert read[1] == expected
@@ -104,5 +104,5 @@ def _long(value: str = "A" * 4000) -> str:
         " " * 100_000 + "{",
     ],
 )
-def test_what_only_looks_like_frames_is_refused(body: str) -> None:
+def test_malformed_frames_are_refused(body: str) -> None:
     assert _read(body.encode()) is None

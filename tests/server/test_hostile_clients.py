@@ -71,7 +71,7 @@ async def _drip(peers: list[Peer]) -> None:
 
 
 @pytest.mark.alone
-async def test_slow_clients_are_closed_and_slow_down_nobody() -> None:
+async def test_slow_clients_get_408_and_do_not_delay_others() -> None:
     with serving(DEMO, "--header-timeout-s", "4", "--body-timeout-s", "4") as server:
         async with clients(server) as session:
             alone_s = await _p99_s(session)
@@ -86,7 +86,7 @@ async def test_slow_clients_are_closed_and_slow_down_nobody() -> None:
     assert beside_s < 2 * alone_s
 
 
-async def test_half_a_header_on_a_used_connection_is_closed_and_an_idle_one_is_not() -> None:
+async def test_half_header_on_used_connection_gets_408_while_idle_connection_stays() -> None:
     with serving(DEMO, "--header-timeout-s", "1") as server:
         slow, idle = await Peer.connect(server), await Peer.connect(server)
         for peer in (slow, idle):
@@ -234,7 +234,7 @@ def bounded() -> AsyncIterator[LiveServer]:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-async def test_what_is_too_much_is_refused_and_forgotten(bounded: LiveServer, name: str) -> None:
+async def test_attacks_are_refused_and_leave_no_memory_behind(bounded: LiveServer, name: str) -> None:
     attack, accepted, times = ATTACKS[name]
     async with clients(bounded) as session:
         statuses, held_bytes = set(), []
@@ -251,7 +251,7 @@ async def test_what_is_too_much_is_refused_and_forgotten(bounded: LiveServer, na
     assert bounded.process.poll() is None
 
 
-async def test_connections_are_bounded() -> None:
+async def test_number_of_connections_is_bounded() -> None:
     with serving(DEMO, "--max-connections", "20") as server:
         peers = [await Peer.connect(server) for _ in range(20)]
         refused = await Peer.connect(server)

@@ -17,14 +17,14 @@ from tests.server.requests import ENCODINGS, image_body
 JSON_TYPE = {"Content-Type": "application/json"}
 
 
-async def test_100_mb_are_refused(post: Post, clip: Clip) -> None:
+async def test_body_of_100_mb_is_refused(post: Post, clip: Clip) -> None:
     answer = await post(data=b" " * 100_000_000, headers=JSON_TYPE)
     assert_problem(answer, 413)
     assert "100000000 bytes" in answer.body["detail"]
     await assert_still_serving(post, clip)
 
 
-async def test_100_mb_of_unannounced_length_are_refused(post: Post, clip: Clip) -> None:
+async def test_chunked_body_of_100_mb_is_refused(post: Post, clip: Clip) -> None:
     async def chunks() -> Any:
         for _ in range(100):
             yield b" " * 1_000_000
@@ -41,7 +41,7 @@ def compressed() -> bytes:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-async def test_a_compressed_bomb_is_refused(post: Post, clip: Clip, compressed: bytes, encoding: str) -> None:
+async def test_compressed_bomb_is_refused(post: Post, clip: Clip, compressed: bytes, encoding: str) -> None:
     sent = ENCODINGS[encoding](FRAMES)
     headers = {"Content-Type": sent.content_type, "Content-Encoding": "deflate"}
     answer = await post(sent, data=compressed, headers=headers)
@@ -49,7 +49,7 @@ async def test_a_compressed_bomb_is_refused(post: Post, clip: Clip, compressed: 
     await assert_still_serving(post, clip)
 
 
-async def test_memory_does_not_grow_with_bombs(live_server: LiveServer, post: Post) -> None:
+async def test_memory_does_not_grow_with_image_bombs(live_server: LiveServer, post: Post) -> None:
     bomb = image_body([png_header(60_000, 60_000)] * 16)
     await post(json=bomb)
     before = resident_bytes(live_server)
