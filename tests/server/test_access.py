@@ -1,4 +1,4 @@
-"""Who may ask, how often, and from which pages."""
+"""API keys, rate limits and CORS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The installed aiohttp is the one that ``server/http/aiohttp_internals.py`` describes."""
+"""The installed aiohttp has the internals on which ``server/http/aiohttp_internals.py`` relies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_new_parser_gets_the_arguments_that_aiohttp_passes() -> None:
     theirs_positional, theirs = _arguments(web.RequestHandler.__init__, "HttpRequestParser")
     ours_positional, ours = _arguments(aiohttp_internals.new_request_parser, "HttpRequestParser")
     assert ours_positional == theirs_positional
-    # The service never sets it, and its default is the same in both places.
+    # The service never sets it, and both places have the same default.
     assert theirs.pop("auto_decompress") == "auto_decompress"
     assert inspect.signature(web.RequestHandler.__init__).parameters["auto_decompress"].default is True
     assert set(ours) == set(theirs)

@@ -1,4 +1,4 @@
-"""Wrong octet streams: each its own status, a message that names field and remedy, and no harm to the next one."""
+"""Wrong octet streams get a status and a message with field and remedy, and the next request is served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clips that share a batch: each gets its own answer, and none suffers from another."""
+"""Clips that share a batch: each gets its own answer, and a bad clip does not affect the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.server.peers import clients, confidences, encoded, faulty, metrics, s
 ALL = len(LABELS)
 
 
-# Number, height, width, high priority, and after how many turns of the event loop its client goes (None: never).
+# Number, height, width, high priority, and after how many turns of the event loop its client leaves (None: never).
 _ASKED = st.tuples(
     st.integers(0, 255),
     st.integers(1, 40),
@@ -132,7 +132,7 @@ async def test_hundreds_of_requests_while_clients_disconnect(batch_bundle: Path)
             asked = [asyncio.create_task(send(session, bodies[index])) for index in order]
             leaving = [task for task in asked if rng.random() < 0.2]
             for answered in asyncio.as_completed(asked):
-                # One leaves whenever another was answered, so at whatever point of its way it is.
+                # A client leaves whenever another one is answered, so that its request may be in any phase.
                 if leaving:
                     leaving.pop().cancel()
                 with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""The way of a clip, driven without a socket: no HTTP library is needed to be a front of the service."""
+"""The classification of a clip without HTTP, as another protocol would use it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUERY = {"width": str(WIDTH), "height": str(HEIGHT), "format": "RGB", "clip_id":
 
 @dataclass
 class BytesUpload:
-    """An upload that is in memory already."""
+    """An upload whose body is already in memory."""
 
     body: bytes
     content_type: str

@@ -1,4 +1,4 @@
-"""Threads that help each other, and keep nothing of what failed in them."""
+"""Decode threads share work, and keep no references to failed work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def workers() -> Iterator[DecodeThreads]:
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """What is in a cycle of references stays for as long as the test runs."""
+    """Objects in reference cycles are not collected during the test."""
     gc.collect()
     gc.disable()
     yield
@@ -67,7 +67,7 @@ async def test_first_failure_is_raised_and_ends_the_work(workers: DecodeThreads)
     for _ in range(200):
         with pytest.raises(ValueError, match=r"^20$"):
             await workers.run(workers.for_each, work, 10_000)
-    assert next(started) < 200 * 100  # and nothing is begun after it
+    assert next(started) < 200 * 100  # no work starts after the failure
 
 
 @pytest.mark.usefixtures("no_collector")

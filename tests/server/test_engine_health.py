@@ -1,4 +1,4 @@
-"""An engine that fails: once, on some clips, on all, for good, or by never coming back."""
+"""Engines that fail on one clip, on several, on all, for good, or that never return."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ async def test_hanging_engine_ends_the_process_and_answers_all_clients() -> None
 
 
 async def _lose(server: LiveServer, session: aiohttp.ClientSession, fault: Fault) -> list[Answer]:
-    """The answers to a clip that loses the engine and to those that wait behind it; looks at the health in between."""
-    # A request whose body is on its way keeps the process for as long as it takes to look.
+    """The answers to a clip that loses the engine and to five that wait behind it; checks the health meanwhile."""
+    # The process does not end while the body of this request is still being sent, so that its health can be read.
     reader = await Peer.connect(server)
     await reader.write(post_head(len(_body())), b"{")
     await tell(server, "hold")

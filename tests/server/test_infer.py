@@ -1,4 +1,4 @@
-"""Right requests get right answers, however the frames are packed."""
+"""Valid requests get right answers in every encoding."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_demo_recognises_motions_outside_its_training_set(post: Post, labe
 async def test_raw_bgr_raw_rgb_and_lossless_images_give_the_same_answer(post: Post, clip: Clip) -> None:
     rgb = _confidences(await post(json=raw_body(clip.frames, "RGB")))
     bodies = [raw_body(clip.frames, "BGR"), image_body(encode(clip.frames, ".png"))]
-    # libwebp takes a quality above 100 for lossless.
+    # libwebp encodes losslessly if the quality is above 100.
     bodies += [image_body(encode(clip.frames, ".webp", 64, 101)), image_body(encode(clip.frames, ".png"), format="RGB")]
     for body in bodies:
         assert _confidences(await post(json=body)) == pytest.approx(rgb, abs=1e-6)
@@ -201,7 +201,7 @@ async def test_every_answer_belongs_to_its_own_clip(post: Post) -> None:
 
 
 async def test_one_connection_carries_pipelined_requests_of_all_encodings(live_server: LiveServer) -> None:
-    """Also with the next request already sent, and the body in pieces."""
+    """The next request is sent before the answer, and the bodies arrive in pieces."""
     rng = random.Random(0)
     clips = [render_clip(36_000_000 + seed, size=(96, 128)).frames for seed in range(3)]
     sent = [make(frames, clip_id=f"{index}") for index, frames in enumerate(clips) for make in ENCODINGS.values()]

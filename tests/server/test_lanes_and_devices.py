@@ -1,4 +1,4 @@
-"""Engines that take several batches at once, and several engines before one queue."""
+"""Engines that run several batches at once, and several engines behind one queue."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def _many_turns() -> None:
 
 
 async def _measured(engine: Gated, batcher: Batcher) -> list[asyncio.Task[Classified]]:
-    """Have one clip through, whose time is known then, and another in the engine."""
+    """Classify one clip, so that its time is known, and start a second one, which stays in the engine."""
     engine.open(0)
     await asyncio.gather(*_ask(batcher, 0))
     first = _ask(batcher, 1)
@@ -82,7 +82,7 @@ async def test_next_batch_starts_before_the_running_one_ends() -> None:
     async with batching(engine) as batcher:
         tasks = await _measured(engine, batcher)
         tasks += _ask(batcher, 2)
-        # Though the first is still in there.
+        # The batch before is still in the engine.
         await _until_seen(engine, 3)
         engine.open(1)
         engine.open(2)
@@ -118,7 +118,7 @@ async def test_throughput_counts_overlapping_time_once() -> None:
     throughput.record(4, 10.0, 12.0)
     assert throughput.seconds_per_clip == pytest.approx(0.5)
     for _ in range(100):
-        throughput.record(4, 10.0, 14.0)  # began beside the last, and ended 2 seconds after it
+        throughput.record(4, 10.0, 14.0)  # overlaps the batch before, and ends 2 seconds after it
         throughput.record(4, 12.0, 14.0)
     assert throughput.seconds_per_clip < 0.5
 

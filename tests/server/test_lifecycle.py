@@ -1,4 +1,4 @@
-"""From start to stop, as an orchestrator sees it."""
+"""The life of the server from start to stop, as an orchestrator sees it."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_accepted_request_is_answered_after_sigterm(clip: Clip) -> None:
             b"POST /api/v1/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
             + f"Content-Length: {len(body)}\r\n\r\n".encode()
         )
-        # The server asks for the body only once the request is in its handler.
+        # The server asks for the body only when the handler has the request.
         assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
         server.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(server.wait_for, "draining")
@@ -200,7 +200,7 @@ async def test_server_uses_little_memory_and_imports_neither_torch_nor_transform
 
 
 def _bundle_with_stuck_network(bundle: Path) -> Path:
-    """A bundle whose network is a pipe: reading it waits until the returned path is written to."""
+    """A bundle whose network is a named pipe: reading it blocks until the returned path is written."""
     (bundle / "model.onnx").write_bytes(b"")
     _write_manifest(bundle)
     (bundle / "model.onnx").unlink()

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, and what is built on it."""
+"""The metrics, and the dashboard and alerts that use them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tests.server.peers import clients, encoded, metrics, send, small_clips
 BODY = encoded(small_clips(1)[0])
 DASHBOARD = ROOT / "deploy/grafana-dashboard.json"
 ALERTS = ROOT / "deploy/prometheus-alerts.yml"
-# Only on machines with a GPU.
+# Metrics that exist only on machines with a GPU.
 GPU = {f"vjepa_gpu_{name}" for name in ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")}
-# The first is Prometheus' own.
+# ``up`` is created by Prometheus itself.
 ELSEWHERE = {"up"} | GPU
 _NO_METRICS = {"by", "or", "le", "sum", "rate", "topk", "changes", "increase", "histogram_quantile"}
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, whole, and true of the server that serves it."""
+"""The OpenAPI document is valid, complete, and describes the server that serves it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _operations(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 
 def _media(document: Document) -> Iterator[tuple[Document, Document]]:
-    """Every schema of a body with an example of it."""
+    """Each schema of a body with each of its examples."""
     for _, _, operation in _operations(document):
         bodies = [operation.get("requestBody", {"content": {}}), *operation["responses"].values()]
         for media in (media for body in bodies for media in body["content"].values()):
@@ -50,7 +50,7 @@ def _values(media: Document) -> list[Any]:
 
 
 def _check(document: Document, schema: Document, value: Any) -> None:
-    """``value`` is what ``schema``, which may name components of ``document``, says."""
+    """Validate ``value`` by ``schema``, which may refer to components of ``document``."""
     jsonschema.Draft202012Validator(document | schema).validate(value)
 
 
@@ -103,7 +103,7 @@ async def test_answers_match_the_document(document: Document, session: aiohttp.C
 
 
 async def test_error_answers_match_the_document(document: Document, session: aiohttp.ClientSession) -> None:
-    """Each is provoked for real; its problem is of the example's type, with the headers it says."""
+    """Each error is provoked; its answer has the type of the example and the documented headers."""
     told = document["paths"]["/api/v1/infer"]["post"]["responses"]
     clip = document["paths"]["/api/v1/infer"]["post"]["requestBody"]["content"]["application/json"]["examples"]["clip"]
     whole = json.dumps(clip["value"])
@@ -133,7 +133,7 @@ async def test_error_answers_match_the_document(document: Document, session: aio
 
 
 async def test_keys_are_documented_for_the_operations_that_need_them(tmp_path: Path) -> None:
-    """Documents need no key, so that a browser can open them; everything that says it needs one does."""
+    """Operations need a key exactly if the document says so; the API documents need none, for browsers."""
     (tmp_path / "keys").write_text("key\n")
     with serving(DEMO, "--api-key-file", str(tmp_path / "keys")) as server:
         async with clients(server) as session:

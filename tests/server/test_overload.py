@@ -1,4 +1,4 @@
-"""More than the service can do: it says so at once, keeps its promises to those it took, and stays small."""
+"""An overloaded service refuses requests at once, answers those that it accepted, and stays small."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from tests.server.peers import (
 from tests.server.requests import ENCODINGS, Sent
 
 BOUND = 8
-# Nearly.
+# Slightly less than 8 MiB.
 EIGHT_MIB = np.zeros((16, 418, 416, 3), np.uint8)
-# What is wished for on a machine that has nothing else to do: told, not judged.
+# The goal on an otherwise idle machine; a miss is a warning, not a failure.
 PROMPT_MS = 100
 
 
@@ -72,7 +72,7 @@ async def test_burst_of_ten_times_the_queue_size_is_refused_fast(
     for answer, _ in (task.result() for task in refused):
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) >= 1
-    # Sooner than the accepted could have been served. Medians, because the machine too has its moments.
+    # Sooner than the accepted clips could be served. Medians, because the machine itself is sometimes slow.
     for what, took_ms in (("refused", [task.result()[1] for task in refused]), ("alive", live_ms)):
         median_ms = statistics.median(took_ms)
         assert median_ms < BOUND * served_ms
@@ -81,7 +81,7 @@ async def test_burst_of_ten_times_the_queue_size_is_refused_fast(
 
 
 async def _timed(peer: Peer, sent: Sent) -> tuple[Answer, float]:
-    """The answer and its milliseconds."""
+    """The answer, and the milliseconds until it came."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     await peer.write(sent.head(), sent.body)
@@ -94,7 +94,7 @@ async def _answered_while_held(
     answers: list[asyncio.Task[tuple[Answer, float]]],
     count: int,
 ) -> tuple[set[asyncio.Task[tuple[Answer, float]]], list[float]]:
-    """The ``count`` that are answered although the engine is held, and how many ms liveness took all the while."""
+    """Wait until ``count`` are answered although the engine is held; also the milliseconds of liveness probes."""
     loop, live_ms = asyncio.get_running_loop(), []
     while len(done := {answer for answer in answers if answer.done()}) < count:
         began_s = loop.time()
@@ -168,7 +168,7 @@ async def test_deadline_covers_the_reading_of_the_body(
     await peer.write(sent.head("X-Deadline-Ms: 150"), sent.body[:-1])
     answer = await peer.answer()
     assert (answer.status, answer.body["detail"]) == (504, "not answered within the 150 ms that the request had")
-    # What still comes of it is not taken for another request.
+    # The rest of the body is not read as another request.
     await peer.write(sent.body[-1:], sent.head(), sent.body)
     assert await peer.status_or_end() is None
     peer.close()
@@ -209,9 +209,9 @@ async def test_bytes_held_by_requests_are_bounded(encoding: str) -> None:
         async with clients(server) as session:
             peers = [await Peer.connect(server) for _ in range(10)]
             for peer in peers:
-                # Seven of eight MiB, and then no more.
+                # Seven of eight MiB, and then nothing.
                 await peer.write(sent.head(length=length), sent.body)
-            # There is room for two, whichever come first.
+            # There is room for two of them.
             ends = asyncio.as_completed([peer.status_or_end() for peer in peers])
             assert {await next(ends) for _ in range(8)} == {503}
             assert (await metrics(session))["vjepa_inflight_bytes"] <= 16 * 2**20

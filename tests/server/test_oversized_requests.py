@@ -1,4 +1,4 @@
-"""Requests far larger than they look, or than they may be: refused at little cost."""
+"""Requests that are too large, or that decompress to far more than they send, are refused at little cost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_chunked_body_of_100_mb_is_refused(post: Post, clip: Clip) -> None
 
 @pytest.fixture(scope="module")
 def compressed() -> bytes:
-    """200 MB in 200 kB."""
+    """200 MB of spaces, compressed to 200 kB."""
     return zlib.compress(b" " * 200_000_000, 9)
 
 

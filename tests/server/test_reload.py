@@ -1,4 +1,4 @@
-"""Engines swapped while clips come in: nobody notices, and a bad one is not taken."""
+"""Reloads under load: no request is lost, and a bad bundle is not put in service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BODY = encoded(small_clips(1)[0])
 
 
 def _write(bundle: Path, name: str, network: bytes | None = None) -> None:
-    """Replace ``bundle`` as the export does, with the demo under another name, or with another network."""
+    """Replace ``bundle`` as the export does, by the demo under another name or with another network."""
     manifest = manifests.decode((DEMO / manifests.FILE_NAME).read_bytes())
     source = msgspec.structs.replace(manifest.source, model=name)
     with staged(bundle) as directory:
@@ -42,7 +42,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def _load(session: aiohttp.ClientSession, answers: list[Answer]) -> AsyncIterator[None]:
-    """Four clients that ask one request after the other while the block runs."""
+    """Four clients, each of which sends one request after the other while the block runs."""
     ended = False
 
     async def ask() -> None:

@@ -1,4 +1,4 @@
-"""Flags of earlier releases: a start with one of them says what to do instead."""
+"""Flags of earlier releases end the start with a message that names the alternative."""
 
 from __future__ import annotations
 

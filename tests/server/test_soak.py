@@ -1,4 +1,4 @@
-"""The soak of ``just soak``, for as long as a test may take."""
+"""The endurance test of ``just soak``, shortened."""
 
 from __future__ import annotations
 

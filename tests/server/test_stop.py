@@ -1,4 +1,4 @@
-"""SIGTERM under load: whoever was accepted is answered, whoever comes later is told to go elsewhere."""
+"""SIGTERM under load: accepted requests are answered, later ones are refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_requests_are_accepted_during_the_drain_delay() -> None:
             async with session.get("/health/ready") as ready, session.get("/health") as health:
                 assert (ready.status, (await health.json())["status"]) == (503, "draining")
                 assert int(ready.headers["Retry-After"]) >= 1
-            # Not noticed yet: still served, over connections new and old.
+            # Requests are still served, over new and over open connections.
             assert (await send(session, BODY)).status == 200
         await peer.write(post_head(len(BODY)), BODY)
         assert (await peer.answer()).status == 200
@@ -89,7 +89,7 @@ async def test_second_sigterm_ends_the_process_at_once() -> None:
 
 
 async def _is_free(server: LiveServer) -> bool:
-    """Whether nobody listens where the server did."""
+    """Whether the address of the server is free again."""
     place = urlsplit(server.url)
     listener = await asyncio.start_server(lambda *_: None, place.hostname, place.port)
     listener.close()
