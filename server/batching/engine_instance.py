@@ -11,7 +11,6 @@ from engines.engine import Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from server.batching.clip_queue import Classified, Job
 from server.batching.engine_threads import EngineThreads
-from server.batching.latency_estimate import LatencyEstimate
 from server.batching.warm_up import noise_clip
 from server.limits.throughput import Throughput
 from server.telemetry.metrics import Metrics
@@ -21,6 +20,10 @@ _log = logging.getLogger(__name__)
 
 # After this many failures in a row the engine has to classify a clip that is known to be good.
 _FAILURES_BEFORE_PROBE = 3
+# Weight of the newest batch when an estimate returns to normal after an unusually slow or fast batch.
+_NEWEST_WEIGHT = 0.05
+# A batch is handed over this much earlier than computed, because the event loop and the thread take time as well.
+_HANDOVER_MARGIN_S = 1e-3
 
 
 class EngineInstance:
@@ -37,7 +40,7 @@ class EngineInstance:
         self._threads = EngineThreads(engine, timeout_s)
         self._throughput = throughput
         self._metrics = metrics
-        self._estimate = LatencyEstimate()
+        self._estimate = _LatencyEstimate()
         self._probe = noise_clip(engine)
         self._failures = 0
         self._batches: dict[asyncio.Task[None], list[Job]] = {}
@@ -137,6 +140,34 @@ class EngineInstance:
             raise
         except Exception as error:
             raise EngineLostError(f"the engine fails on every clip: {error}") from last_error
+
+
+class _LatencyEstimate:
+    """Estimates the preparation (copy and preprocessing, per clip) and the network (per batch size).
+
+    The preparation estimate follows slow batches at once and fast ones slowly; the network estimate does the opposite.
+    Both errors make a batch start too early, so that a few clips miss it; a batch that starts too late leaves the
+    device idle. Invariant: all attributes belong to the event loop.
+    """
+
+    def __init__(self) -> None:
+        self._prepare_s = 0.0
+        self._network_s: dict[int, float] = {}
+
+    def record(self, clips: int, inference: Inference) -> None:
+        """Include the measured times of a batch of ``clips``."""
+        prepare_s, network_s = inference.preprocess_ms / 1e3 / clips, inference.network_ms / 1e3
+        self._prepare_s = max(prepare_s, self._prepare_s + _NEWEST_WEIGHT * (prepare_s - self._prepare_s))
+        known_s = self._network_s.get(clips, network_s)
+        self._network_s[clips] = min(network_s, known_s + _NEWEST_WEIGHT * (network_s - known_s))
+
+    def prepare_s(self, clips: int) -> float:
+        """Seconds from handing over a batch of ``clips`` until its network can start."""
+        return self._prepare_s * clips + _HANDOVER_MARGIN_S
+
+    def network_s(self, clips: int) -> float:
+        """Seconds that the network takes for a batch of ``clips``; 0 until such a batch was measured."""
+        return self._network_s.get(clips, 0.0)
 
 
 def _engine_error(error: Exception) -> EngineError:

@@ -1,4 +1,4 @@
-"""A session to the live server and a clip to send it."""
+"""Fixtures: a session with the live server, and a clip to send."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Post = Callable[..., Awaitable[Answer]]
 
 @pytest.fixture(scope="session")
 def batch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo, for batches of up to 8."""
+    """The demo bundle with a largest batch of 8."""
     path = tmp_path_factory.mktemp("bundles") / "batch"
     path.mkdir()
     shutil.copy(DEMO / "model.onnx", path)
@@ -55,7 +55,7 @@ async def session(live_server: LiveServer) -> AsyncIterator[aiohttp.ClientSessio
 
 @pytest.fixture
 def post(session: aiohttp.ClientSession) -> Post:
-    """POST to /api/v1/infer: a ``Sent``, or ``json=``, ``data=`` and whatever else aiohttp takes."""
+    """POST to /api/v1/infer: a ``Sent``, or the keyword arguments of aiohttp, such as ``json=``."""
 
     async def send(sent: Sent | None = None, **request: Any) -> Answer:
         if sent is not None:

@@ -1,4 +1,4 @@
-"""Engines without a network, for tests of what stands before them."""
+"""Engines without a network, for tests of the batching."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Echo:
 
 
 class Gated(Echo):
-    """Keeps each batch until its gate is opened, and says that its network took ``network_ms``."""
+    """Keeps each batch until its gate is opened, and reports that its network took ``network_ms``."""
 
     def __init__(self, max_batch: int, lanes: int, network_ms: float = 0) -> None:
         super().__init__(max_batch, lanes)
@@ -64,7 +64,7 @@ class Gated(Echo):
         return Inference(probabilities=inference.probabilities, preprocess_ms=0, network_ms=self.network_ms)
 
     def open(self, number: int) -> None:
-        """Let the batch go whose first clip is ``number``."""
+        """Let the batch end whose first clip is ``number``."""
         self._gate(number).set()
 
     def _gate(self, number: int) -> threading.Event:
@@ -78,7 +78,7 @@ def no_loss(error: EngineLostError) -> None:
 
 @contextlib.asynccontextmanager
 async def batching(*engines: Engine, wait_s: float = 0) -> AsyncIterator[Batcher]:
-    """A batcher before ``engines``, none of which may be lost."""
+    """A batcher for ``engines``; the test fails if one of them gets lost."""
     batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]), wait_s)
     batcher.start(no_loss)
     yield batcher

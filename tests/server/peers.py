@@ -1,4 +1,4 @@
-"""Clients of the live servers: well behaved ones, and one that writes its HTTP by hand."""
+"""Clients of the live servers: well-behaved ones, and one that writes HTTP by hand."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def faulty(bundle: Path, *arguments: str) -> Iterator[LiveServer]:
 
 
 async def tell(server: LiveServer, word: str) -> None:
-    """Have the faulty engine obey ``word``, and wait until it does."""
+    """Give the faulty engine the order ``word``, and wait until it has read it."""
     told = len(server.entries("told"))
     server.tell(word)
     await asyncio.to_thread(server.wait_for, "told", told + 1)
@@ -56,7 +56,7 @@ async def tell(server: LiveServer, word: str) -> None:
 
 @contextlib.asynccontextmanager
 async def clients(server: LiveServer) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session with as many connections as there are requests."""
+    """A session that opens a connection for each concurrent request."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(server.url, connector=connector, timeout=aiohttp.ClientTimeout(120)) as session:
         yield session
@@ -81,7 +81,7 @@ async def metrics(session: aiohttp.ClientSession) -> dict[str, float]:
 
 
 async def until_metric(session: aiohttp.ClientSession, series: str, reached: Callable[[float], bool]) -> float:
-    """Ask for ``series`` until ``reached`` says so; the value then."""
+    """Read ``series`` until ``reached`` returns True, and return its value."""
     async with asyncio.timeout(60):
         while not reached(value := (await metrics(session))[series]):
             pass
@@ -94,7 +94,7 @@ def _series(sample: Any) -> str:
 
 
 class Peer:
-    """One connection, whose bytes the test writes itself."""
+    """One connection to which the test writes raw bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -110,7 +110,7 @@ class Peer:
         await self.writer.drain()
 
     async def answer(self) -> Answer:
-        """The next answer; raises IncompleteReadError when the connection ends before it."""
+        """The next answer; raises IncompleteReadError if the connection ends before it."""
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode()
         if head.startswith("HTTP/1.1 100 "):
             return await self.answer()

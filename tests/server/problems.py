@@ -1,4 +1,4 @@
-"""What wrong requests are made of, and what their answers have to be."""
+"""Parts of wrong requests, and assertions about their answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (16, 12, 16, 3), np.uint8)
 PIXELS = FRAMES.tobytes()
 FRAME_BYTES = 12 * 16 * 3
 
-# Request, status, field, words that the message must have.
+# Request, expected status, field at fault, words that the message must contain.
 Wrong = tuple[Sent, int, str | None, tuple[str, ...]]
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that says it is ``width`` x ``height`` and has no pixels."""
+    """A PNG that claims a size of ``width`` x ``height`` and contains no pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
 

@@ -1,4 +1,4 @@
-"""Requests as clients write them, in every encoding."""
+"""Inference requests in every encoding, as clients write them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BOUNDARY = "a-boundary-that-no-frame-has"
 
 @dataclass(frozen=True)
 class Sent:
-    """What is POSTed: the query begins with ``?`` where there is one."""
+    """A POST request; a non-empty query begins with ``?``."""
 
     content_type: str
     body: bytes
     query: str = ""
 
     def head(self, *lines: str, length: int | None = -1) -> bytes:
-        """Request line and header; ``length`` None is chunked, left out the body's own."""
+        """Request line and header; ``length`` is that of the body by default, and None means a chunked body."""
         known = f"Content-Length: {len(self.body) if length == -1 else length}"
         framing = "Transfer-Encoding: chunked" if length is None else known
         first = f"POST /api/v1/infer{self.query} HTTP/1.1"
@@ -65,12 +65,12 @@ def octet_request(frames: Frames, pixel_format: str = "RGB", **fields: Any) -> S
 
 
 def multipart_request(frames: Frames, **fields: Any) -> Sent:
-    """Each frame a PNG, which loses nothing."""
+    """Each frame as a PNG image, which is lossless."""
     return parts_request([("frames", image) for image in encode(frames, ".png")], **fields)
 
 
 def parts_request(parts: Iterable[tuple[str, bytes]], **fields: Any) -> Sent:
-    """Name and content of each part, and ``fields`` as texts."""
+    """A form of ``parts`` (name and content) and of ``fields`` as text parts."""
     texts = [(name, str(value).encode()) for name, value in fields.items()]
     return Sent(f"multipart/form-data; boundary={BOUNDARY}", multipart_body([*parts, *texts]))
 

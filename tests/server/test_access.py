@@ -1,4 +1,4 @@
-"""Who may ask, how often, and from which pages."""
+"""API keys, rate limits and CORS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def _status(session: aiohttp.ClientSession, path: str, key: str | None = N
         return response.status
 
 
-async def test_keys_open_everything_but_health_and_change_with_their_file(tmp_path: Path) -> None:
+async def test_keys_are_required_except_for_health_and_reread_on_change(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("# cameras\nfirst-key\n\nsecond-key\n")
     with serving(DEMO, "--api-key-file", str(keys)) as server:
@@ -48,7 +48,7 @@ async def test_keys_open_everything_but_health_and_change_with_their_file(tmp_pa
     assert not any(key in str(server.log) for key in ("first-key", "second-key", "third-key"))
 
 
-async def test_a_body_without_a_key_is_not_read(tmp_path: Path) -> None:
+async def test_body_without_a_key_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("key\n")
     with serving(DEMO, "--api-key-file", str(tmp_path / "keys")) as server:
         peer = await Peer.connect(server)
@@ -58,7 +58,7 @@ async def test_a_body_without_a_key_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "# nothing but this\n"])
-def test_a_key_file_without_keys_is_refused(tmp_path: Path, text: str | None) -> None:
+def test_key_file_without_keys_is_refused(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "keys").write_text(text)
     refused = run_module("server", str(DEMO), "--port", "0", "--api-key-file", str(tmp_path / "keys"))
@@ -77,21 +77,21 @@ async def test_each_key_has_its_own_rate(tmp_path: Path) -> None:
             assert await _status(session, "/health") == 200
 
 
-def test_a_rate_that_is_none_is_refused() -> None:
+def test_invalid_rate_limit_is_refused() -> None:
     refused = run_module("server", str(DEMO), "--port", "0", "--rate-limit", "often")
     assert refused.returncode == 2
     assert "often" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-async def test_no_page_may_ask_by_default(live_server: LiveServer) -> None:
+async def test_no_origin_is_allowed_by_default(live_server: LiveServer) -> None:
     async with clients(live_server) as session:
         answer = await send(session, BODY, {"Origin": "https://a.example"})
     assert answer.status == 200
     assert not [name for name in answer.headers if name.startswith("Access-Control")]
 
 
-async def test_pages_of_named_origins_may_ask() -> None:
+async def test_only_named_origins_are_allowed() -> None:
     with serving(DEMO, "--cors-origins", "https://a.example, https://b.example") as server:
         async with clients(server) as session:
             asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}

@@ -1,4 +1,4 @@
-"""The installed aiohttp is the one that ``server/http/aiohttp_internals.py`` describes."""
+"""The installed aiohttp has the internals on which ``server/http/aiohttp_internals.py`` relies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _arguments(function: Any, called: str) -> tuple[int, dict[str, str]]:
     return len(calls[0].args), {keyword.arg or "": ast.unparse(keyword.value) for keyword in calls[0].keywords}
 
 
-def test_a_new_parser_is_made_as_aiohttp_makes_its_own() -> None:
+def test_new_parser_gets_the_arguments_that_aiohttp_passes() -> None:
     theirs_positional, theirs = _arguments(web.RequestHandler.__init__, "HttpRequestParser")
     ours_positional, ours = _arguments(aiohttp_internals.new_request_parser, "HttpRequestParser")
     assert ours_positional == theirs_positional
@@ -39,7 +39,7 @@ async def handler() -> web.RequestHandler:
     return handler
 
 
-async def test_the_attributes_that_a_parser_is_made_of_hold_what_the_constructor_was_given(
+async def test_handler_attributes_for_a_parser_hold_the_constructor_arguments(
     handler: web.RequestHandler,
 ) -> None:
     parameters = inspect.signature(web.RequestHandler.__init__).parameters
@@ -50,7 +50,7 @@ async def test_the_attributes_that_a_parser_is_made_of_hold_what_the_constructor
         assert getattr(handler, name) == parameters[name].default
 
 
-async def test_the_parser_that_data_goes_to_can_be_replaced(handler: web.RequestHandler) -> None:
+async def test_request_parser_can_be_replaced(handler: web.RequestHandler) -> None:
     begun = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n123"
     before = handler._parser
     assert isinstance(before, HttpRequestParser)
@@ -62,6 +62,6 @@ async def test_the_parser_that_data_goes_to_can_be_replaced(handler: web.Request
     assert [message.path for message, _ in handler._messages] == ["/a", "/b"]
 
 
-def test_the_body_can_be_read_and_ended_past_the_parser() -> None:
+def test_stream_reader_has_the_methods_that_are_used() -> None:
     for name in ("feed_eof", "set_read_chunk_size", "read_nowait", "readany", "iter_chunks", "on_eof", "is_eof"):
         assert callable(getattr(StreamReader, name)), name

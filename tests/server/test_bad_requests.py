@@ -112,7 +112,7 @@ BAD_TEXTS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)
-async def test_a_wrong_body_is_explained(post: Post, clip: Clip, name: str) -> None:
+async def test_wrong_json_body_is_explained(post: Post, clip: Clip, name: str) -> None:
     body, status, field, words = BAD_BODIES[name]
     answer = await post(json=body)
     assert_explained(answer, status, field, words)
@@ -120,7 +120,7 @@ async def test_a_wrong_body_is_explained(post: Post, clip: Clip, name: str) -> N
 
 
 @pytest.mark.parametrize("name", BAD_TEXTS)
-async def test_what_is_not_json_is_400(post: Post, clip: Clip, name: str) -> None:
+async def test_invalid_json_gets_400(post: Post, clip: Clip, name: str) -> None:
     answer = await post(data=BAD_TEXTS[name], headers=JSON_TYPE)
     assert_problem(answer, 400)
     assert "not JSON" in answer.body["detail"]
@@ -128,7 +128,7 @@ async def test_what_is_not_json_is_400(post: Post, clip: Clip, name: str) -> Non
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "image/jpeg"])
-async def test_other_content_types_are_415(post: Post, content_type: str) -> None:
+async def test_other_content_types_get_415(post: Post, content_type: str) -> None:
     answer = await post(data=b"{}", headers={"Content-Type": content_type})
     assert_problem(answer, 415)
     assert answer.body["field"] == "Content-Type"
@@ -136,7 +136,7 @@ async def test_other_content_types_are_415(post: Post, content_type: str) -> Non
         assert named in answer.body["detail"]
 
 
-async def test_unknown_paths_and_methods_are_problems_too(live_server: LiveServer, session: Any) -> None:
+async def test_unknown_paths_and_methods_get_problem_documents(live_server: LiveServer, session: Any) -> None:
     async with session.get("/api/v1/nothing") as response:
         assert (response.status, response.content_type) == (404, "application/problem+json")
     async with session.get("/api/v1/infer") as response:
@@ -145,14 +145,14 @@ async def test_unknown_paths_and_methods_are_problems_too(live_server: LiveServe
         assert "POST" in (await response.json(content_type=None))["detail"]
 
 
-async def test_a_usable_request_id_is_kept_and_a_hostile_one_replaced(post: Post) -> None:
+async def test_valid_request_id_is_kept_and_invalid_one_replaced(post: Post) -> None:
     kept = await post(json=_good(), headers={"X-Request-Id": "trace-42"})
     assert kept.headers["X-Request-Id"] == "trace-42"
     replaced = await post(json=_good(), headers={"X-Request-Id": 'x" level=error'})
     assert replaced.headers["X-Request-Id"] != 'x" level=error'
 
 
-async def test_a_very_long_unknown_key_is_cut_and_escaped_in_the_answer(post: Post) -> None:
+async def test_long_unknown_field_is_cut_and_escaped_in_the_answer(post: Post) -> None:
     body = b'{"\\u0000' + b"k" * 2**22 + b'": 1}'
     answer = await post(data=body, headers={"Content-Type": "application/json"})
     assert answer.status == 422

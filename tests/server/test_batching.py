@@ -1,4 +1,4 @@
-"""Clips that share a batch: each gets its own answer, and none suffers from another."""
+"""Clips that share a batch: each gets its own answer, and a bad clip does not affect the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.server.peers import clients, confidences, encoded, faulty, metrics, s
 ALL = len(LABELS)
 
 
-# Number, height, width, high priority, and after how many turns of the event loop its client goes (None: never).
+# Number, height, width, high priority, and after how many turns of the event loop its client leaves (None: never).
 _ASKED = st.tuples(
     st.integers(0, 255),
     st.integers(1, 40),
@@ -71,7 +71,7 @@ async def _ask(batcher: Batcher, number: int, height: int, width: int, high: boo
     return await task
 
 
-async def test_clips_wait_for_each_other_only_when_they_are_told_to() -> None:
+async def test_idle_engine_waits_for_a_batch_only_with_batch_wait() -> None:
     for wait_s, batches in ((0, [[0], [1, 2]]), (30, [[0, 1, 2]])):
         engine = Echo(3)
         async with batching(engine, wait_s=wait_s) as batcher:
@@ -83,7 +83,7 @@ async def test_clips_wait_for_each_other_only_when_they_are_told_to() -> None:
         assert engine.seen == batches
 
 
-async def test_the_fast_lane_is_first_and_starves_nobody() -> None:
+async def test_high_priority_goes_first_without_starving_normal() -> None:
     queue = ClipQueue()
     lanes: list[Priority] = ["normal"] * 3 + ["high"] * 8
     loop = asyncio.get_running_loop()
@@ -120,7 +120,7 @@ async def test_one_bad_clip_in_a_batch_of_eight_fails_alone(batch_bundle: Path) 
     assert counted["vjepa_engine_failures_total"] == 2
 
 
-async def test_hundreds_at_once_with_clients_that_go(batch_bundle: Path) -> None:
+async def test_hundreds_of_requests_while_clients_disconnect(batch_bundle: Path) -> None:
     rng = np.random.default_rng(0)
     sizes = [(int(height), int(width)) for height, width in rng.integers(16, 90, (10, 2))]
     frames = [render_clip(35_000_000 + index, size=size).frames for index, size in enumerate(sizes)]
@@ -132,7 +132,7 @@ async def test_hundreds_at_once_with_clients_that_go(batch_bundle: Path) -> None
             asked = [asyncio.create_task(send(session, bodies[index])) for index in order]
             leaving = [task for task in asked if rng.random() < 0.2]
             for answered in asyncio.as_completed(asked):
-                # One leaves whenever another was answered, so at whatever point of its way it is.
+                # A client leaves whenever another one is answered, so that its request may be in any phase.
                 if leaving:
                     leaving.pop().cancel()
                 with contextlib.suppress(asyncio.CancelledError):

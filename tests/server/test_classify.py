@@ -1,4 +1,4 @@
-"""The way of a clip, driven without a socket: no HTTP library is needed to be a front of the service."""
+"""The classification of a clip without HTTP, as another protocol would use it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUERY = {"width": str(WIDTH), "height": str(HEIGHT), "format": "RGB", "clip_id":
 
 @dataclass
 class BytesUpload:
-    """An upload that is in memory already."""
+    """An upload whose body is already in memory."""
 
     body: bytes
     content_type: str
@@ -86,7 +86,7 @@ async def _classify(
         return await classify(service, BytesUpload(body, content_type, memory, fields), terms)
 
 
-async def test_encodings_give_the_same_answer_and_hold_nothing_afterwards(service: Service) -> None:
+async def test_encodings_give_the_same_answer_and_release_everything(service: Service) -> None:
     packed = await _classify(service, FRAMES.tobytes(), "application/octet-stream", QUERY)
     json = await _classify(service, encoded(FRAMES), "application/json; charset=utf-8", {})
     np.testing.assert_allclose(packed.probabilities, json.probabilities, atol=1e-6)
@@ -96,7 +96,7 @@ async def test_encodings_give_the_same_answer_and_hold_nothing_afterwards(servic
     assert (service.admission.clips, service.admission.held_bytes) == (0, 0)
 
 
-async def test_refusals_hold_nothing_afterwards(service: Service) -> None:
+async def test_refused_requests_release_everything(service: Service) -> None:
     with pytest.raises(UnsupportedMediaError, match="text/plain"):
         await _classify(service, b"", "text/plain", {})
     with pytest.raises(InvalidError, match="15 frames"):
@@ -106,13 +106,13 @@ async def test_refusals_hold_nothing_afterwards(service: Service) -> None:
     assert (service.admission.clips, service.admission.held_bytes) == (0, 0)
 
 
-async def test_a_service_that_drains_takes_no_clip(service: Service) -> None:
+async def test_draining_service_refuses_clips(service: Service) -> None:
     service.start_draining(accepting=False)
     with pytest.raises(NotReadyError, match="draining"):
         await _classify(service, encoded(FRAMES), "application/json", {})
 
 
-def test_serving_and_clips_need_no_http_library() -> None:
+def test_serving_and_clips_work_without_aiohttp() -> None:
     program = (
         "import sys; sys.modules['aiohttp'] = None\n"
         "import server.serving.classify, server.clips.clip_reader, server.limits.admission\n"

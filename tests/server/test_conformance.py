@@ -1,4 +1,4 @@
-"""Schemathesis: requests made from the OpenAPI document, right and wrong ones, are answered as it says."""
+"""Schemathesis generates valid and invalid requests from the OpenAPI document and checks their answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from engines.storage.bundle import DEMO
 from tests.live_server import serving
 
 CONFIG = Path(__file__).parent / "schemathesis.toml"
-# Of each operation; there are some hundreds of requests from the limits of its parameters besides.
+# For each operation, besides some hundred requests at the limits of its parameters.
 EXAMPLES = 25
-# So that a failure is one of the change that was made.
+# A fixed seed, so that a failure is caused by a change and not by chance.
 SEED = "309493116489279110884850944806430449532"
 
 
-def test_requests_made_from_the_document_are_answered_as_it_says(tmp_path: Path) -> None:
-    """With keys, so that everything that says it needs one is asked without one too."""
+def test_generated_requests_get_documented_answers(tmp_path: Path) -> None:
+    """With API keys, so that operations that need one are also called without one."""
     (tmp_path / "keys").write_text("key\n")
     with serving(DEMO, "--api-key-file", str(tmp_path / "keys")) as server:
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"]

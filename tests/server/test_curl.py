@@ -1,4 +1,4 @@
-"""The request that the service was specified with, sent by curl."""
+"""The request of the specification, sent by curl."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.server.requests import raw_body
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_the_specified_request_gets_the_specified_answer(live_server: LiveServer, tmp_path: Path) -> None:
-    """16 frames of 240 x 240, raw BGR in base64: 3.7 MB of JSON."""
+def test_specified_request_gets_specified_answer(live_server: LiveServer, tmp_path: Path) -> None:
+    """16 raw BGR frames of 240 x 240 in base64 are 3.7 MB of JSON."""
     frames = render_clip(36_000_000, "Moving something down", size=(240, 240)).frames
     (tmp_path / "request.json").write_text(json.dumps(raw_body(frames, "BGR")))
     request = ["-X", "POST", f"{live_server.url}/api/v1/infer", "-H", "Content-Type: application/json"]

@@ -1,4 +1,4 @@
-"""An engine that fails: once, on some clips, on all, for good, or by never coming back."""
+"""Engines that fail on one clip, on several, on all, for good, or that never return."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _body(fault: Fault | None = None, number: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("fault", [Fault.RAISE, Fault.NAN])
-async def test_an_engine_that_fails_once_fails_that_clip_only(fault: Fault) -> None:
+async def test_engine_failure_on_one_clip_fails_only_that_clip(fault: Fault) -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session:
             bodies = [_body(fault if number == 2 else None, number) for number in range(6)]
@@ -47,7 +47,7 @@ async def test_an_engine_that_fails_once_fails_that_clip_only(fault: Fault) -> N
     assert [entry["request_id"] for entry in logged] == [answers[2].body["request_id"]]
 
 
-async def test_clips_at_fault_alone_do_not_condemn_the_engine() -> None:
+async def test_many_bad_clips_do_not_end_the_engine() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session:
             answers = [await send(session, _body(Fault.RAISE, number)) for number in range(10)]
@@ -56,7 +56,7 @@ async def test_clips_at_fault_alone_do_not_condemn_the_engine() -> None:
         assert await asyncio.to_thread(server.stop) == 0
 
 
-async def test_an_engine_that_fails_on_everything_ends_the_process() -> None:
+async def test_engine_that_fails_on_every_clip_ends_the_process() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "break")
@@ -68,7 +68,7 @@ async def test_an_engine_that_fails_on_everything_ends_the_process() -> None:
     assert "fails on every clip" in server.wait_for("the engine is lost")["error"]
 
 
-async def test_a_lost_device_ends_the_process_and_leaves_no_client_waiting() -> None:
+async def test_lost_device_ends_the_process_and_answers_all_clients() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session:
             answers = await _lose(server, session, Fault.LOSE)
@@ -77,7 +77,7 @@ async def test_a_lost_device_ends_the_process_and_leaves_no_client_waiting() -> 
     assert "illegal memory access" in server.wait_for("the engine is lost")["error"]
 
 
-async def test_an_engine_that_never_returns_is_given_up() -> None:
+async def test_hanging_engine_ends_the_process_and_answers_all_clients() -> None:
     with faulty(DEMO, "--engine-timeout-ms", "700") as server:
         async with clients(server) as session:
             answers = await _lose(server, session, Fault.HANG)
@@ -87,8 +87,8 @@ async def test_an_engine_that_never_returns_is_given_up() -> None:
 
 
 async def _lose(server: LiveServer, session: aiohttp.ClientSession, fault: Fault) -> list[Answer]:
-    """The answers to a clip that loses the engine and to those that wait behind it; looks at the health in between."""
-    # A request whose body is on its way keeps the process for as long as it takes to look.
+    """The answers to a clip that loses the engine and to five that wait behind it; checks the health meanwhile."""
+    # The process does not end while the body of this request is still being sent, so that its health can be read.
     reader = await Peer.connect(server)
     await reader.write(post_head(len(_body())), b"{")
     await tell(server, "hold")
@@ -119,7 +119,7 @@ def _assert_refused(answers: list[Answer]) -> None:
         assert int(answer.headers["Retry-After"]) >= 1
 
 
-def test_the_process_ends_although_its_engine_hangs_in_a_stop(tmp_path: Path) -> None:
+def test_process_stops_although_its_engine_hangs(tmp_path: Path) -> None:
     async def hang_and_stop(server: LiveServer) -> int:
         async with clients(server) as session:
             task = asyncio.create_task(send(session, _body(Fault.HANG)))

@@ -1,4 +1,4 @@
-"""Ten thousand requests that are real ones with something wrong: only documented statuses, no 500, the same process."""
+"""Ten thousand mutated requests get only documented statuses and no 500, from one process that survives."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONNECTIONS = 8
 DOCUMENTED = {200, 400, 404, 405, 408, 413, 415, 417, 422, 503, 504}
 
 _FRAMES = np.random.default_rng(0).integers(0, 256, (16, 6, 8, 3), np.uint8)
-# Long enough for the way that only long frames go, and for memory that is filled straight from the socket.
+# Large enough for the code path of long frames, and for pixels that are read from the socket into their memory.
 _LARGER = np.random.default_rng(0).integers(0, 256, (16, 30, 48, 3), np.uint8)
 _SENT = [
     *(
@@ -142,7 +142,7 @@ def _request(rng: random.Random) -> bytes:
 
 
 def _query(rng: random.Random, query: str) -> str:
-    """With one of its values another, or a field too many."""
+    """``query`` with one value or one name replaced."""
     value = rng.choice(("", "-1", "8", "0", "9" * 400, "%ff", "%00", "\u00fc", "a&width=3", "#", "BGR"))
     fields = query.removeprefix("?").split("&")
     at = rng.randrange(len(fields))
@@ -160,7 +160,7 @@ async def _fuzz(server: LiveServer, seed: int, requests: int, statuses: collecti
 
 
 async def _status(peer: Peer) -> int | None:
-    """As a client sees it, who expects every error to be a problem."""
+    """The status that a client sees, or None; every error must be a problem document."""
     try:
         answer = await peer.answer()
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -181,7 +181,7 @@ async def test_mutated_requests_get_documented_answers() -> None:
         assert await asyncio.to_thread(server.stop) == 0
     assert statuses.total() == REQUESTS
     assert {status for status in statuses if status is not None} <= DOCUMENTED, statuses
-    # Nobody was left without an answer but those whose request never was whole.
+    # Only incomplete requests were left without an answer.
     assert statuses[None] < REQUESTS // 5, statuses
     assert min(statuses[200], statuses[400], statuses[422]) > REQUESTS // 50, statuses
     assert not [entry for entry in server.log if entry["level"] in ("ERROR", "CRITICAL")]

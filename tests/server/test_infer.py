@@ -1,4 +1,4 @@
-"""Right requests get right answers, however the frames are packed."""
+"""Valid requests get right answers in every encoding."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _top(answer: Answer) -> str:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-async def test_answer_has_the_contract_s_fields(post: Post, clip: Clip, encoding: str) -> None:
+async def test_answer_has_the_specified_fields(post: Post, clip: Clip, encoding: str) -> None:
     answer = await post(ENCODINGS[encoding](clip.frames))
     assert answer.status == 200
     assert answer.body.keys() == {"predictions", "clip_id", "model", "timings_ms"}
@@ -59,7 +59,7 @@ async def test_answer_has_the_contract_s_fields(post: Post, clip: Clip, encoding
 
 
 @pytest.mark.parametrize("label", LABELS)
-async def test_the_demo_recognises_motions_it_never_saw(post: Post, label: str) -> None:
+async def test_demo_recognises_motions_outside_its_training_set(post: Post, label: str) -> None:
     tops = [_top(await post(json=raw_body(render_clip(32_000_000 + seed, label).frames))) for seed in range(3)]
     assert tops.count(label) >= 2
 
@@ -67,7 +67,7 @@ async def test_the_demo_recognises_motions_it_never_saw(post: Post, label: str) 
 async def test_raw_bgr_raw_rgb_and_lossless_images_give_the_same_answer(post: Post, clip: Clip) -> None:
     rgb = _confidences(await post(json=raw_body(clip.frames, "RGB")))
     bodies = [raw_body(clip.frames, "BGR"), image_body(encode(clip.frames, ".png"))]
-    # libwebp takes a quality above 100 for lossless.
+    # libwebp encodes losslessly if the quality is above 100.
     bodies += [image_body(encode(clip.frames, ".webp", 64, 101)), image_body(encode(clip.frames, ".png"), format="RGB")]
     for body in bodies:
         assert _confidences(await post(json=body)) == pytest.approx(rgb, abs=1e-6)
@@ -80,7 +80,7 @@ async def test_every_encoding_gives_the_same_answer(post: Post, clip: Clip, enco
         assert _confidences(await post(ENCODINGS[encoding](clip.frames))) == pytest.approx(expected, abs=1e-6)
 
 
-async def test_octet_streams_are_bgr_unless_said(post: Post, clip: Clip) -> None:
+async def test_octet_stream_is_bgr_by_default(post: Post, clip: Clip) -> None:
     expected = _confidences(await post(json=raw_body(clip.frames)))
     sent = octet_request(clip.frames, "BGR")
     unsaid = dataclasses.replace(sent, query=sent.query.replace("&format=BGR", ""))
@@ -91,9 +91,7 @@ async def test_octet_streams_are_bgr_unless_said(post: Post, clip: Clip) -> None
 
 @pytest.mark.parametrize("size", [(24, 32), (120, 160), (720, 1280)])
 @pytest.mark.parametrize("compressed", [False, True])
-async def test_octet_streams_may_come_in_chunks_or_compressed(
-    post: Post, size: tuple[int, int], compressed: bool
-) -> None:
+async def test_octet_stream_may_be_chunked_or_compressed(post: Post, size: tuple[int, int], compressed: bool) -> None:
     sent = octet_request(render_clip(35_000_000, size=size).frames)
     expected = _confidences(await post(sent))
     body = zlib.compress(sent.body, 1) if compressed else sent.body
@@ -107,7 +105,7 @@ async def _pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
         yield body[at : at + size]
 
 
-async def test_parts_may_be_of_any_image_kind_or_raw(post: Post, clip: Clip) -> None:
+async def test_multipart_frames_may_be_any_image_format_or_raw(post: Post, clip: Clip) -> None:
     expected = _confidences(await post(json=raw_body(clip.frames)))
     height, width = clip.frames.shape[1:3]
     raw = parts_request(
@@ -120,7 +118,7 @@ async def test_parts_may_be_of_any_image_kind_or_raw(post: Post, clip: Clip) -> 
     assert _top(jpeg) == max(expected, key=lambda label: expected[label])
 
 
-async def test_multipart_as_another_library_writes_it(post: Post, clip: Clip) -> None:
+async def test_multipart_written_by_aiohttp_is_read(post: Post, clip: Clip) -> None:
     images = encode(clip.frames, ".png")
     form = aiohttp.FormData()
     form.add_field("top_k", "3")
@@ -141,7 +139,7 @@ async def test_jpeg_gives_the_same_top_label(post: Post, clip: Clip) -> None:
         assert _top(await post(json=image_body(encode(clip.frames, ".jpg"), **size))) == _top(raw)
 
 
-async def test_format_is_bgr_unless_said(post: Post, clip: Clip) -> None:
+async def test_json_format_is_bgr_by_default(post: Post, clip: Clip) -> None:
     body = raw_body(clip.frames, "BGR")
     said = _confidences(await post(json=body))
     del body["format"]
@@ -164,7 +162,7 @@ async def test_clip_id_and_top_k_are_honoured(post: Post, clip: Clip, encoding: 
     assert len(_confidences(await post(ENCODINGS[encoding](clip.frames, top_k=1)))) == 1
 
 
-async def test_slashes_may_be_escaped_as_some_json_encoders_do(post: Post, clip: Clip) -> None:
+async def test_base64_with_escaped_slashes_is_read(post: Post, clip: Clip) -> None:
     body = json.dumps(raw_body(clip.frames))
     escaped = body.replace("/", "\\/")
     assert escaped != body
@@ -172,14 +170,14 @@ async def test_slashes_may_be_escaped_as_some_json_encoders_do(post: Post, clip:
     assert _confidences(answer) == _confidences(await post(json=json.loads(body)))
 
 
-async def test_raw_pixels_that_begin_like_a_jpeg_are_pixels(post: Post, clip: Clip) -> None:
+async def test_raw_pixels_that_begin_like_a_jpeg_are_read_as_pixels(post: Post, clip: Clip) -> None:
     frames = clip.frames.copy()
     frames[:, 0, 0] = (0xFF, 0xD8, 0xFF)
     assert (await post(json=raw_body(frames, "RGB"))).status == 200
     assert (await post(octet_request(frames))).status == 200
 
 
-async def test_gray_deep_and_transparent_images_are_taken(post: Post) -> None:
+async def test_gray_16_bit_and_transparent_images_are_accepted(post: Post) -> None:
     import cv2
 
     gray = np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8)
@@ -202,8 +200,8 @@ async def test_every_answer_belongs_to_its_own_clip(post: Post) -> None:
         assert _confidences(answer) == pytest.approx(_confidences(alone[index]), abs=1e-5)
 
 
-async def test_one_connection_carries_all_encodings_one_after_the_other(live_server: LiveServer) -> None:
-    """Also with the next request already sent, and the body in pieces."""
+async def test_one_connection_carries_pipelined_requests_of_all_encodings(live_server: LiveServer) -> None:
+    """The next request is sent before the answer, and the bodies arrive in pieces."""
     rng = random.Random(0)
     clips = [render_clip(36_000_000 + seed, size=(96, 128)).frames for seed in range(3)]
     sent = [make(frames, clip_id=f"{index}") for index, frames in enumerate(clips) for make in ENCODINGS.values()]

@@ -1,4 +1,4 @@
-"""From start to stop, as an orchestrator sees it."""
+"""The life of the server from start to stop, as an orchestrator sees it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_index_names_the_model_and_every_endpoint(session: aiohttp.ClientS
             assert response.status in (200, 422)
 
 
-async def test_a_loading_server_says_so_and_a_failed_load_ends_it(tmp_path: Path) -> None:
+async def test_loading_server_reports_it_and_a_failed_load_ends_it(tmp_path: Path) -> None:
     network = _bundle_with_stuck_network(tmp_path)
     with serving(tmp_path, "--log-level", "debug", until="listening") as server:
         async with aiohttp.ClientSession(server.url) as session:
@@ -67,13 +67,13 @@ async def test_a_loading_server_says_so_and_a_failed_load_ends_it(tmp_path: Path
         assert "altered model.onnx" in server.log[-1]["event"]
 
 
-def test_a_stop_does_not_wait_for_a_bundle_that_never_loads(tmp_path: Path) -> None:
+def test_stop_does_not_wait_for_a_bundle_that_never_loads(tmp_path: Path) -> None:
     _bundle_with_stuck_network(tmp_path)
     with serving(tmp_path, "--log-level", "debug", until="listening") as server:
         assert server.stop() == 0
 
 
-def test_a_network_that_gives_no_probabilities_is_not_served(tmp_path: Path) -> None:
+def test_network_without_probabilities_is_not_served(tmp_path: Path) -> None:
     model = onnx.load(DEMO / "model.onnx")
     output = model.graph.output[0].name
     model.graph.node[-1].output[0] = "doubled"
@@ -86,7 +86,7 @@ def test_a_network_that_gives_no_probabilities_is_not_served(tmp_path: Path) -> 
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-def test_a_label_count_that_is_not_the_network_s_is_refused(tmp_path: Path) -> None:
+def test_label_count_other_than_the_network_s_is_refused(tmp_path: Path) -> None:
     shutil.copy(DEMO / "model.onnx", tmp_path)
     _write_manifest(tmp_path, labels=("one", "two"))
     refused = run_module("server", str(tmp_path), "--port", "0", "--log-format", "text", "--log-level", "warning")
@@ -95,7 +95,7 @@ def test_a_label_count_that_is_not_the_network_s_is_refused(tmp_path: Path) -> N
     assert len(refused.stderr.strip().splitlines()) == 1
 
 
-def test_a_taken_port_is_one_line(live_server: LiveServer) -> None:
+def test_port_in_use_is_reported_in_one_line(live_server: LiveServer) -> None:
     port = live_server.url.rsplit(":", 1)[1]
     refused = run_module("server", str(DEMO), "--port", port, "--log-format", "text")
     assert refused.returncode == 2
@@ -107,14 +107,14 @@ def test_a_taken_port_is_one_line(live_server: LiveServer) -> None:
     "flags",
     [("--port", "70000"), ("--queue-size", "0"), ("--threads", "x"), ("--max-inflight-mb", "1"), ("--nonsense",)],
 )
-def test_a_bad_flag_is_explained(flags: tuple[str, ...]) -> None:
+def test_invalid_flag_is_explained(flags: tuple[str, ...]) -> None:
     refused = run_module("server", str(DEMO), *flags)
     assert refused.returncode == 2
     assert flags[0] in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_environment_is_weaker_than_flags() -> None:
+def test_flags_override_the_environment() -> None:
     environment = os.environ | {"VJEPA_PORT": "1", "VJEPA_TOP": "ignored", "VJEPA_QUEUE_SIZE": "7"}
     command = (
         "from server.config.flags import parse_settings\n"
@@ -125,7 +125,7 @@ def test_environment_is_weaker_than_flags() -> None:
     assert shown.stdout.split() == ["2", "7"], shown.stderr
 
 
-async def test_sigterm_finishes_what_was_accepted(clip: Clip) -> None:
+async def test_accepted_request_is_answered_after_sigterm(clip: Clip) -> None:
     body = json.dumps(raw_body(clip.frames)).encode()
     with serving(DEMO) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
@@ -133,7 +133,7 @@ async def test_sigterm_finishes_what_was_accepted(clip: Clip) -> None:
             b"POST /api/v1/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
             + f"Content-Length: {len(body)}\r\n\r\n".encode()
         )
-        # The server asks for the body only once the request is in its handler.
+        # The server asks for the body only when the handler has the request.
         assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")
         server.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(server.wait_for, "draining")
@@ -144,13 +144,13 @@ async def test_sigterm_finishes_what_was_accepted(clip: Clip) -> None:
     assert server.log[-1]["event"] == "stopped"
 
 
-def test_ctrl_c_is_a_clean_stop() -> None:
+def test_sigint_stops_with_exit_code_0() -> None:
     with serving(DEMO) as server:
         server.process.send_signal(signal.SIGINT)
         assert server.wait() == 0
 
 
-async def test_a_request_is_one_log_line_with_its_id_and_phases(clip: Clip) -> None:
+async def test_request_is_logged_in_one_line_with_id_and_phases(clip: Clip) -> None:
     with serving(DEMO) as server:
         async with aiohttp.ClientSession(server.url) as session:
             headers = {"X-Request-Id": "find-me"}
@@ -163,7 +163,7 @@ async def test_a_request_is_one_log_line_with_its_id_and_phases(clip: Clip) -> N
     assert line["timings_ms"]["infer"] > 0
 
 
-async def test_what_is_no_http_is_one_log_line_and_400() -> None:
+async def test_invalid_http_gets_400_and_one_log_line() -> None:
     with serving(DEMO) as server:
         for rubbish in (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: abc\r\n\r\n"):
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
@@ -176,7 +176,7 @@ async def test_what_is_no_http_is_one_log_line_and_400() -> None:
     assert not any("exc_info" in entry for entry in server.log)
 
 
-async def test_the_server_is_light_and_imports_neither_torch_nor_transformers(clip: Clip) -> None:
+async def test_server_uses_little_memory_and_imports_neither_torch_nor_transformers(clip: Clip) -> None:
     command = [sys.executable, "-X", "importtime", "-m", "server", str(DEMO), "--port", "0", "--log-format", "json"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
@@ -200,7 +200,7 @@ async def test_the_server_is_light_and_imports_neither_torch_nor_transformers(cl
 
 
 def _bundle_with_stuck_network(bundle: Path) -> Path:
-    """A bundle whose network is a pipe: reading it waits until the returned path is written to."""
+    """A bundle whose network is a named pipe: reading it blocks until the returned path is written."""
     (bundle / "model.onnx").write_bytes(b"")
     _write_manifest(bundle)
     (bundle / "model.onnx").unlink()

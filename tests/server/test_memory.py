@@ -1,4 +1,4 @@
-"""How much memory clips take while they are in the service, and that it is given back."""
+"""The memory of clips that are in the service is bounded and given back."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BESIDES_CLIPS_BYTES = 350 * 10**6
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    """Noise, uint8 [16, 240, 240, 3]: 2.6 MiB, and PNGs of about the same size."""
+    """Noise, uint8 [16, 240, 240, 3]: 2.6 MiB of pixels, and about as much as PNG images."""
     return np.random.default_rng(0).integers(0, 256, (16, 240, 240, 3), np.uint8)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_32_clips_at_once_take_at_most_twice_their_pixels(frames: Frames, encoding: str) -> None:
-    """Besides what the server takes without any; all of them are in the service at the same time."""
+    """All clips are in the service at the same time; the memory of an idle server is allowed for."""
     sent = ENCODINGS[encoding](frames)
     with faulty(DEMO) as server:
         async with clients(server) as session:
@@ -49,6 +49,6 @@ async def _ask(server: LiveServer, sent: Sent) -> int:
 
 
 def peak_bytes(server: LiveServer) -> int:
-    """The most that was resident of the server's process at any time."""
+    """The peak of the resident memory of the server's process."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024

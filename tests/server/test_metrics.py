@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, and what is built on it."""
+"""The metrics, and the dashboard and alerts that use them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.server.peers import clients, encoded, metrics, send, small_clips
 BODY = encoded(small_clips(1)[0])
 DASHBOARD = ROOT / "deploy/grafana-dashboard.json"
 ALERTS = ROOT / "deploy/prometheus-alerts.yml"
-# Only on machines with a GPU.
+# Metrics that exist only on machines with a GPU.
 GPU = {f"vjepa_gpu_{name}" for name in ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")}
-# The first is Prometheus' own.
+# ``up`` is created by Prometheus itself.
 ELSEWHERE = {"up"} | GPU
 _NO_METRICS = {"by", "or", "le", "sum", "rate", "topk", "changes", "increase", "histogram_quantile"}
 
 
-async def test_what_happens_is_counted() -> None:
+async def test_requests_clips_and_phases_are_counted() -> None:
     with serving(DEMO) as server:
         async with clients(server) as session:
             answers = [await send(session, BODY) for _ in range(3)]
@@ -54,7 +54,7 @@ async def test_what_happens_is_counted() -> None:
     assert 0 < sum(phases.values()) - phases["total"] <= phases["total"]
 
 
-def test_labels_are_bounded() -> None:
+def test_number_of_label_series_is_bounded() -> None:
     counted = Metrics(state.value for state in State)
     for index in range(1000):
         counted.answered(ClipTimes(), f"label {index}")
@@ -66,7 +66,7 @@ def test_labels_are_bounded() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="no GPU")
-def test_gpus_are_measured() -> None:
+def test_gpu_memory_and_utilization_are_measured() -> None:
     from prometheus_client import CollectorRegistry
 
     registry = CollectorRegistry()
@@ -75,7 +75,7 @@ def test_gpus_are_measured() -> None:
     assert 0 <= registry.get_sample_value("vjepa_gpu_utilization_ratio", {"gpu": "0"}) <= 1
 
 
-async def test_dashboard_and_alerts_ask_for_what_there_is(live_server: LiveServer) -> None:
+async def test_dashboard_and_alerts_use_existing_metrics(live_server: LiveServer) -> None:
     async with clients(live_server) as session:
         assert (await send(session, BODY)).status == 200
         samples = await metrics(session)

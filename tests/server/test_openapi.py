@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, whole, and true of the server that serves it."""
+"""The OpenAPI document is valid, complete, and describes the server that serves it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _operations(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 
 def _media(document: Document) -> Iterator[tuple[Document, Document]]:
-    """Every schema of a body with an example of it."""
+    """Each schema of a body with each of its examples."""
     for _, _, operation in _operations(document):
         bodies = [operation.get("requestBody", {"content": {}}), *operation["responses"].values()]
         for media in (media for body in bodies for media in body["content"].values()):
@@ -50,16 +50,16 @@ def _values(media: Document) -> list[Any]:
 
 
 def _check(document: Document, schema: Document, value: Any) -> None:
-    """``value`` is what ``schema``, which may name components of ``document``, says."""
+    """Validate ``value`` by ``schema``, which may refer to components of ``document``."""
     jsonschema.Draft202012Validator(document | schema).validate(value)
 
 
-async def test_it_is_openapi_3_1(document: Document) -> None:
+async def test_document_is_valid_openapi_3_1(document: Document) -> None:
     assert document["openapi"].startswith("3.1")
     OpenAPIV31SpecValidator(document).validate()
 
 
-async def test_a_model_of_other_frames_and_labels_has_its_own(odd_bundle: Path) -> None:
+async def test_document_describes_a_model_with_other_frames_and_labels(odd_bundle: Path) -> None:
     with serving(odd_bundle) as server:
         async with clients(server) as session, session.get("/openapi.json") as response:
             document = await response.json()
@@ -74,20 +74,20 @@ async def test_a_model_of_other_frames_and_labels_has_its_own(odd_bundle: Path) 
         assert await asyncio.to_thread(server.stop) == 0
 
 
-async def test_every_route_is_in_it_and_it_has_no_other(document: Document, session: aiohttp.ClientSession) -> None:
+async def test_document_has_exactly_the_routes_of_the_index(document: Document, session: aiohttp.ClientSession) -> None:
     async with session.get("/") as response:
         listed = (await response.json())["endpoints"]
     assert sorted(f"{method} {path}" for method, path, _ in _operations(document)) == listed
 
 
-async def test_every_body_has_an_example_that_its_schema_accepts(document: Document) -> None:
+async def test_every_example_matches_its_schema(document: Document) -> None:
     pairs = list(_media(document))
     assert len(pairs) > 30
     for schema, example in pairs:
         _check(document, schema, example)
 
 
-async def test_every_error_there_is_has_an_example_and_is_in_it(document: Document) -> None:
+async def test_every_error_is_documented_with_an_example(document: Document) -> None:
     assert ERRORS.keys() == STATUS_BY_ERROR.keys()
     told = document["paths"]["/api/v1/infer"]["post"]["responses"]
     assert {int(status) for status in told} == {200, 500} | {status.value for status in STATUS_BY_ERROR.values()}
@@ -95,15 +95,15 @@ async def test_every_error_there_is_has_an_example_and_is_in_it(document: Docume
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/health/ready", "/api/v1/models", "/openapi.json"])
-async def test_what_is_answered_is_what_it_says(document: Document, session: aiohttp.ClientSession, path: str) -> None:
+async def test_answers_match_the_document(document: Document, session: aiohttp.ClientSession, path: str) -> None:
     async with session.get(path) as response:
         told = document["paths"][path]["get"]["responses"][str(response.status)]
         _check(document, told["content"][response.content_type]["schema"], await response.json())
         assert told["headers"].keys() <= response.headers.keys()
 
 
-async def test_errors_are_answered_as_it_says(document: Document, session: aiohttp.ClientSession) -> None:
-    """Each is provoked for real; its problem is of the example's type, with the headers it says."""
+async def test_error_answers_match_the_document(document: Document, session: aiohttp.ClientSession) -> None:
+    """Each error is provoked; its answer has the type of the example and the documented headers."""
     told = document["paths"]["/api/v1/infer"]["post"]["responses"]
     clip = document["paths"]["/api/v1/infer"]["post"]["requestBody"]["content"]["application/json"]["examples"]["clip"]
     whole = json.dumps(clip["value"])
@@ -132,8 +132,8 @@ async def test_errors_are_answered_as_it_says(document: Document, session: aioht
                 assert problem["detail"] == example["detail"]
 
 
-async def test_keys_and_rates_are_told_where_they_hold(tmp_path: Path) -> None:
-    """Documents need no key, so that a browser can open them; everything that says it needs one does."""
+async def test_keys_are_documented_for_the_operations_that_need_them(tmp_path: Path) -> None:
+    """Operations need a key exactly if the document says so; the API documents need none, for browsers."""
     (tmp_path / "keys").write_text("key\n")
     with serving(DEMO, "--api-key-file", str(tmp_path / "keys")) as server:
         async with clients(server) as session:
@@ -150,7 +150,7 @@ async def test_keys_and_rates_are_told_where_they_hold(tmp_path: Path) -> None:
         assert await asyncio.to_thread(server.stop) == 0
 
 
-async def test_models_tells_what_the_bundle_is(session: aiohttp.ClientSession, live_server: LiveServer) -> None:
+async def test_models_endpoint_describes_the_bundle(session: aiohttp.ClientSession, live_server: LiveServer) -> None:
     manifest = open_bundle(DEMO).manifest
     async with session.get("/api/v1/models") as response:
         (model,) = (await response.json())["models"]

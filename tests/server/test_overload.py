@@ -1,4 +1,4 @@
-"""More than the service can do: it says so at once, keeps its promises to those it took, and stays small."""
+"""An overloaded service refuses requests at once, answers those that it accepted, and stays small."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from tests.server.peers import (
 from tests.server.requests import ENCODINGS, Sent
 
 BOUND = 8
-# Nearly.
+# Slightly less than 8 MiB.
 EIGHT_MIB = np.zeros((16, 418, 416, 3), np.uint8)
-# What is wished for on a machine that has nothing else to do: told, not judged.
+# The goal on an otherwise idle machine; a miss is a warning, not a failure.
 PROMPT_MS = 100
 
 
@@ -51,7 +51,9 @@ def body() -> bytes:
     ("encoding", "size", "most_growth_mib"),
     [("json", (24, 32), 20), ("json", (96, 96), 30), ("octet-stream", (96, 96), 30), ("multipart", (96, 96), 30)],
 )
-async def test_a_burst_of_ten_times_the_bound(encoding: str, size: tuple[int, int], most_growth_mib: int) -> None:
+async def test_burst_of_ten_times_the_queue_size_is_refused_fast(
+    encoding: str, size: tuple[int, int], most_growth_mib: int
+) -> None:
     sent = ENCODINGS[encoding](np.random.default_rng(0).integers(0, 256, (16, *size, 3), np.uint8))
     with faulty(DEMO, "--queue-size", str(BOUND)) as server:
         peers = [await Peer.connect(server) for _ in range(10 * BOUND)]
@@ -70,7 +72,7 @@ async def test_a_burst_of_ten_times_the_bound(encoding: str, size: tuple[int, in
     for answer, _ in (task.result() for task in refused):
         assert answer.status == 503
         assert int(answer.headers["Retry-After"]) >= 1
-    # Sooner than the accepted could have been served. Medians, because the machine too has its moments.
+    # Sooner than the accepted clips could be served. Medians, because the machine itself is sometimes slow.
     for what, took_ms in (("refused", [task.result()[1] for task in refused]), ("alive", live_ms)):
         median_ms = statistics.median(took_ms)
         assert median_ms < BOUND * served_ms
@@ -79,7 +81,7 @@ async def test_a_burst_of_ten_times_the_bound(encoding: str, size: tuple[int, in
 
 
 async def _timed(peer: Peer, sent: Sent) -> tuple[Answer, float]:
-    """The answer and its milliseconds."""
+    """The answer, and the milliseconds until it came."""
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     await peer.write(sent.head(), sent.body)
@@ -92,7 +94,7 @@ async def _answered_while_held(
     answers: list[asyncio.Task[tuple[Answer, float]]],
     count: int,
 ) -> tuple[set[asyncio.Task[tuple[Answer, float]]], list[float]]:
-    """The ``count`` that are answered although the engine is held, and how many ms liveness took all the while."""
+    """Wait until ``count`` are answered although the engine is held; also the milliseconds of liveness probes."""
     loop, live_ms = asyncio.get_running_loop(), []
     while len(done := {answer for answer in answers if answer.done()}) < count:
         began_s = loop.time()
@@ -103,7 +105,7 @@ async def _answered_while_held(
     return done, live_ms
 
 
-async def test_clips_whose_clients_have_gone_never_reach_the_engine() -> None:
+async def test_waiting_clips_of_disconnected_clients_never_reach_the_engine() -> None:
     clips = small_clips(1)[0]
     with faulty(DEMO) as server:
         async with clients(server) as session:
@@ -131,7 +133,7 @@ async def test_clips_whose_clients_have_gone_never_reach_the_engine() -> None:
 
 
 @pytest.mark.alone
-async def test_a_deadline_passes_while_the_engine_is_busy() -> None:
+async def test_deadline_passes_while_the_engine_is_busy() -> None:
     clips = small_clips(1)[0]
     with faulty(DEMO) as server:
         async with clients(server) as session:
@@ -158,7 +160,7 @@ async def test_a_deadline_passes_while_the_engine_is_busy() -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("size", [(24, 32), (120, 160)])
-async def test_a_deadline_covers_the_reading_of_the_body(
+async def test_deadline_covers_the_reading_of_the_body(
     live_server: LiveServer, encoding: str, size: tuple[int, int]
 ) -> None:
     sent = ENCODINGS[encoding](np.random.default_rng(0).integers(0, 256, (16, *size, 3), np.uint8))
@@ -166,14 +168,14 @@ async def test_a_deadline_covers_the_reading_of_the_body(
     await peer.write(sent.head("X-Deadline-Ms: 150"), sent.body[:-1])
     answer = await peer.answer()
     assert (answer.status, answer.body["detail"]) == (504, "not answered within the 150 ms that the request had")
-    # What still comes of it is not taken for another request.
+    # The rest of the body is not read as another request.
     await peer.write(sent.body[-1:], sent.head(), sent.body)
     assert await peer.status_or_end() is None
     peer.close()
 
 
 @pytest.mark.parametrize("deadline", ["0", "-5", "soon", "1e3", "99999999", "²"])
-async def test_a_deadline_that_is_none_is_422(body: bytes, live_server: LiveServer, deadline: str) -> None:
+async def test_invalid_deadline_gets_422(body: bytes, live_server: LiveServer, deadline: str) -> None:
     peer = await Peer.connect(live_server)
     await peer.write(post_head(len(body), f"X-Deadline-Ms: {deadline}"), body)
     answer = await peer.answer()
@@ -199,7 +201,7 @@ async def test_high_priority_goes_first(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-async def test_bytes_in_flight_are_bounded(encoding: str) -> None:
+async def test_bytes_held_by_requests_are_bounded(encoding: str) -> None:
     sent = dataclasses.replace(ENCODINGS[encoding](EIGHT_MIB), body=b" " * (7 * 2**20))
     length = EIGHT_MIB.nbytes
     flags = ("--max-body-mb", "8", "--max-clip-mb", "8", "--max-inflight-mb", "16")
@@ -207,9 +209,9 @@ async def test_bytes_in_flight_are_bounded(encoding: str) -> None:
         async with clients(server) as session:
             peers = [await Peer.connect(server) for _ in range(10)]
             for peer in peers:
-                # Seven of eight MiB, and then no more.
+                # Seven of eight MiB, and then nothing.
                 await peer.write(sent.head(length=length), sent.body)
-            # There is room for two, whichever come first.
+            # There is room for two of them.
             ends = asyncio.as_completed([peer.status_or_end() for peer in peers])
             assert {await next(ends) for _ in range(8)} == {503}
             assert (await metrics(session))["vjepa_inflight_bytes"] <= 16 * 2**20
@@ -218,7 +220,7 @@ async def test_bytes_in_flight_are_bounded(encoding: str) -> None:
             await until_metric(session, "vjepa_inflight_bytes", lambda count: count == 0)
 
 
-def test_retry_after_is_when_the_queue_is_through() -> None:
+def test_retry_after_estimates_when_the_queue_is_classified() -> None:
     throughput = Throughput()
     admission = Admission(slots=20, max_bytes=100, throughput=throughput)
     with contextlib.ExitStack() as stack:
@@ -235,7 +237,7 @@ def test_retry_after_is_when_the_queue_is_through() -> None:
         admission.check(101)
 
 
-def test_bytes_that_come_late_are_not_held() -> None:
+def test_bytes_added_after_the_request_ended_are_not_held() -> None:
     admission = Admission(slots=1, max_bytes=100, throughput=Throughput())
     with admission.request_memory() as memory:
         memory.add(60)
@@ -247,7 +249,7 @@ def test_bytes_that_come_late_are_not_held() -> None:
     assert admission.held_bytes == 0
 
 
-async def test_a_full_service_refuses_before_the_body(body: bytes) -> None:
+async def test_full_service_refuses_before_the_body(body: bytes) -> None:
     with faulty(DEMO, "--queue-size", "1") as server:
         async with clients(server) as session:
             await tell(server, "hold")

@@ -1,4 +1,4 @@
-"""The API's pages in a real browser: they render, requests made there are answered, nothing is asked of elsewhere."""
+"""The API pages in a real browser: they render, their requests are answered, and they use no other host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.live_server import LiveServer
 
 NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
 BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-# What a browser asks of its maker by itself is not the page's doing. Not all of it can be turned off.
+# Hosts that the browser itself contacts; not all of these requests can be turned off.
 BROWSERS_OWN = ("accounts.google.com:443", "content-autofill.googleapis.com:443", "update.googleapis.com:443")
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 
@@ -28,7 +28,7 @@ needs_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium
 
 @dataclass
 class Visit:
-    """A page, all that it asked for, all that it complained of, and how often somebody elsewhere was called."""
+    """A page, the URLs that it requested, its errors, and its calls to other hosts."""
 
     page: Page
     asked: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Visit:
 
 @pytest.fixture
 async def visit() -> AsyncIterator[Visit]:
-    """A new Chromium for which everything but this machine is behind a proxy that takes note and refuses."""
+    """A new Chromium that reaches other hosts only through a proxy, which records and refuses the calls."""
     elsewhere: list[str] = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,7 +71,7 @@ async def visit() -> AsyncIterator[Visit]:
 
 
 async def _try_out(page: Page, operation: str) -> tuple[int, str]:
-    """Open the operation, execute it as it is filled in; status and body that the page shows."""
+    """Open the operation and execute its example; return the status and the body that the page shows."""
     block: Locator = page.locator(f"#operations-{operation}")
     await block.locator(".opblock-summary-control").first.click()
     await block.get_by_role("button", name="Execute").click()
@@ -82,7 +82,7 @@ async def _try_out(page: Page, operation: str) -> tuple[int, str]:
 
 
 @needs_browser
-async def test_swagger_ui_shows_the_document_and_tries_it_out(visit: Visit, live_server: LiveServer) -> None:
+async def test_swagger_ui_shows_the_document_and_sends_requests(visit: Visit, live_server: LiveServer) -> None:
     await visit.page.goto(f"{live_server.url}/docs")
     await visit.page.get_by_role("heading", name="vjepa2-serve").wait_for()
     status, body = await _try_out(visit.page, "health-health")
@@ -105,8 +105,8 @@ async def test_redoc_shows_the_document_and_searches_it(visit: Visit, live_serve
 
 
 @needs_browser
-async def test_the_policy_lets_nothing_in_from_elsewhere(visit: Visit, live_server: LiveServer) -> None:
-    """That the two tests above can fail: the browser asks elsewhere when a page does, and the policy forbids it."""
+async def test_content_security_policy_blocks_other_hosts(visit: Visit, live_server: LiveServer) -> None:
+    """Shows that the two tests above can fail: without the policy the browser does call the other host."""
     await visit.page.goto(f"{live_server.url}/docs")
     ask = "fetch('http://elsewhere.test/').then(() => 'there', () => 'refused')"
     assert await visit.page.evaluate(ask) == "refused"
@@ -118,7 +118,7 @@ async def test_the_policy_lets_nothing_in_from_elsewhere(visit: Visit, live_serv
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-async def test_pages_name_no_other_address(session: aiohttp.ClientSession, path: str) -> None:
+async def test_pages_and_assets_refer_to_no_other_host(session: aiohttp.ClientSession, path: str) -> None:
     async with session.get(path) as response:
         assert response.headers["Content-Security-Policy"] == POLICY
         page = await response.text()
@@ -134,7 +134,7 @@ async def test_pages_name_no_other_address(session: aiohttp.ClientSession, path:
         assert not re.search(r"\bsrc:\s*['\"](?:https?:)?//", text)
 
 
-async def test_assets_are_kept_by_browsers_and_are_all_there_is(session: aiohttp.ClientSession) -> None:
+async def test_assets_are_cacheable_and_other_files_are_not_served(session: aiohttp.ClientSession) -> None:
     async with session.get("/docs/swagger-ui.css") as response:
         tag = response.headers["ETag"]
     async with session.get("/docs/swagger-ui.css", headers={"If-None-Match": tag}) as response:

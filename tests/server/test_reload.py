@@ -1,4 +1,4 @@
-"""Engines swapped while clips come in: nobody notices, and a bad one is not taken."""
+"""Reloads under load: no request is lost, and a bad bundle is not put in service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BODY = encoded(small_clips(1)[0])
 
 
 def _write(bundle: Path, name: str, network: bytes | None = None) -> None:
-    """Replace ``bundle`` as the export does, with the demo under another name, or with another network."""
+    """Replace ``bundle`` as the export does, by the demo under another name or with another network."""
     manifest = manifests.decode((DEMO / manifests.FILE_NAME).read_bytes())
     source = msgspec.structs.replace(manifest.source, model=name)
     with staged(bundle) as directory:
@@ -42,7 +42,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def _load(session: aiohttp.ClientSession, answers: list[Answer]) -> AsyncIterator[None]:
-    """Four clients that ask one request after the other while the block runs."""
+    """Four clients, each of which sends one request after the other while the block runs."""
     ended = False
 
     async def ask() -> None:
@@ -57,7 +57,7 @@ async def _load(session: aiohttp.ClientSession, answers: list[Answer]) -> AsyncI
         await asyncio.gather(*tasks)
 
 
-async def test_bundles_are_swapped_under_load(bundle: Path) -> None:
+async def test_reload_under_load_loses_no_request_and_refuses_a_bad_bundle(bundle: Path) -> None:
     answers: list[Answer] = []
     with serving(bundle, "--bundle-poll-s", "0") as server:
         async with clients(server) as session, _load(session, answers):
@@ -78,7 +78,7 @@ async def test_bundles_are_swapped_under_load(bundle: Path) -> None:
     assert not [entry for entry in server.log if entry["level"] == "ERROR" and "reload" not in entry["event"]]
 
 
-async def test_a_changed_bundle_is_swapped_in_by_itself(bundle: Path) -> None:
+async def test_changed_bundle_is_reloaded_without_a_signal(bundle: Path) -> None:
     with serving(bundle, "--bundle-poll-s", "1") as server:
         async with clients(server) as session:
             await _assert_answered_by(session, "first")

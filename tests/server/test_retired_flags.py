@@ -1,4 +1,4 @@
-"""Flags of earlier releases: a start with one of them says what to do instead."""
+"""Flags of earlier releases end the start with a message that names the alternative."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INSTEAD = "run one instance for each behind a load balancer"
 
 
 @pytest.mark.parametrize("arguments", [("--http-workers", "2"), ("--http-worker-timeout-s", "30")])
-def test_a_retired_flag_ends_the_start_with_what_to_do_instead(arguments: tuple[str, str]) -> None:
+def test_retired_flag_ends_the_start_and_names_the_alternative(arguments: tuple[str, str]) -> None:
     ended = run_module("server", *arguments)
     assert ended.returncode == 2
     last = ended.stderr.splitlines()[-1]
@@ -22,7 +22,7 @@ def test_a_retired_flag_ends_the_start_with_what_to_do_instead(arguments: tuple[
     assert INSTEAD in last
 
 
-def test_a_retired_flag_of_the_environment_ends_the_start_too() -> None:
+def test_retired_environment_variable_ends_the_start() -> None:
     environment = os.environ | {"VJEPA_HTTP_WORKERS": "2"}
     command = [sys.executable, "-m", "server"]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False)
@@ -30,5 +30,5 @@ def test_a_retired_flag_of_the_environment_ends_the_start_too() -> None:
     assert INSTEAD in ended.stderr
 
 
-def test_retired_flags_are_not_offered() -> None:
+def test_retired_flags_are_not_in_the_help() -> None:
     assert "--http-worker" not in run_module("server", "--help").stdout

@@ -1,4 +1,4 @@
-"""The soak of ``just soak``, for as long as a test may take."""
+"""The endurance test of ``just soak``, shortened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECONDS = 8
 
 
 @pytest.mark.alone
-async def test_steady_load_leaves_nothing_behind() -> None:
+async def test_steady_load_leaks_nothing() -> None:
     with serving(DEMO) as server:
         result = await soak(server, SECONDS)
         assert await asyncio.to_thread(server.stop) == 0

@@ -1,4 +1,4 @@
-"""SIGTERM under load: whoever was accepted is answered, whoever comes later is told to go elsewhere."""
+"""SIGTERM under load: accepted requests are answered, later ones are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FRAMES = small_clips(1)[0]
 BODY = encoded(FRAMES)
 
 
-async def test_sigterm_at_full_load_loses_nothing() -> None:
+async def test_sigterm_at_full_load_loses_no_accepted_request() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "hold")
@@ -46,7 +46,7 @@ async def test_sigterm_at_full_load_loses_nothing() -> None:
     assert server.log[-1]["event"] == "stopped"
 
 
-async def test_load_balancers_get_the_time_they_need() -> None:
+async def test_requests_are_accepted_during_the_drain_delay() -> None:
     with faulty(DEMO, "--drain-delay-s", "3") as server:
         peer = await Peer.connect(server)
         server.process.send_signal(signal.SIGTERM)
@@ -55,14 +55,14 @@ async def test_load_balancers_get_the_time_they_need() -> None:
             async with session.get("/health/ready") as ready, session.get("/health") as health:
                 assert (ready.status, (await health.json())["status"]) == (503, "draining")
                 assert int(ready.headers["Retry-After"]) >= 1
-            # Not noticed yet: still served, over connections new and old.
+            # Requests are still served, over new and over open connections.
             assert (await send(session, BODY)).status == 200
         await peer.write(post_head(len(BODY)), BODY)
         assert (await peer.answer()).status == 200
         assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_a_drain_is_bounded() -> None:
+async def test_drain_ends_after_its_timeout() -> None:
     with faulty(DEMO, "--drain-timeout-s", "1") as server:
         peer = await Peer.connect(server)
         await peer.write(post_head(len(BODY)), BODY[:-1])
@@ -73,7 +73,7 @@ async def test_a_drain_is_bounded() -> None:
     assert server.entries("requests were cut off")[0]["in_flight"] == 1
 
 
-async def test_a_second_sigterm_ends_the_process_at_once() -> None:
+async def test_second_sigterm_ends_the_process_at_once() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session:
             await tell(server, "hold")
@@ -89,7 +89,7 @@ async def test_a_second_sigterm_ends_the_process_at_once() -> None:
 
 
 async def _is_free(server: LiveServer) -> bool:
-    """Whether nobody listens where the server did."""
+    """Whether the address of the server is free again."""
     place = urlsplit(server.url)
     listener = await asyncio.start_server(lambda *_: None, place.hostname, place.port)
     listener.close()

@@ -1,4 +1,4 @@
-"""Traces as a collector gets them."""
+"""Traces as a collector receives them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 CALLER_ID = "b7ad6b7169203331"
 
 
-async def test_a_request_continues_its_caller_s_trace(
+async def test_request_continues_the_trace_of_its_caller(
     aiohttp_server: AiohttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received = asyncio.Queue[ExportTraceServiceRequest]()
@@ -49,7 +49,7 @@ async def test_a_request_continues_its_caller_s_trace(
     assert spans["infer"].end_time_unix_nano > spans["infer"].start_time_unix_nano
 
 
-def test_without_the_extra_it_is_one_line() -> None:
+def test_missing_tracing_extra_is_reported_in_one_line() -> None:
     command = (
         "import sys; sys.modules['opentelemetry'] = None\n"
         "import runpy; sys.argv = ['server', 'demo', '--port', '0', '--tracing', '--log-format', 'text']\n"

@@ -1,4 +1,4 @@
-"""Clients that mean harm, or behave so: the service answers, forgets them, and serves the others."""
+"""Malicious and slow clients are refused, leave no memory behind and do not disturb other clients."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CHUNK_OF_ONE = b"1\r\n \r\n"
 
 
 async def _p99_s(session: aiohttp.ClientSession, requests: int = 200) -> float:
-    """Seconds that 99 of 100 requests, one after the other, stay below."""
+    """The 99th percentile of the seconds of sequential requests."""
     loop = asyncio.get_running_loop()
     took_s = []
     for _ in range(requests):
@@ -51,7 +51,7 @@ async def _p99_s(session: aiohttp.ClientSession, requests: int = 200) -> float:
 
 @contextlib.asynccontextmanager
 async def _slow_clients(server: LiveServer, count: int) -> AsyncIterator[list[Peer]]:
-    """Half-sent headers, stalled bodies, and bodies of a byte a second, a third of ``count`` each; all encodings."""
+    """Half-sent headers, stalled bodies and bodies of one byte per second, a third of ``count`` each."""
     peers = [await Peer.connect(server) for _ in range(count)]
     sent = [make(LARGE) for make in ENCODINGS.values()]
     for index, peer in enumerate(peers):
@@ -71,12 +71,12 @@ async def _drip(peers: list[Peer]) -> None:
 
 
 @pytest.mark.alone
-async def test_slow_clients_are_closed_and_slow_down_nobody() -> None:
+async def test_slow_clients_get_408_and_do_not_delay_others() -> None:
     with serving(DEMO, "--header-timeout-s", "4", "--body-timeout-s", "4") as server:
         async with clients(server) as session:
             alone_s = await _p99_s(session)
             async with _slow_clients(server, 201) as peers:
-                # The better of two, because the machine too has its moments.
+                # The better of two measurements, because the machine itself is sometimes slow.
                 beside_s = min([await _p99_s(session, 100), await _p99_s(session, 100)])
                 statuses = await asyncio.gather(*(peer.status_or_end() for peer in peers))
             alone_s = max(alone_s, await _p99_s(session))
@@ -86,7 +86,7 @@ async def test_slow_clients_are_closed_and_slow_down_nobody() -> None:
     assert beside_s < 2 * alone_s
 
 
-async def test_half_a_header_on_a_used_connection_is_closed_and_an_idle_one_is_not() -> None:
+async def test_half_header_on_used_connection_gets_408_while_idle_connection_stays() -> None:
     with serving(DEMO, "--header-timeout-s", "1") as server:
         slow, idle = await Peer.connect(server), await Peer.connect(server)
         for peer in (slow, idle):
@@ -107,7 +107,7 @@ async def _announced_oversize(server: LiveServer) -> int | None:
 
 
 async def _false_length(server: LiveServer) -> int | None:
-    """Shorter than announced, then gone."""
+    """The client announces a long body, sends its beginning and disconnects."""
     peer = await Peer.connect(server)
     await peer.write(post_head(60 * MIB), b'{"frames": [')
     peer.close()
@@ -145,7 +145,7 @@ async def _one_byte_chunks(server: LiveServer) -> int | None:
 
 
 async def _empty_frames(server: LiveServer) -> int | None:
-    """Two bytes and a comma each: objects of 60 bytes, where somebody made one of each."""
+    """Three bytes of the body per frame, which would become objects of 60 bytes if each were parsed."""
     body = b'{"frames": [' + b'"",' * (MIB - 100) + b'""]}'
     peer = await Peer.connect(server)
     await peer.write(post_head(len(body)), body)
@@ -153,7 +153,7 @@ async def _empty_frames(server: LiveServer) -> int | None:
 
 
 async def _last_frame_unreadable(server: LiveServer) -> int | None:
-    """Of a clip whose other frames are decoded by then."""
+    """The last frame is invalid, when the others may already be decoded."""
     body = encoded(LARGE).replace(b'"], "width"', b'!"], "width"')
     return await _sent(server, Sent("application/json", body))
 
@@ -174,7 +174,7 @@ async def _too_many_chunks_of_pixels(server: LiveServer) -> int | None:
 
 
 async def _half_the_pixels(server: LiveServer) -> int | None:
-    """And no more, while the rest of them goes straight into memory."""
+    """Half of the pixels and then the end of the stream, while they are read into their final memory."""
     sent = octet_request(LARGE)
     peer = await Peer.connect(server)
     await peer.write(sent.head(), sent.body[: len(sent.body) // 2])
@@ -228,13 +228,13 @@ ATTACKS: dict[str, tuple[Callable[[LiveServer], Awaitable[int | None]], set[int 
 
 @pytest.fixture(scope="module")
 def bounded() -> AsyncIterator[LiveServer]:
-    """A server that takes at most 4 MiB, so that what is too much is quickly sent."""
+    """A server with bodies of at most 4 MiB, so that too large bodies are sent quickly."""
     with serving(DEMO, "--max-body-mb", "4") as server:
         yield server
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-async def test_what_is_too_much_is_refused_and_forgotten(bounded: LiveServer, name: str) -> None:
+async def test_attacks_are_refused_and_leave_no_memory_behind(bounded: LiveServer, name: str) -> None:
     attack, accepted, times = ATTACKS[name]
     async with clients(bounded) as session:
         statuses, held_bytes = set(), []
@@ -243,7 +243,7 @@ async def test_what_is_too_much_is_refused_and_forgotten(bounded: LiveServer, na
             held_bytes.append(resident_bytes(bounded))
         await until_metric(session, "vjepa_inflight_bytes", lambda count: count == 0)
         assert statuses <= accepted
-        # The first quarter fills the allocator's pools, and another step may come; what leaks grows in each.
+        # The first quarter fills the allocator's pools, and one more step may follow; a leak grows in each quarter.
         quarter = times // 4
         medians = [statistics.median(held_bytes[at : at + quarter]) for at in range(quarter, times, quarter)]
         assert min(late - early for early, late in pairwise(medians)) * 100 / quarter < MIB
@@ -251,7 +251,7 @@ async def test_what_is_too_much_is_refused_and_forgotten(bounded: LiveServer, na
     assert bounded.process.poll() is None
 
 
-async def test_connections_are_bounded() -> None:
+async def test_number_of_connections_is_bounded() -> None:
     with serving(DEMO, "--max-connections", "20") as server:
         peers = [await Peer.connect(server) for _ in range(20)]
         refused = await Peer.connect(server)

@@ -1,4 +1,4 @@
-"""Engines that take several batches at once, and several engines before one queue."""
+"""Engines that run several batches at once, and several engines behind one queue."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def _many_turns() -> None:
 
 
 async def _measured(engine: Gated, batcher: Batcher) -> list[asyncio.Task[Classified]]:
-    """Have one clip through, whose time is known then, and another in the engine."""
+    """Classify one clip, so that its time is known, and start a second one, which stays in the engine."""
     engine.open(0)
     await asyncio.gather(*_ask(batcher, 0))
     first = _ask(batcher, 1)
@@ -48,7 +48,7 @@ async def _measured(engine: Gated, batcher: Batcher) -> list[asyncio.Task[Classi
     return first
 
 
-async def test_a_busy_engine_gets_few_clips_only_when_it_needs_them() -> None:
+async def test_busy_engine_gets_a_small_batch_only_when_it_is_due() -> None:
     engine = Gated(max_batch=4, lanes=2, network_ms=30_000)
     async with batching(engine) as batcher:
         tasks = await _measured(engine, batcher)
@@ -62,7 +62,7 @@ async def test_a_busy_engine_gets_few_clips_only_when_it_needs_them() -> None:
     assert [answer.probabilities.argmax() for answer in answers] == [1, 2, 3]
 
 
-async def test_a_busy_engine_gets_a_full_batch_at_once() -> None:
+async def test_busy_engine_gets_a_full_batch_at_once() -> None:
     engine = Gated(max_batch=4, lanes=2, network_ms=30_000)
     async with batching(engine) as batcher:
         tasks = await _measured(engine, batcher)
@@ -77,19 +77,19 @@ async def test_a_busy_engine_gets_a_full_batch_at_once() -> None:
     assert [answer.probabilities.argmax() for answer in answers] == [1, 2, 3, 4, 5, 6]
 
 
-async def test_the_next_batch_is_on_its_way_before_the_one_that_computes_should_end() -> None:
+async def test_next_batch_starts_before_the_running_one_ends() -> None:
     engine = Gated(max_batch=4, lanes=2, network_ms=50)
     async with batching(engine) as batcher:
         tasks = await _measured(engine, batcher)
         tasks += _ask(batcher, 2)
-        # Though the first is still in there.
+        # The batch before is still in the engine.
         await _until_seen(engine, 3)
         engine.open(1)
         engine.open(2)
         await asyncio.gather(*tasks)
 
 
-async def test_idle_engines_divide_what_waits() -> None:
+async def test_idle_engines_share_the_waiting_clips() -> None:
     engines = [Gated(max_batch=8, lanes=1) for _ in range(2)]
     async with batching(*engines) as batcher:
         tasks = _ask(batcher, *range(8))
@@ -102,7 +102,7 @@ async def test_idle_engines_divide_what_waits() -> None:
 
 
 @pytest.mark.parametrize(("waiting", "batches"), [(1, [1]), (2, [2]), (3, [2, 1]), (8, [4, 4]), (13, [7, 6])])
-async def test_an_idle_engine_gets_what_waits_in_two_halves(waiting: int, batches: list[int]) -> None:
+async def test_idle_engine_with_two_lanes_gets_two_half_batches(waiting: int, batches: list[int]) -> None:
     engine = Gated(max_batch=8, lanes=2)
     async with batching(engine) as batcher:
         tasks = _ask(batcher, *range(waiting))
@@ -113,12 +113,12 @@ async def test_an_idle_engine_gets_what_waits_in_two_halves(waiting: int, batche
         assert [answer.probabilities.argmax() for answer in await asyncio.gather(*tasks)] == list(range(waiting))
 
 
-async def test_what_ran_side_by_side_is_no_slower() -> None:
+async def test_throughput_counts_overlapping_time_once() -> None:
     throughput = Throughput()
     throughput.record(4, 10.0, 12.0)
     assert throughput.seconds_per_clip == pytest.approx(0.5)
     for _ in range(100):
-        throughput.record(4, 10.0, 14.0)  # began beside the last, and ended 2 seconds after it
+        throughput.record(4, 10.0, 14.0)  # overlaps the batch before, and ends 2 seconds after it
         throughput.record(4, 12.0, 14.0)
     assert throughput.seconds_per_clip < 0.5
 
@@ -128,7 +128,7 @@ class _Lost(Echo):
         raise EngineLostError("gone")
 
 
-async def test_clips_of_a_lost_engine_are_answered_by_another_unless_they_lose_that_too() -> None:
+async def test_clips_of_a_lost_engine_are_retried_once_on_another() -> None:
     lost: list[EngineLostError] = []
     for engines, answered in (([_Lost(2), Echo(2)], True), ([_Lost(2), _Lost(2), Echo(2)], False)):
         batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]))
@@ -155,7 +155,7 @@ async def _ready(session: aiohttp.ClientSession) -> int:
         return response.status
 
 
-async def test_clips_go_to_the_device_with_the_least_to_do() -> None:
+async def test_clips_go_to_the_device_with_the_least_work() -> None:
     with faulty(DEMO, *DEVICES, "--lanes", "2") as server:
         async with clients(server) as session:
             await tell(server, "hold")
@@ -172,7 +172,7 @@ async def test_clips_go_to_the_device_with_the_least_to_do() -> None:
     assert set(used[:3]) == set(used[3:]) == {"cuda:0", "cuda:1", "cuda:2"}
 
 
-async def test_a_lost_device_is_told_and_the_others_go_on_until_the_last() -> None:
+async def test_lost_device_is_reported_and_the_last_one_ends_the_process() -> None:
     with faulty(DEMO, "--device", "cuda:0,cuda:1") as server:
         async with clients(server) as session:
             await tell(server, "lose cuda:1")
@@ -190,7 +190,7 @@ async def test_a_lost_device_is_told_and_the_others_go_on_until_the_last() -> No
 
 
 @pytest.mark.parametrize("fault", [Fault.LOSE, Fault.HANG])
-async def test_a_clip_that_takes_devices_down_is_not_given_to_all(fault: Fault) -> None:
+async def test_clip_that_loses_devices_is_tried_on_two_at_most(fault: Fault) -> None:
     with faulty(DEMO, *DEVICES, "--lanes", "2", "--engine-timeout-ms", "700") as server:
         async with clients(server) as session:
             bad = await send(session, encoded(marked(FRAMES, 1, fault)))
@@ -203,7 +203,7 @@ async def test_a_clip_that_takes_devices_down_is_not_given_to_all(fault: Fault) 
     assert len(set(_devices(server)[:2])) == 2
 
 
-async def test_a_stop_waits_for_all_lanes(batch_bundle: Path) -> None:
+async def test_stop_waits_for_all_lanes(batch_bundle: Path) -> None:
     with faulty(batch_bundle, "--device", "cuda:0,cuda:1", "--lanes", "2") as server:
         async with clients(server) as session:
             await tell(server, "hold")
@@ -217,13 +217,13 @@ async def test_a_stop_waits_for_all_lanes(batch_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("devices", ["cuda:x", "cuda:0,cuda:0", "cuda,cuda:1", "cpu,cuda:0", "gpu"])
-def test_devices_that_make_no_sense_are_refused(devices: str) -> None:
+def test_invalid_devices_are_refused(devices: str) -> None:
     refused = run_module("server", str(DEMO), "--port", "0", "--device", devices)
     assert refused.returncode == 2
     assert "--device" in refused.stderr
 
 
-def test_a_bundle_for_the_cpu_runs_on_no_gpu() -> None:
+def test_cpu_bundle_is_refused_on_a_gpu() -> None:
     refused = run_module("server", str(DEMO), "--port", "0", "--log-format", "text", "--device", "cuda:3")
     assert refused.returncode == 2
     assert "cannot run on cuda:3" in refused.stderr

@@ -1,4 +1,4 @@
-"""Threads that help each other, and keep nothing of what failed in them."""
+"""Decode threads share work, and keep no references to failed work."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ async def workers() -> Iterator[DecodeThreads]:
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """What is in a cycle of references stays for as long as the test runs."""
+    """Objects in reference cycles are not collected during the test."""
     gc.collect()
     gc.disable()
     yield
     gc.enable()
 
 
-async def test_every_number_is_worked_on_once_by_all_who_are_free(workers: DecodeThreads) -> None:
+async def test_work_is_shared_by_all_free_threads(workers: DecodeThreads) -> None:
     done, threads = [], set()
     all_there = threading.Barrier(3)
 
@@ -46,7 +46,7 @@ async def test_every_number_is_worked_on_once_by_all_who_are_free(workers: Decod
     assert len(threads) == 3
 
 
-async def test_whoever_is_alone_does_it_all(workers: DecodeThreads) -> None:
+async def test_one_free_thread_does_all_the_work(workers: DecodeThreads) -> None:
     free = threading.Event()
     busy = [asyncio.create_task(workers.run(free.wait)) for _ in range(2)]
     threads = set()
@@ -56,7 +56,7 @@ async def test_whoever_is_alone_does_it_all(workers: DecodeThreads) -> None:
     await asyncio.gather(*busy)
 
 
-async def test_the_first_failure_is_the_one_that_is_told(workers: DecodeThreads) -> None:
+async def test_first_failure_is_raised_and_ends_the_work(workers: DecodeThreads) -> None:
     started = itertools.count()
 
     def work(number: int) -> None:
@@ -67,11 +67,11 @@ async def test_the_first_failure_is_the_one_that_is_told(workers: DecodeThreads)
     for _ in range(200):
         with pytest.raises(ValueError, match=r"^20$"):
             await workers.run(workers.for_each, work, 10_000)
-    assert next(started) < 200 * 100  # and nothing is begun after it
+    assert next(started) < 200 * 100  # no work starts after the failure
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_nothing_of_a_failure_remains(workers: DecodeThreads) -> None:
+async def test_failure_keeps_no_references(workers: DecodeThreads) -> None:
     def work(pixels: np.ndarray) -> None:
         def fail(number: int) -> None:
             raise ValueError(f"{pixels.shape}, {number}")
@@ -88,7 +88,7 @@ async def test_nothing_of_a_failure_remains(workers: DecodeThreads) -> None:
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_work_that_nobody_waits_for_any_more_keeps_its_thread_until_it_ends(workers: DecodeThreads) -> None:
+async def test_cancelled_work_keeps_its_thread_until_it_ends(workers: DecodeThreads) -> None:
     free = threading.Event()
     abandoned = [asyncio.create_task(workers.run(free.wait)) for _ in range(3)]
     await asyncio.sleep(0)

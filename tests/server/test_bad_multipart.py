@@ -1,4 +1,4 @@
-"""Wrong forms: each its own status, a message that names field and remedy, and no harm to the next one."""
+"""Wrong multipart forms get a status and a message with field and remedy, and the next request is served."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ BAD_PARTS: dict[str, Wrong] = {
 
 
 @pytest.mark.parametrize("name", BAD_PARTS)
-async def test_wrong_parts_are_explained(post: Post, clip: Clip, name: str) -> None:
+async def test_wrong_multipart_form_is_explained(post: Post, clip: Clip, name: str) -> None:
     sent, status, field, words = BAD_PARTS[name]
     assert_explained(await post(sent), status, field, words)
     await assert_still_serving(post, clip)

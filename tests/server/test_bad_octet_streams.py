@@ -1,4 +1,4 @@
-"""Wrong octet streams: each its own status, a message that names field and remedy, and no harm to the next one."""
+"""Wrong octet streams get a status and a message with field and remedy, and the next request is served."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BAD_OCTETS: dict[str, Wrong] = {
 
 
 @pytest.mark.parametrize("name", BAD_OCTETS)
-async def test_wrong_octets_are_explained(post: Post, clip: Clip, name: str) -> None:
+async def test_wrong_octet_stream_is_explained(post: Post, clip: Clip, name: str) -> None:
     sent, status, field, words = BAD_OCTETS[name]
     assert_explained(await post(sent), status, field, words)
     await assert_still_serving(post, clip)
@@ -62,7 +62,7 @@ async def test_wrong_octets_are_explained(post: Post, clip: Clip, name: str) -> 
         (0, ("0 frames", "exactly 16")),
     ],
 )
-async def test_chunked_octets_of_a_wrong_length_are_explained(
+async def test_chunked_octet_stream_of_wrong_length_is_explained(
     post: Post, clip: Clip, sent_bytes: int, words: tuple[str, ...]
 ) -> None:
     async def chunks() -> Any:
@@ -74,7 +74,7 @@ async def test_chunked_octets_of_a_wrong_length_are_explained(
     await assert_still_serving(post, clip)
 
 
-async def test_octets_of_a_wrong_length_are_refused_before_a_byte_is_read(live_server: LiveServer) -> None:
+async def test_octet_stream_of_wrong_length_is_refused_before_its_body(live_server: LiveServer) -> None:
     for length, status in ((len(PIXELS) - 1, 422), (10**9, 413)):
         peer = await Peer.connect(live_server)
         await peer.write(_octets(PIXELS).head("Expect: 100-continue", length=length))

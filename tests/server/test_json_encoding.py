@@ -1,4 +1,4 @@
-"""The JSON body is read past its frames; what comes out is what any JSON parser would have said."""
+"""The fast reader of JSON bodies gives the same result as a complete JSON parser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.errors import RequestError
 
 FRAMES = 3
 LABELS = 11
-# Longer and shorter than what is taken out before the parser sees it.
+# Bytes of frames, above and below the length from which strings are cut out before parsing.
 _LENGTHS = (0, 3, 700, 768, 900, 3000)
 _TOKENS = (
     b'"',
@@ -37,7 +37,7 @@ _TOKENS = (
 
 
 def _read(body: bytes) -> tuple[Any, list[bytes]] | None:
-    """What is asked and the frames, or None where it is refused."""
+    """The fields and the frames, or None if the body is refused."""
     try:
         asked, frames = parse_json(bytearray(body), frames=FRAMES, labels=LABELS)
         return (asked.size, asked.pixel_format, asked.top_k, asked.clip_id), [frames[i] for i in range(len(frames))]
@@ -46,7 +46,7 @@ def _read(body: bytes) -> tuple[Any, list[bytes]] | None:
 
 
 def _expected(body: bytes) -> list[bytes] | None:
-    """The frames as the standard library reads them, or None where it cannot."""
+    """The frames as the standard library reads them, or None if it cannot."""
     try:
         return [base64.b64decode(frame, validate=True) for frame in json.loads(body)["frames"]]
     except (ValueError, KeyError, TypeError):
@@ -75,13 +75,13 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=1000, deadline=None)
 @given(bodies())
-def test_what_is_taken_is_what_a_json_parser_reads(body: bytes) -> None:
+def test_accepted_bodies_are_read_as_by_a_json_parser(body: bytes) -> None:
     read, expected = _read(body), _expected(body)
     if read is not None:
         assert read[1] == expected
         assert read[0][3] == json.loads(body).get("clip_id", read[0][3])
     elif expected is not None and len(expected) == FRAMES:
-        # Refused for something else: a field too many or too long, or what only the standard library lets pass.
+        # Refused for another reason: an unknown or too long field, or syntax that only the standard library accepts.
         assert _read(json.dumps(json.loads(body)).encode()) is None
 
 
@@ -104,5 +104,5 @@ def _long(value: str = "A" * 4000) -> str:
         " " * 100_000 + "{",
     ],
 )
-def test_what_only_looks_like_frames_is_refused(body: str) -> None:
+def test_malformed_frames_are_refused(body: str) -> None:
     assert _read(body.encode()) is None
