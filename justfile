@@ -28,6 +28,29 @@ consume *ARGS: (_install "mqtt")
 test *ARGS: (_install "export,dev")
     @{{ python }} -m pytest "$@"
 
+# Run the fast tests of every room (tests/quick.txt) in under a minute; needs no torch.
+test-quick *ARGS: (_install "test")
+    @{{ python }} -m pytest @tests/quick.txt "$@"
+
+# Run the tests, then what takes a container engine or a minute of load; says what this machine cannot run.
+test-all *ARGS:
+    @{{ just_executable() }} test "$@"
+    @{{ just_executable() }} test-extra
+
+# Run what `just test-all` adds to the tests: the image for CPUs is built, and the soak runs for a minute.
+test-extra: (_install "export,dev")
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for engine in docker podman none; do "$engine" info >/dev/null 2>&1 && break; done
+    if [ "$engine" = none ]; then
+        echo "skipped: building the image for CPUs (neither Docker nor Podman works here)" >&2
+    else
+        "$engine" build --tag vjepa2-serve:test-cpu --target cpu .
+    fi
+    {{ python }} -c 'import sys; from engines.device.cuda_driver import cuda_devices; sys.exit(not cuda_devices())' ||
+        echo "skipped: what needs a GPU; run 'just gpu' on a machine that has one" >&2
+    exec {{ python }} -m tests.soak --minutes 1
+
 # Steady load, bad requests and clients that leave, for 20 minutes; nothing may grow.
 soak *ARGS: (_install "export,dev")
     @{{ python }} -m tests.soak "$@"

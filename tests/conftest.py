@@ -49,6 +49,7 @@ def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], o
 @pytest.fixture(scope="session")
 def odd_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that nobody prepared for: random weights, 12 frames, crop 96, 5 labels, sharded."""
+    pytest.importorskip("transformers")
     return _shared(tmp_path_factory, "odd", lambda path: write_checkpoint(path, ODD))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -24,13 +25,22 @@ from engines.storage.bundle import DEMO
 from export.demo.show import write_motion
 from tests.live_server import ROOT, LiveServer, run_module
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+# What these say of modules and flags was true when it was written.
+_HISTORY = ("CHANGELOG.md", "decisions")
 TOOLS = Path(sys.executable).parent
 _PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", "tests.latency.load"]
 _PROGRAMS += ["tests.latency"] if (ROOT / "tests/latency/__main__.py").exists() else []
 _WITH_COMMANDS = ("export.demo",)
 # Of docker-compose, and of the commands of the demo's own recipe.
-_OTHERS_FLAGS = {"--profile", "--help", "--compile", "--cache", "--plot", "--photos", "--wheels"}
+_OTHERS_FLAGS = {"--profile", "--cov", "--help", "--compile", "--cache", "--plot", "--photos", "--wheels"}
+
+
+# `just test-quick` runs without torch, and the export's help needs it.
+needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="torch is not installed")
 
 
 def _blocks(document: Path) -> list[str]:
@@ -106,6 +116,7 @@ def test_docs_look_at_bundles(command: str, told: str, tmp_path: Path) -> None:
     assert told in looked.stdout
 
 
+@needs_torch
 def test_every_command_is_tried_or_has_flags_that_there_are() -> None:
     """Recipes, modules and their flags exist, subcommands and services too.
 
@@ -209,12 +220,18 @@ def test_every_status_is_in_readme(live_server: LiveServer) -> None:
     assert set(re.findall(r"\b[45]\d\d\b", told)) == statuses - {"200"}
 
 
+def _is_history(document: Path) -> bool:
+    return document.name in _HISTORY or document.parent.name in _HISTORY
+
+
+@needs_torch
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_flag_and_figure_and_link_there_is(document: Path, live_server: LiveServer) -> None:
     text = document.read_text()
     known = "".join(map(_help_of, _PROGRAMS))
     code = " ".join(re.findall(r"`([^`\n]+)`", text))
-    for flag in set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code)) - _OTHERS_FLAGS:
+    flags = set() if _is_history(document) else set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code)) - _OTHERS_FLAGS
+    for flag in flags:
         assert re.search(rf"(?<!\w){flag}\b", known), f"there is no {flag}"
     with urlopen(f"{live_server.url}/metrics") as answer:
         metrics = answer.read().decode()
@@ -244,3 +261,23 @@ def test_every_promise_s_test_exists() -> None:
     source = "\n".join(files.values())
     missing = {name for name in named if name not in files and f"def {name}(" not in source}
     assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_that_a_document_names_exists(document: Path) -> None:
+    if _is_history(document):
+        pytest.skip("a record of the past")
+    code = " ".join(re.findall(r"`([^`\n]+)`", document.read_text()))
+    named = re.findall(r"(?<![\w./<-])((?:server|engines|export|consumer|sampling|tests)/[\w./-]*\w)", code)
+    # What an export keeps between runs is there only after one.
+    assert [path for path in named if not (ROOT / path).exists() and path != "engines/bundles/.work"] == []
+
+
+def test_every_file_of_the_quick_tests_exists() -> None:
+    listed = (ROOT / "tests/quick.txt").read_text().split()
+    assert listed == [path for path in listed if _is_there(*path.split("::"))]
+    assert len(set(listed)) == len(listed)
+
+
+def _is_there(file: str, test: str = "") -> bool:
+    return (ROOT / file).is_file() and f"def {test}" in (ROOT / file).read_text()

@@ -76,7 +76,7 @@ def test_frame_count_and_rate_can_be_others(tmp_path: Path) -> None:
 def test_a_short_file_is_sampled_evenly_and_that_is_logged(
     tmp_path: Path, seconds: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "consumer")
+    caplog.set_level(logging.INFO)
     times_s = at(30, seconds)
     (clip,) = clips_of(write_video(tmp_path / "a.mp4", times_s))
     assert (clip.start_s, clip.end_s) == pytest.approx((0, seconds), abs=0.01)
@@ -92,7 +92,7 @@ def test_a_single_frame_is_a_clip_of_itself(tmp_path: Path) -> None:
 
 
 def test_a_file_of_just_one_clip_is_not_called_short(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "consumer")
+    caplog.set_level(logging.INFO)
     assert len(clips_of(write_video(tmp_path / "a.mkv", at(12, 16 / 3), rate=12))) == 1
     assert not caplog.messages
 
@@ -100,7 +100,7 @@ def test_a_file_of_just_one_clip_is_not_called_short(tmp_path: Path, caplog: pyt
 def test_the_rest_of_a_longer_file_is_dropped_and_that_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "consumer")
+    caplog.set_level(logging.INFO)
     assert len(clips_of(write_video(tmp_path / "a.mp4", at(12, 8)))) == 1
     assert caplog.messages == ["partial clip dropped"]
 
