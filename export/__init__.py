@@ -1,1 +1,1 @@
-"""Offline room: checkpoint -> network -> ONNX -> verified engine bundle."""
+"""Offline export: turns a checkpoint into a network, an ONNX file and a verified engine bundle."""

@@ -1,6 +1,6 @@
 """``python -m export MODEL``, ``list``, ``show BUNDLE``, ``verify BUNDLE``.
 
-Exit code 0 when done, 1 when building or verifying failed, 2 for a model or bundle that cannot be used.
+The exit code is 0 on success, 1 when building or verifying failed, 2 when the model or bundle cannot be used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> int:
         usable = not isinstance(error, (BundleError, CheckpointError)) or isinstance(error, VerificationError)
         return 1 if usable else 2
     except KeyboardInterrupt:
-        print("export interrupted: no bundle was written; run it again to go on", file=sys.stderr)
+        print("export interrupted: no bundle was written; run the same command again to continue", file=sys.stderr)
         return 130
     return 0
 
@@ -41,7 +41,7 @@ def main() -> int:
 def _export(_: list[str]) -> None:
     started_s = time.perf_counter()
     settings = settled(parse_settings())
-    # Read by transformers when it is imported: its own bars would run through the stages shown here.
+    # transformers reads these when it is imported. Its own progress bars would disturb the lines printed here.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     with stage("import torch"):
@@ -52,9 +52,9 @@ def _export(_: list[str]) -> None:
     exported = export_bundle(settings)
     print(_summary(exported.bundle))
     if exported.reused:
-        print("nothing to do    built already, of the same checkpoint with the same options (--force: again)")
+        print("nothing to do    already built from the same checkpoint with the same options (--force builds it again)")
     seconds, gigabytes = time.perf_counter() - started_s, peak_memory_bytes() / 1e9
-    say(f"in all           {seconds:6.1f} s, at most {gigabytes:.1f} GB of memory")
+    say(f"total            {seconds:6.1f} s, at most {gigabytes:.1f} GB of memory")
 
 
 def _list(arguments: list[str]) -> None:
@@ -71,7 +71,7 @@ def _verify(arguments: list[str]) -> None:
     reference = reference_of(bundle)
     if reference is None:
         raise VerificationError(
-            f"bundle {bundle.path} carries no reference answers", help="export it again without --no-verify"
+            f"bundle {bundle.path} contains no reference answers", help="export it again without --no-verify"
         )
     engine = open_engine(bundle)
     try:

@@ -1,4 +1,4 @@
-"""The bundles built here as tables for people; reads manifests only, so it is quick."""
+"""Tables of the bundles in this installation, read from their manifests only, which is fast."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _WORST_STAGES = 3
 
 
 def locate(name: str) -> Path:
-    """A bundle's directory by its path, or by its name among those built here; raises BundleNotFoundError."""
+    """The directory of the bundle with this path or this name; raises BundleNotFoundError."""
     path = find_bundle(name)
     if (path / manifests.FILE_NAME).is_file():
         return path
     known = ", ".join(sorted(path.name for path in bundles_in(BUNDLES)))
-    raise BundleNotFoundError(f"no engine bundle {name}", help=f"give its directory, or one of: {known}")
+    raise BundleNotFoundError(f"no engine bundle {name}", help=f"give its directory, or one of these names: {known}")
 
 
 def print_list(directory: Path) -> None:
-    """A row for each bundle in ``directory``, the newest first."""
+    """Print one row for each bundle in ``directory``, the newest first."""
     table = Table(box=None, pad_edge=False)
     for column in ("bundle", "model", "engine", "batch", "device", "size", "verified", "built"):
         table.add_column(column, overflow="fold")
@@ -38,7 +38,7 @@ def print_list(directory: Path) -> None:
 
 
 def print_bundle(path: Path) -> None:
-    """All that the manifest of a bundle tells, after every file has been checked."""
+    """Check every file of the bundle, then print its whole manifest."""
     bundle = open_bundle(path)
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _facts(bundle.manifest):
@@ -47,10 +47,10 @@ def print_bundle(path: Path) -> None:
 
 
 def described_verification(manifest: Manifest) -> str:
-    """In a few words, for tables and the export's last lines."""
+    """Describe the verification result in one line."""
     found = manifest.verification
     if found is None:
-        later = "not yet: on its first start on the device it is for"
+        later = "pending: on the first start on the device that the bundle is for"
         return later if carries_reference(manifest) else "never (--no-verify)"
     return (
         f"{found.clips} clips in {found.precision} on {found.device}: probabilities within"
@@ -100,7 +100,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _worst_stages(manifest: Manifest) -> str:
-    """Where the error grows the most from one stage to the next."""
+    """Name the stages in which the error grows the most compared with the stage before."""
     before = [0.0, *(stage.relative_error for stage in manifest.stage_errors)]
     grown = [(stage.relative_error - was, stage) for was, stage in zip(before, manifest.stage_errors, strict=False)]
     worst = sorted(grown, key=lambda pair: -pair[0])[:_WORST_STAGES]
@@ -108,7 +108,7 @@ def _worst_stages(manifest: Manifest) -> str:
 
 
 def described_model(manifest: Manifest) -> str:
-    """Its name, and whether its weights are random."""
+    """Return the name of the model, and whether its weights are random."""
     return f"{manifest.source.model}{' (random weights)' if manifest.source.random_weights else ''}"
 
 
@@ -118,11 +118,11 @@ def _device(manifest: Manifest) -> str:
 
 
 def described_size(manifest: Manifest) -> str:
-    """Of all the bundle's files together."""
+    """Return the size of all files of the bundle together, in MB."""
     return f"{sum(file.size_bytes for file in manifest.files) / 1e6:,.1f} MB"
 
 
 def _console() -> Console:
-    """As wide as its text where it is no terminal, so that nothing is folded in a file or a pipe."""
+    """Return a console that does not fold lines when its output is a file or a pipe."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=400)

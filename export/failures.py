@@ -1,4 +1,4 @@
-"""What goes wrong on the machine rather than in the checkpoint, told in one line with a cure."""
+"""Explains failures of the machine, such as a full disk, in one line with a remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NO_SPACE = ("No space left on device", "PytorchStreamWriter failed writing")
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn a full disk and exhausted memory, whoever noticed it, into ExportError; all else passes."""
+    """Raise ExportError instead of the errors for a full disk or exhausted memory; other errors pass unchanged."""
     try:
         yield
     except ServiceError:
@@ -22,7 +22,7 @@ def explained() -> Iterator[None]:
     except (OSError, MemoryError, RuntimeError) as error:
         if _is_full(error):
             raise ExportError(
-                "the disk is full", help="make room, or choose another --output; what is done so far is kept"
+                "the disk is full", help="free some space or choose another --output; the finished stages are kept"
             ) from error
         if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
             raise ExportError(

@@ -1,4 +1,4 @@
-"""What the export is doing, and how long each stage took: bars and spinners on a terminal, plain lines elsewhere."""
+"""Shows the current stage and the duration of each: bars and spinners on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _console = Console(stderr=True, highlight=False)
 
 
 def say(text: str) -> None:
-    """A line that stays."""
+    """Print a line that stays on the screen."""
     _console.print(text, soft_wrap=True, markup=False)
 
 
 @contextlib.contextmanager
 def stage(name: str, *, spinner: bool = True) -> Iterator[None]:
-    """Show ``name`` while the block runs and its seconds when it has ended well."""
+    """Show ``name`` while the block runs, and its duration in seconds if it ends without an error."""
     started_s = time.perf_counter()
     with _console.status(f"{name} ...") if spinner else contextlib.nullcontext():
         yield
@@ -29,7 +29,7 @@ def stage(name: str, *, spinner: bool = True) -> Iterator[None]:
 
 
 class Phases:
-    """A bar for each phase of a builder that reports its steps, from any thread."""
+    """Shows a bar for each phase of a builder that reports its steps; safe to call from any thread."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -47,12 +47,12 @@ class Phases:
 
 @contextlib.contextmanager
 def phases() -> Iterator[Phases]:
-    """Bars while the block runs; nothing of them stays."""
+    """Show bars while the block runs and remove them afterwards."""
     with Progress(console=_console, transient=True, disable=not _console.is_terminal) as progress:
         yield Phases(progress)
 
 
 def peak_memory_bytes() -> int:
-    """The most that this process ever held."""
+    """Return the peak resident memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

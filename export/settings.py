@@ -1,4 +1,4 @@
-"""What is exported, for what, and where to: flag before environment before default."""
+"""Settings of an export. A flag overrides an environment variable, which overrides the default."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TENSORRT_TARGETS = ("tensorrt", "tensorrt-rtx")
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """How TensorRT builds; ``opt_batch`` is the batch that it is tuned for, ``workspace_mib`` None is all there is."""
+    """Options of the TensorRT builder, which tunes for ``opt_batch``; no ``workspace_mib`` allows all device memory."""
 
     opt_batch: int = 1
     opset: int = 20
@@ -37,7 +37,7 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """See ``python -m export --help``."""
+    """All settings of one export; ``python -m export --help`` explains them."""
 
     model: str
     target: Target
@@ -53,16 +53,16 @@ class ExportSettings:
 
     @property
     def needs_onnx(self) -> bool:
-        """Whether the network goes through ONNX, not through a torch program."""
+        """Whether the network is written as ONNX rather than as a torch program."""
         return self.target != "torch" and self.plan.via == "onnx"
 
     def output_for(self, model: str) -> Path:
-        """``--output``, or ``engines/bundles/MODEL-TARGET-PRECISION``."""
+        """Return ``--output``, or ``engines/bundles/MODEL-TARGET-PRECISION`` if it is not given."""
         return self.output or BUNDLES / f"{model.rsplit('/', 1)[-1]}-{self.target}-{self.precision}"
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
-    """Settings from the command line and the environment; exits with code 2 on what cannot be used."""
+    """Read the settings from the command line and the environment; exits with code 2 for an invalid value."""
     parser = _parser()
     flags = vars(parser.parse_args(arguments))
     target: Target = best_target() if flags["target"] == "auto" else flags["target"]
@@ -87,7 +87,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
 def _inductor(parser: configargparse.ArgParser, flags: dict[str, Any], target: Target) -> Inductor | None:
     how: Inductor | None = flags["inductor"]
     if how is not None and target != "torch":
-        parser.error(f"--inductor: only the torch target has it, not {target}")
+        parser.error(f"--inductor: only the torch target supports it, not {target}")
     return how
 
 
@@ -104,9 +104,9 @@ def _plan_options(
     given = {name: flags[name] for name in PlanOptions.__dataclass_fields__ if flags[name] is not None}
     if given and target not in _TENSORRT_TARGETS:
         flag = "--" + next(iter(given)).replace("_", "-").replace("capabilities", "capability")
-        parser.error(f"{flag}: only the TensorRT targets have it, not {target}")
+        parser.error(f"{flag}: only the TensorRT targets support it, not {target}")
     if given.get("opt_batch", 1) > max_batch:
-        parser.error(f"--opt-batch {given['opt_batch']}: at most --max-batch, which is {max_batch}")
+        parser.error(f"--opt-batch {given['opt_batch']}: must be at most --max-batch, which is {max_batch}")
     if target == "tensorrt" and "compute_capabilities" in given:
         wanted = ", ".join(given["compute_capabilities"])
         parser.error(f"--compute-capability {wanted}: only for tensorrt-rtx; tensorrt builds for this machine's GPU")
@@ -121,7 +121,7 @@ def _parser() -> configargparse.ArgParser:
     parser = configargparse.ArgParser(
         prog="python -m export",
         description="Turn a V-JEPA 2 video classifier into a verified engine bundle.",
-        epilog="Also: `python -m export list` (bundles built here), `show BUNDLE`, `verify BUNDLE`.",
+        epilog="Other commands: `python -m export list` (lists the bundles), `show BUNDLE`, `verify BUNDLE`.",
         auto_env_var_prefix="VJEPA_EXPORT_",
         formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
     )
@@ -129,41 +129,41 @@ def _parser() -> configargparse.ArgParser:
         "model",
         nargs="?",
         default=DEFAULT_MODEL,
-        help="hub id, local checkpoint directory, or demo; any VJEPA2ForVideoClassification",
+        help="hub id or local directory of a VJEPA2ForVideoClassification checkpoint, or demo",
     )
     parser.add(
         "--target",
         choices=("auto", *PRECISIONS),
         default="auto",
-        help="what the engine will run on; auto takes the best that this machine has",
+        help="runtime of the engine; auto takes the best one for this machine",
     )
     parser.add(
         "--precision",
         choices=get_args(Precision),
-        help="fp32 when the last digits matter more than speed, int8 the other way round (openvino only); left out: the"
-        " fastest that keeps the answers",
+        help="fp32 for the highest accuracy, int8 for the highest speed (openvino only); if omitted: the fastest that"
+        " keeps the answers",
     )
     parser.add(
         "--max-batch",
         type=int,
         choices=range(1, 65),
         metavar="1..64",
-        help="clips per run; more pays off on a GPU (left out: 8), on a CPU 1 is the fastest (left out: 1)",
+        help="most clips in a batch (if omitted: 8 on a GPU, which gains from more, and 1 on a CPU)",
     )
     parser.add(
         "--calibration",
         type=Path,
         metavar="VIDEOS",
-        help="for int8: a video or a directory of them as your cameras see them, so that what is lost is lost elsewhere"
-        " (left out: rendered motions)",
+        help="for int8: a video, or a directory of videos, from your cameras, so that int8 stays accurate for what they"
+        " record (if omitted: rendered motions)",
     )
     _add_output_flags(parser)
     parser.add(
         "--inductor",
         choices=get_args(Inductor),
-        help="for the torch target: compile it for this machine's device with torch's Inductor, which fuses what lies"
-        " between the matrix products; the bundle then runs on this kind of GPU with this torch only; max-autotune also"
-        " looks for faster products, for minutes",
+        help="for the torch target: compile with torch's Inductor, which fuses the operations between matrix products;"
+        " the bundle then runs only on this kind of GPU (or CPU) with this torch release; max-autotune also looks for"
+        " faster matrix products, which takes minutes",
     )
     _add_plan_flags(parser.add_argument_group("TensorRT and TensorRT-RTX"))
     return parser
@@ -173,21 +173,21 @@ def _add_output_flags(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--output",
         type=Path,
-        help="bundle directory, for a name of your own; left out: engines/bundles/MODEL-TARGET-PRECISION",
+        help="bundle directory, if you want to choose the name; if omitted: engines/bundles/MODEL-TARGET-PRECISION",
     )
     parser.add(
         "--random-weights",
         action="store_true",
-        help="architecture from config.json alone, to measure speed without the weights; the bundle says so",
+        help="use random weights and config.json only, to measure speed without the weights; the bundle records this",
     )
     parser.add(
         "--no-verify",
         dest="verify",
         action="store_false",
-        help="skip asking the checkpoint for reference answers: quicker, but nobody can ever check the bundle",
+        help="do not compute reference answers with the checkpoint: faster, but the bundle can never be verified",
     )
     parser.add(
-        "--force", action="store_true", help="build again what is built already, when you do not trust what is there"
+        "--force", action="store_true", help="build the bundle again even if it exists, when you do not trust it"
     )
 
 
@@ -197,45 +197,45 @@ def _add_plan_flags(group: Any) -> None:
         type=int,
         choices=range(1, 65),
         metavar="1..64",
-        help="batch that kernels are tuned for: that of your usual load (left out: 1, for the lowest latency)",
+        help="batch size that kernels are tuned for: choose your usual one (if omitted: 1, for the lowest latency)",
     )
     group.add_argument(
         "--optimization-level",
         type=int,
         choices=range(6),
-        help="how long the builder looks for faster kernels: 5 for the last percent, 0 to try something out"
-        " (left out: 3)",
+        help="how long the builder searches for faster kernels: 5 for the last percent of speed, 0 for a quick trial"
+        " (if omitted: 3)",
     )
     group.add_argument(
-        "--workspace-mib", type=int, help="most device memory for intermediate results, when others share the GPU"
+        "--workspace-mib", type=int, help="limit of device memory for intermediate results, for a shared GPU"
     )
     group.add_argument(
         "--compute-capability",
         dest="compute_capabilities",
         action="append",
         metavar="X.Y",
-        help="GPU that an RTX plan is for, 8.9 for instance; repeat for several (left out: this machine's, or 8.9)",
+        help="GPU that an RTX plan is for, such as 8.9; repeat for several (if omitted: that of this machine, or 8.9)",
     )
     group.add_argument(
         "--hardware-compatible",
         action="store_true",
         default=None,
-        help="a plan that runs on every GPU since Ampere, somewhat slower: for mixed fleets",
+        help="build a plan that runs on every GPU since Ampere, for different GPUs; somewhat slower",
     )
     group.add_argument(
         "--version-compatible",
         action="store_true",
         default=None,
-        help="a plan that later releases of the same major version can run, somewhat slower",
+        help="build a plan that later releases of the same major version can run; somewhat slower",
     )
     group.add_argument(
         "--opset",
         type=int,
         choices=(20, 23),
-        help="23 writes attention as one ONNX node, which TensorRT reads from 10.14 on (left out: 20)",
+        help="23 writes attention as one ONNX node, which TensorRT supports since 10.14 (if omitted: 20)",
     )
     group.add_argument(
         "--via",
         choices=("onnx", "torch-tensorrt"),
-        help="torch-tensorrt compiles the same network without ONNX, to compare the two (left out: onnx)",
+        help="torch-tensorrt compiles the same network without ONNX, for comparison (if omitted: onnx)",
     )

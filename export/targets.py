@@ -1,4 +1,4 @@
-"""What a checkpoint can be exported for, and which of it is best here."""
+"""The targets that a checkpoint can be exported for, and the best one for this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_BATCH: dict[Target, int] = {"tensorrt": 8, "tensorrt-rtx": 8, "torch": 8, "
 
 
 def best_target() -> Target:
-    """TensorRT where there is a GPU and the library, torch with a GPU alone, OpenVINO without."""
+    """Return TensorRT for a GPU with its library, torch for a GPU without it, and OpenVINO without a GPU."""
     if not cuda_devices():
         return "openvino"
     if importlib.util.find_spec("tensorrt"):
@@ -27,7 +27,7 @@ def best_target() -> Target:
 
 
 def best_precision(target: Target) -> Precision:
-    """The fastest that keeps the answers; on CPUs only what they compute in."""
+    """Return the fastest precision that keeps the answers and that the device computes natively."""
     if target == "openvino":
         from engines.runtimes.openvino import cpu_precision
 
@@ -38,10 +38,10 @@ def best_precision(target: Target) -> Precision:
 
 
 def best_max_batch(target: Target) -> int:
-    """Batches pay off on GPUs; a CPU is fastest with one clip at a time."""
+    """Return the default largest batch: GPUs gain from batches, a CPU is fastest with single clips."""
     return 1 if target == "torch" and not cuda_devices() else _MAX_BATCH[target]
 
 
 def network_precision(target: Target, precision: Precision) -> Precision:
-    """What the graph is written in: OpenVINO and NNCF lower the precision themselves, layer by layer."""
+    """Return the precision of the graph: OpenVINO and NNCF start from fp32 and lower it themselves, layer by layer."""
     return "fp32" if target == "openvino" else precision

@@ -1,4 +1,4 @@
-"""Clips like those the service will see, from which int8 learns how large activations become."""
+"""Sample clips for int8, which measures the range of activations on them."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import crop_clip
 from export.demo.rendering.clips import render_clip
 
-# As many frames a second as the consumer takes.
+# The frame rate at which the consumer samples a video.
 _FPS = 3
 _SEED = 21_000_000
 _RENDERED_SIZE = (240, 320)
 _MOST_CLIPS = 40
 _HOLD_OUT_EACH = 5
-_CURE = "name a video, or a directory of nothing but videos"
+_CURE = "name a video, or a directory that contains only videos"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Clips of cropped frames, RGB uint8 [T, crop, crop, 3]: to learn from, and to see what it cost."""
+    """Clips of cropped frames, RGB uint8 [T, crop, crop, 3]: for calibration, and held out to measure the loss."""
 
     learned: tuple[Clip, ...]
     held_out: tuple[Clip, ...]
 
 
 def calibration(videos: Path | None, frames: int, preprocessing: Preprocessing) -> Calibration:
-    """Clips of ``frames`` frames of ``videos`` in turn, or of rendered motions; each fifth is held out.
+    """Cut clips of ``frames`` frames from ``videos`` in turn, or render them; every fifth clip is held out.
 
     Raises:
-        ExportError: there is no video, or one cannot be read, or there are fewer than five clips.
+        ExportError: there is no video, a video cannot be read, or there are fewer than five clips.
     """
     clips = _rendered(frames) if videos is None else _recorded(videos, frames)
     cropped = [Clip(crop_clip(clip.frames, preprocessing), "RGB") for clip in itertools.islice(clips, _MOST_CLIPS)]
     if len(cropped) < _HOLD_OUT_EACH:
         raise ExportError(
             f"--calibration {videos}: {len(cropped)} clips of {frames} frames; {_HOLD_OUT_EACH} are the least",
-            help=f"a clip takes {frames / _FPS:.0f} s of video; name more or longer ones",
+            help=f"a clip takes {frames / _FPS:.0f} s of video; name more or longer videos",
         )
     held_out = cropped[::_HOLD_OUT_EACH]
     return Calibration(tuple(clip for index, clip in enumerate(cropped) if index % _HOLD_OUT_EACH), tuple(held_out))
 
 
 def videos_in(path: Path) -> list[Path]:
-    """``path`` itself, or the files in it; raises ExportError when there are none."""
+    """Return ``path`` itself, or the files in that directory; raises ExportError if there are none."""
     found = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     if not found or not all(file.is_file() for file in found):
         raise ExportError(f"--calibration {path}: no videos there", help=_CURE)
@@ -62,7 +62,7 @@ def videos_in(path: Path) -> list[Path]:
 
 
 def calibration_digest(path: Path | None) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of the videos, by which other ones are noticed."""
+    """Return name, size in bytes and modification time in ns of each video, which show when the videos change."""
     stats = [(file.name, file.stat()) for file in videos_in(path)] if path else []
     return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
@@ -73,7 +73,7 @@ def _rendered(frames: int) -> Iterator[Clip]:
 
 
 def _recorded(videos: Path, frames: int) -> Iterator[Clip]:
-    """The first clip of each video, then the second of each, so that a few long ones do not stand for all."""
+    """Yield the first clip of each video, then the second of each, so that long videos do not dominate."""
     reading = deque(_clips_of(video, frames) for video in videos_in(videos))
     while reading:
         clips = reading.popleft()
@@ -93,7 +93,7 @@ def _clips_of(video: Path, frames: int) -> Iterator[Clip]:
 
 
 def _sampled(container: av.container.InputContainer) -> Iterator[npt.NDArray[np.uint8]]:
-    """Every so many frames that ``_FPS`` are left a second; uint8 [H, W, 3], RGB."""
+    """Yield frames at about ``_FPS`` per second, RGB uint8 [H, W, 3]."""
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     step = max(1, round(float(stream.average_rate or _FPS) / _FPS))

@@ -1,4 +1,4 @@
-"""The ONNX network in 8-bit integers for OpenVINO: calibrated by NNCF, and compared with what it was before."""
+"""Quantizes the ONNX network to int8 for OpenVINO with NNCF, and compares it with the original network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-# Before NNCF: neither then sends statistics home.
+# This import comes before NNCF because it disables the usage statistics of both libraries.
 from engines.runtimes.openvino import floats
 
 # isort: split
@@ -24,13 +24,13 @@ from engines.preprocessing.cpu import CpuPreprocessor
 from export.compilers.calibration import Calibration
 
 NETWORK_FILE_NAME = "model.xml"
-# SmoothQuant's own default (arXiv 2211.10438); NNCF's 0.95 is for language models: see docs/export.md.
+# The default of the SmoothQuant paper (arXiv 2211.10438). NNCF's 0.95 suits language models: see docs/export.md.
 _SMOOTHING = AdvancedSmoothQuantParameters(matmul=0.5)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the held-out clips lost: how many kept their best label, and how far a probability moved at most."""
+    """The loss on held-out clips: how many kept their top label, and the largest change of a probability."""
 
     clips: int
     same_top1: int
@@ -38,15 +38,15 @@ class Cost:
 
 
 def quantize(onnx: Path, directory: Path, clips: Calibration, preprocessing: Preprocessing) -> Cost:
-    """Write ``model.xml`` and ``model.bin`` into ``directory``: products in int8, the rest as the CPU likes it best.
+    """Write ``model.xml`` and ``model.bin`` into ``directory``: matrix products in int8, the rest in floating point.
 
-    Weights are symmetric and of their own scale for each output channel, activations of one scale a tensor.
+    Weights are symmetric with one scale per output channel; activations have one scale per tensor.
     """
     nncf.set_log_level(logging.ERROR)
     network = ov.Core().read_model(onnx)
-    # The frames are cropped already.
+    # The frames are already cropped, so the resize must keep their size.
     preprocess = CpuPreprocessor(replace(preprocessing, resize=preprocessing.crop), threads=1)
-    # NNCF draws its bars where results are printed.
+    # NNCF draws its progress bars on stdout, which is for results.
     with contextlib.closing(preprocess), contextlib.redirect_stdout(sys.stderr):
         quantized = nncf.quantize(
             network,
@@ -61,7 +61,7 @@ def quantize(onnx: Path, directory: Path, clips: Calibration, preprocessing: Pre
 
 
 def _answers(network: ov.Model, inputs: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Probabilities, float32 [clips, labels]."""
+    """Return probabilities, float32 [clips, labels]."""
     compiled = ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": floats("int8")})
     return np.concatenate([compiled([clip])[0] for clip in inputs])
 

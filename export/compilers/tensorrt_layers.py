@@ -1,4 +1,4 @@
-"""What TensorRT made of the network, layer by layer, as its inspector tells it on the GPU."""
+"""Lists the layers of a TensorRT plan, as reported by the engine inspector."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from engines.runtimes.tensorrt.api import TensorRt
 
 FILE_NAME = "layers.json"
 
-# How the names of fused attention kernels begin: full TensorRT's, and those that it compiles itself.
+# Parts of the names of fused attention kernels: those shipped with TensorRT, and those that it generates.
 _FUSED_ATTENTION = re.compile(r"_gemm_mha|kgen_mha|fmha|_mha_", re.IGNORECASE)
 
 
 def write_layer_table(tensorrt: TensorRt, plan: Path, table: Path) -> int:
-    """Write the layers of ``plan`` to ``table`` as JSON; returns how many of them are fused attention.
+    """Write the layers of ``plan`` to ``table`` as JSON; returns the number of fused attention layers.
 
-    Only where a GPU can load the plan.
+    This needs a GPU that can load the plan; raises ExportError if the plan cannot be loaded.
     """
     library = tensorrt.module
     runtime = library.Runtime(library.Logger(library.Logger.ERROR))
@@ -33,5 +33,5 @@ def write_layer_table(tensorrt: TensorRt, plan: Path, table: Path) -> int:
 
 
 def fused_attention(layers: list[Any]) -> int:
-    """How many of the inspector's layers are attention in one kernel."""
+    """Count the layers that compute attention in one kernel."""
     return sum(1 for layer in layers if _FUSED_ATTENTION.search(json.dumps(layer)))

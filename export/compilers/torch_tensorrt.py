@@ -1,4 +1,4 @@
-"""A torch program to a TensorRT plan without ONNX in between, by torch-tensorrt; runs on the GPU it compiles for."""
+"""Compiles a torch program to a TensorRT plan with torch-tensorrt, without ONNX, on the GPU that the plan is for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from export.settings import PlanOptions
 def compile_with_torch_tensorrt(
     program: torch.export.ExportedProgram, plan: Path, network_input: Tensor, max_batch: int, options: PlanOptions
 ) -> None:
-    """Write ``plan`` for batches of 1 to ``max_batch``, in the precision that ``program`` is written in."""
+    """Write ``plan`` for batches of 1 to ``max_batch`` clips, in the precision of ``program``."""
     torch_tensorrt: Any = importlib.import_module("torch_tensorrt")
     convert = torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine
     shapes = {
@@ -38,7 +38,7 @@ def compile_with_torch_tensorrt(
 
 
 def _strongly_typed(convert: Any) -> dict[str, Any]:
-    """Releases before 2.12 have to be told to keep the program's own types; later ones know nothing else."""
+    """Return the option that keeps the types of the program: releases before 2.12 need it, later ones always do so."""
     if "use_explicit_typing" in inspect.signature(convert).parameters:
         return {"use_explicit_typing": True}
     return {}

@@ -1,1 +1,1 @@
-"""The demo checkpoint: a small V-JEPA 2 classifier of motion, trained on rendered clips."""
+"""The demo checkpoint: a small V-JEPA 2 motion classifier, trained on rendered clips."""

@@ -1,4 +1,4 @@
-"""Command line of the demo checkpoint: train it, evaluate it, draw sample clips."""
+"""Train the demo checkpoint, evaluate it, or draw sample clips."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_photos(arguments: argparse.Namespace) -> list[str]:
-    """Print the results on photo clips; returns what misses the target."""
+    """Print the results on photo clips; returns a line for each missed target."""
     model = checkpoint.read(arguments.checkpoint)
     results = list(evaluation.photo_evaluations(model, arguments.photos, arguments.photo_clips))
     for name, result in results:
@@ -59,7 +59,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     print(result.table())
     if arguments.plot:
         pictures.draw_confusion(result.confusion, arguments.plot)
-    # The other sceneries are there to see where it ends.
+    # The other sceneries only show the limits of the checkpoint, so they have no targets.
     missed = result.shortfalls() if scenery == Scenery.CALM else []
     missed += _evaluate_photos(arguments) if arguments.photos else []
     for line in missed:
@@ -79,35 +79,46 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="render clips and train the checkpoint", formatter_class=formatter)
     train.add_argument("--output", type=Path, default=_CHECKPOINT, help="checkpoint directory to write")
-    train.add_argument("--clips", type=_positive, default=30_000, help="clips to render")
-    train.add_argument("--steps", type=_positive, default=training.Recipe.steps, help="optimiser steps")
-    train.add_argument("--batch", type=_positive, default=training.Recipe.batch, help="clips per step")
-    train.add_argument("--seed", type=int, default=training.Recipe.seed, help="seed of clips, weights and batches")
-    train.add_argument("--threads", type=_positive, default=2, help="threads of the network")
+    train.add_argument("--clips", type=_positive, default=30_000, help="number of clips to render")
+    train.add_argument("--steps", type=_positive, default=training.Recipe.steps, help="number of optimiser steps")
+    train.add_argument("--batch", type=_positive, default=training.Recipe.batch, help="number of clips per step")
+    train.add_argument(
+        "--seed", type=int, default=training.Recipe.seed, help="random seed of clips, weights and batches"
+    )
+    train.add_argument("--threads", type=_positive, default=2, help="CPU threads that the network uses")
     train.add_argument("--cache", type=Path, help="directory that keeps the rendered clips (6 GB) for the next run")
-    train.add_argument("--compile", action="store_true", help="train a third faster; needs a C++ compiler")
+    train.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the network, which trains a third faster but needs a C++ compiler",
+    )
     train.set_defaults(run=_train)
 
     evaluate = commands.add_parser("evaluate", help="test a checkpoint on held-out clips", formatter_class=formatter)
     evaluate.add_argument("checkpoint", type=Path, nargs="?", default=_CHECKPOINT, help="checkpoint directory")
-    evaluate.add_argument("--clips", type=_positive, default=1000, help="held-out clips")
+    evaluate.add_argument("--clips", type=_positive, default=1000, help="number of held-out clips")
     evaluate.add_argument(
-        "--scenery", choices=[scenery.value for scenery in Scenery], default="calm", help="kind of clips"
+        "--scenery",
+        choices=[scenery.value for scenery in Scenery],
+        default="calm",
+        help="how much moves around the object",
     )
-    evaluate.add_argument("--plot", type=Path, help="image file to draw the confusion matrix to")
-    evaluate.add_argument("--photos", type=Path, help="directory of photographs and videos to make other clips of")
-    evaluate.add_argument("--photo-clips", type=_positive, default=55, help="photo clips per variant")
+    evaluate.add_argument("--plot", type=Path, help="image file to write the confusion matrix to")
+    evaluate.add_argument(
+        "--photos", type=Path, help="directory of photographs and videos from which other test clips are made"
+    )
+    evaluate.add_argument("--photo-clips", type=_positive, default=55, help="number of photo clips per variant")
     evaluate.set_defaults(run=_evaluate)
 
     sheet = commands.add_parser("sheet", help="draw one sample clip of every label", formatter_class=formatter)
     sheet.add_argument("path", type=Path, help="image file to write")
-    sheet.add_argument("--seed", type=int, default=0, help="seed of the first clip")
+    sheet.add_argument("--seed", type=int, default=0, help="random seed of the first clip")
     sheet.set_defaults(run=_sheet)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 when a target is missed, 2 on bad input."""
+    """Run one command; returns 0 on success, 1 when a target is missed, 2 for invalid input."""
     arguments = _parser().parse_args(argv)
     disable_progress_bar()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

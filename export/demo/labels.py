@@ -1,4 +1,4 @@
-"""The motions the demo checkpoint knows, by their Something-Something v2 strings."""
+"""The motions that the demo checkpoint recognises, named as in Something-Something v2."""
 
 from __future__ import annotations
 

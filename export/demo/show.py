@@ -1,7 +1,7 @@
-"""``python -m export.demo.show [VIDEO]``: the whole service at work, as ``just demo`` runs it.
+"""``python -m export.demo.show [VIDEO]``, which ``just demo`` runs: shows the whole service at work.
 
-Starts the server on the demo engine, has the consumer send it a video over HTTP, prints what came back. Without VIDEO
-a motion is drawn at random and rendered for the occasion. Needs neither torch nor transformers.
+It starts the server with the demo engine, lets the consumer send a video over HTTP and prints the answers. Without
+VIDEO it renders a random motion. It needs neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engines.storage.bundle import DEMO
 from export.demo.labels import LABELS
 from export.demo.rendering.clips import render_clip
 
-# Something-Something's rate; the consumer takes every fourth of the frames.
+# The frame rate of Something-Something; the consumer samples every fourth frame.
 VIDEO_FPS = 12
 VIDEO_FRAMES = 64
 VIDEO_SIZE = (360, 480)
@@ -33,7 +33,7 @@ BAR_CHARACTERS = 24
 
 
 class ShowError(Exception):
-    """The server or the consumer failed; the text is their own last word."""
+    """The server or the consumer failed; the text is its last message."""
 
 
 def main() -> int:
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def show(video: Path, drawn: str | None) -> None:
-    """Serve, consume, print; ``drawn`` is the motion that ``video`` is known to show. Raises ShowError."""
+    """Send ``video`` to a server and print the answers; ``drawn`` is its true label, if known. Raises ShowError."""
     with _server() as ready:
         print(f"serving       {ready['url']}")
         answers = _consume(video, ready["url"])
@@ -70,7 +70,7 @@ def show(video: Path, drawn: str | None) -> None:
 
 
 def write_motion(path: Path, label: str, seed: int) -> None:
-    """Render ``label`` from ``seed`` and write it as an H.264 MP4 of a little over five seconds."""
+    """Render a clip of ``label`` from ``seed`` and write it as an H.264 MP4 of about five seconds."""
     frames = render_clip(seed, label, frames=VIDEO_FRAMES, size=VIDEO_SIZE).frames
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=VIDEO_FPS)
@@ -83,13 +83,13 @@ def write_motion(path: Path, label: str, seed: int) -> None:
 
 @contextlib.contextmanager
 def _server() -> Iterator[dict[str, Any]]:
-    """The server's own "ready" log entry, while it runs on a free port. Raises ShowError when it does not start."""
+    """Run the server on a free port and yield its "ready" log entry. Raises ShowError if it does not start."""
     command = [sys.executable, "-m", "server", str(DEMO), "--port", "0", "--log-format", "json", "--log-level", "info"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         log = cast(IO[str], process.stderr)
         ready = _ready_entry(log)
-        # Its later lines are read too, so that the pipe never fills up and holds the server.
+        # The later lines are read too, because a full pipe would block the server.
         threading.Thread(target=log.read, daemon=True).start()
         yield ready
     finally:
@@ -107,7 +107,7 @@ def _ready_entry(log: IO[str]) -> dict[str, Any]:
 
 
 def _consume(video: Path, url: str) -> list[dict[str, Any]]:
-    """The consumer's answers to the clips of ``video``, in order. Raises ShowError when it fails."""
+    """Return what the consumer prints for each clip of ``video``, in order. Raises ShowError if it fails."""
     command = [sys.executable, "-m", "consumer", str(video), "--json"]
     environment = os.environ | {"VJEPA_SERVICE_URL": url}
     consumer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -123,9 +123,9 @@ def _row(prediction: dict[str, Any]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="just demo", description="Show the whole service at work on one video.")
-    parser.add_argument("video", nargs="?", type=Path, help="a video file of yours; left out: a rendered motion")
-    parser.add_argument("--label", choices=LABELS, help="render this motion instead of one drawn at random")
-    parser.add_argument("--seed", type=int, help="render the same clip again")
+    parser.add_argument("video", nargs="?", type=Path, help="a video file of your own (if omitted: a rendered motion)")
+    parser.add_argument("--label", choices=LABELS, help="render this motion instead of a random one")
+    parser.add_argument("--seed", type=int, help="random seed of the rendered clip, to render the same clip again")
     return parser
 
 

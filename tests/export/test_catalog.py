@@ -1,4 +1,4 @@
-"""``python -m export list`` and ``show``."""
+"""The commands ``python -m export list``, ``show`` and ``verify``."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_list_has_a_row_for_each_bundle(odd_bundle: Path, tmp_path: Path, capsys
     assert "unreadable" in rows["broken"]
 
 
-def test_list_shows_the_demo() -> None:
+def test_list_contains_the_demo_bundle() -> None:
     listed = run_here("export", "list")
     assert listed.returncode == 0, listed.stderr
     assert "demo" in listed.stdout
 
 
-def test_show_tells_all_that_the_manifest_says(odd_bundle: Path) -> None:
+def test_show_prints_the_whole_manifest(odd_bundle: Path) -> None:
     shown = run_module("export", "show", str(odd_bundle))
     assert shown.returncode == 0, shown.stderr
     manifest = open_bundle(odd_bundle).manifest
@@ -40,14 +40,14 @@ def test_show_tells_all_that_the_manifest_says(odd_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("show",), ("verify",), ("show", "a", "b"), ("list", "more")])
-def test_wrong_arguments_show_the_usage(arguments: tuple[str, ...]) -> None:
+def test_wrong_arguments_print_the_usage(arguments: tuple[str, ...]) -> None:
     refused = run_here("export", *arguments)
     assert refused.returncode == 2
     assert "usage:" in refused.stderr
 
 
 @pytest.mark.parametrize("command", ["show", "verify"])
-def test_a_bundle_that_is_not_there_is_named_with_those_that_are(command: str) -> None:
+def test_missing_bundle_error_lists_existing_bundles(command: str) -> None:
     refused = run_here("export", command, "nowhere")
     assert refused.returncode == 2
     assert "nowhere" in refused.stderr
@@ -55,7 +55,7 @@ def test_a_bundle_that_is_not_there_is_named_with_those_that_are(command: str) -
     assert "Traceback" not in refused.stderr
 
 
-def test_show_refuses_an_altered_bundle(odd_bundle: Path, tmp_path: Path) -> None:
+def test_show_refuses_altered_bundle(odd_bundle: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(odd_bundle, tmp_path / "bundle"))
     (bundle / "model.onnx").write_bytes(b"altered")
     refused = run_module("export", "show", str(bundle))

@@ -1,4 +1,4 @@
-"""``python -m export`` on checkpoints that it never saw, and on what is no checkpoint."""
+"""``python -m export`` with a checkpoint of unusual sizes, and with invalid checkpoints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
 
 
 def _transformers_probabilities(checkpoint: Path, frames: np.ndarray) -> np.ndarray:
-    """Preprocessed by torch and classified by transformers: nothing of the product is in it."""
+    """Preprocess with torch and classify with transformers only, independently of the code under test."""
     model = VJEPA2ForVideoClassification.from_pretrained(checkpoint).eval()
     crop = model.config.crop_size
     height, width = frames.shape[1:3]
@@ -54,7 +54,7 @@ async def _served_probabilities(url: str, frames: np.ndarray, labels: tuple[str,
 
 
 @pytest.mark.parametrize("size", [(96, 128), (240, 240), (333, 150)])
-async def test_the_service_answers_as_transformers_does(
+async def test_service_gives_the_probabilities_of_transformers(
     odd_checkpoint: Path, odd_bundle: Path, size: tuple[int, int]
 ) -> None:
     labels = open_bundle(odd_bundle).manifest.labels
@@ -67,7 +67,7 @@ async def test_the_service_answers_as_transformers_does(
             assert served.argmax() == expected.argmax()
 
 
-def test_the_manifest_tells_what_the_bundle_is(odd_checkpoint: Path, odd_bundle: Path) -> None:
+def test_manifest_describes_the_bundle(odd_checkpoint: Path, odd_bundle: Path) -> None:
     manifest = open_bundle(odd_bundle).manifest
     assert (manifest.frames, manifest.preprocessing.crop, manifest.preprocessing.resize) == (12, 96, 109)
     assert manifest.labels == tuple(f"LABEL_{index}" for index in range(5))
@@ -79,13 +79,13 @@ def test_the_manifest_tells_what_the_bundle_is(odd_checkpoint: Path, odd_bundle:
     assert {"torch", "transformers", "onnx", "openvino"} <= manifest.built_with.keys()
 
 
-def test_the_network_carries_nothing_of_the_machine_that_built_it(odd_bundle: Path) -> None:
+def test_onnx_file_contains_no_paths_of_the_build_machine(odd_bundle: Path) -> None:
     content = (odd_bundle / "model.onnx").read_bytes()
     assert str(ROOT).encode() not in content
     assert b"site-packages" not in content
 
 
-def test_the_network_is_whole_onnx_with_a_free_batch(odd_bundle: Path) -> None:
+def test_onnx_file_is_valid_and_has_a_dynamic_batch(odd_bundle: Path) -> None:
     onnx.checker.check_model(odd_bundle / "model.onnx", full_check=True)
     model = onnx.load(odd_bundle / "model.onnx")
     (pixels,), (probabilities,) = model.graph.input, model.graph.output
@@ -94,13 +94,13 @@ def test_the_network_is_whole_onnx_with_a_free_batch(odd_bundle: Path) -> None:
     assert probabilities.type.tensor_type.shape.dim[1].dim_value == 5
 
 
-def test_positions_are_tables_and_nothing_of_them_is_worked_out_at_run_time(odd_bundle: Path) -> None:
+def test_onnx_graph_reads_positions_from_tables(odd_bundle: Path) -> None:
     operators = {node.op_type for node in onnx.load(odd_bundle / "model.onnx").graph.node}
     assert not operators & {"Sin", "Cos", "Tile", "Expand", "Einsum", "Range", "Loop", "If"}
     assert {"LayerNormalization", "Softmax", "MatMul", "Gelu"} <= operators
 
 
-def test_an_independent_runtime_agrees(odd_checkpoint: Path, odd_bundle: Path) -> None:
+def test_onnx_runtime_agrees_with_transformers(odd_checkpoint: Path, odd_bundle: Path) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(odd_bundle / "model.onnx")
@@ -112,7 +112,7 @@ def test_an_independent_runtime_agrees(odd_checkpoint: Path, odd_bundle: Path) -
     np.testing.assert_allclose(answer, expected, atol=1e-5)
 
 
-def test_random_weights_need_a_config_only_and_are_said(tmp_path: Path) -> None:
+def test_random_weights_need_only_a_config_and_are_reported(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     VJEPA2Config(**ODD, pred_hidden_size=24, pred_num_attention_heads=1, pred_num_hidden_layers=1).save_pretrained(
         tmp_path / "model"
@@ -161,7 +161,7 @@ BAD_CHECKPOINTS = {
 
 
 @pytest.mark.parametrize("name", BAD_CHECKPOINTS)
-def test_what_is_no_checkpoint_is_named_with_a_cure(odd_checkpoint: Path, tmp_path: Path, name: str) -> None:
+def test_invalid_checkpoint_error_has_a_help_text(odd_checkpoint: Path, tmp_path: Path, name: str) -> None:
     damage, words = BAD_CHECKPOINTS[name]
     checkpoint = Path(shutil.copytree(odd_checkpoint, tmp_path / "checkpoint"))
     damage(checkpoint)
@@ -171,7 +171,9 @@ def test_what_is_no_checkpoint_is_named_with_a_cure(odd_checkpoint: Path, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["other architecture", "shard missing"])
-def test_the_command_says_it_in_one_line_and_leaves_nothing(odd_checkpoint: Path, tmp_path: Path, name: str) -> None:
+def test_command_reports_invalid_checkpoint_in_one_line_and_writes_nothing(
+    odd_checkpoint: Path, tmp_path: Path, name: str
+) -> None:
     damage, words = BAD_CHECKPOINTS[name]
     checkpoint = Path(shutil.copytree(odd_checkpoint, tmp_path / "checkpoint"))
     damage(checkpoint)
@@ -181,7 +183,7 @@ def test_the_command_says_it_in_one_line_and_leaves_nothing(odd_checkpoint: Path
     assert not list(tmp_path.glob("bundles/*"))
 
 
-def test_a_hub_id_is_found_with_its_revision(odd_checkpoint: Path, tmp_path: Path) -> None:
+def test_hub_id_is_resolved_with_its_revision(odd_checkpoint: Path, tmp_path: Path) -> None:
     revision = "0123456789abcdef0123456789abcdef01234567"
     model = tmp_path / "models--someone--odd"
     shutil.copytree(odd_checkpoint, model / "snapshots" / revision)
@@ -197,14 +199,14 @@ def test_a_hub_id_is_found_with_its_revision(odd_checkpoint: Path, tmp_path: Pat
     assert shown.stdout.split() == ["someone/odd", revision, "5", "5", "64"], shown.stderr
 
 
-def test_an_unreachable_hub_is_one_line(tmp_path: Path) -> None:
+def test_unreachable_hub_is_reported_in_one_line(tmp_path: Path) -> None:
     environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "export", "someone/some-model"]
     refused = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=240)
     _assert_refused(refused, "cannot download someone/some-model")
 
 
-def test_a_directory_that_is_no_bundle_is_not_overwritten(odd_checkpoint: Path, tmp_path: Path) -> None:
+def test_directory_without_a_bundle_is_not_overwritten(odd_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     refused = run_here("export", str(odd_checkpoint), "--output", str(tmp_path))
     assert refused.returncode == 1
@@ -224,7 +226,7 @@ BAD_FLAGS = [
 
 
 @pytest.mark.parametrize("flags", BAD_FLAGS, ids=" ".join)
-def test_a_bad_flag_is_explained(flags: tuple[str, ...]) -> None:
+def test_invalid_flag_is_explained(flags: tuple[str, ...]) -> None:
     refused = run_module("export", "demo", *flags)
     assert refused.returncode == 2
     assert flags[0] in refused.stderr

@@ -1,4 +1,4 @@
-"""The demo in 8-bit integers, calibrated with videos: what it answers, what that cost, and what is refused."""
+"""The demo in int8, calibrated with videos: its answers, its loss of accuracy, and invalid calibration data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VIDEOS = 10
 
 
 def _write_video(path: Path, seed: int, frames: int = 16, fps: int = 3) -> None:
-    """A rendered motion as MPEG-4."""
+    """Write a rendered motion as MPEG-4."""
     with av.open(path, "w") as container:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
@@ -39,7 +39,7 @@ def _write_video(path: Path, seed: int, frames: int = 16, fps: int = 3) -> None:
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("videos")
     for index in range(VIDEOS):
-        # Some have more frames a second than are taken, some two clips.
+        # Videos at 6 frames per second contain one clip after sampling, those at 3 frames per second two.
         _write_video(directory / f"{index}.mp4", 77_000 + index, *((32, 3) if index % 2 else (32, 6)))
     return directory
 
@@ -51,12 +51,12 @@ def bundle(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_bundle(settled(parse_settings(["demo", "--output", str(output), *flags]))).bundle
 
 
-def test_the_bundle_tells_how_it_was_made_and_what_that_cost(bundle: Bundle) -> None:
+def test_manifest_records_calibration_and_loss(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert (manifest.target, manifest.precision) == ("openvino", "int8")
     assert {file.name for file in manifest.files} == {"model.bin", "model.xml", "reference.npz"}
     assert manifest.built_with["nncf"] > "3"
-    # Fifteen clips in all: five videos of one, five of two; each fifth is held out.
+    # Five videos give one clip each and five give two. Every fifth of these 15 clips is held out.
     assert manifest.options["calibration_clips"] == 12
     assert "of 3 clips" in str(manifest.options["held_out"])
     assert manifest.verification is not None
@@ -65,7 +65,7 @@ def test_the_bundle_tells_how_it_was_made_and_what_that_cost(bundle: Bundle) -> 
     assert manifest.verification.top1_agreement == 1.0
 
 
-def test_a_quarter_of_the_weights_and_nearly_all_of_the_answers(bundle: Bundle) -> None:
+def test_int8_weights_are_small_and_answers_stay_close_to_fp32(bundle: Bundle) -> None:
     integers, floats = load_engine(bundle), load_engine(open_bundle(DEMO))
     assert integers.precision == "int8"
     clips = [Clip(np.ascontiguousarray(render_clip(78_000 + index).frames), "RGB") for index in range(66)]
@@ -79,7 +79,7 @@ def test_a_quarter_of_the_weights_and_nearly_all_of_the_answers(bundle: Bundle) 
     assert weights < 0.35 * (DEMO / "model.onnx").stat().st_size
 
 
-def test_a_batch_is_answered_in_its_order(bundle: Bundle) -> None:
+def test_batch_answers_keep_the_order_of_the_clips(bundle: Bundle) -> None:
     engine, reference = load_engine(bundle), Reference.read(bundle.path / FILE_NAME)
     alone = np.concatenate([engine.infer([clip]).probabilities for clip in reference.clips[:3]])
     together = engine.infer(reference.clips[:3]).probabilities
@@ -88,7 +88,7 @@ def test_a_batch_is_answered_in_its_order(bundle: Bundle) -> None:
     np.testing.assert_allclose(together, reference.probabilities[:3], atol=0.1)
 
 
-def test_the_same_videos_are_not_learned_from_twice_but_others_would_be(bundle: Bundle, videos: Path) -> None:
+def test_bundle_is_reused_for_the_same_videos_only(bundle: Bundle, videos: Path) -> None:
     flags = ["demo", "--output", str(bundle.path), "--target", "openvino", "--precision", "int8", "--max-batch", "3"]
     again = export_bundle(settled(parse_settings([*flags, "--calibration", str(videos)])))
     assert again.reused
@@ -96,7 +96,7 @@ def test_the_same_videos_are_not_learned_from_twice_but_others_would_be(bundle: 
     assert calibration_digest(videos) not in (calibration_digest(videos / "0.mp4"), calibration_digest(None))
 
 
-def test_clips_of_all_videos_are_learned_from_in_turn(videos: Path) -> None:
+def test_calibration_takes_distinct_clips_from_all_videos(videos: Path) -> None:
     found = calibration(videos, 16, open_bundle(DEMO).manifest.preprocessing)
     assert (len(found.learned), len(found.held_out)) == (12, 3)
     crops = [clip.frames for clip in (*found.learned, *found.held_out)]
@@ -104,13 +104,13 @@ def test_clips_of_all_videos_are_learned_from_in_turn(videos: Path) -> None:
     assert len({crop.tobytes() for crop in crops}) == len(crops)
 
 
-def test_a_video_that_is_none_is_named(tmp_path: Path, videos: Path) -> None:
+def test_unreadable_video_is_named(tmp_path: Path, videos: Path) -> None:
     (tmp_path / "notes.txt").write_text("no video")
     with pytest.raises(ExportError, match=r"notes\.txt cannot be read as a video"):
         calibration(tmp_path, 16, open_bundle(DEMO).manifest.preprocessing)
 
 
-def test_too_little_video_is_said_with_how_much_it_takes(tmp_path: Path) -> None:
+def test_too_few_clips_are_refused_with_the_needed_duration(tmp_path: Path) -> None:
     _write_video(tmp_path / "short.mp4", 1, frames=20)
     with pytest.raises(ExportError, match="1 clips of 16 frames; 5 are the least") as refused:
         calibration(tmp_path, 16, open_bundle(DEMO).manifest.preprocessing)
@@ -125,14 +125,14 @@ def test_too_little_video_is_said_with_how_much_it_takes(tmp_path: Path) -> None
         (("--target", "torch", "--precision", "int8"), "torch runs in fp16, bf16, fp32"),
     ],
 )
-def test_what_cannot_be_calibrated_is_refused_before_any_work(flags: tuple[str, ...], words: str) -> None:
+def test_invalid_calibration_is_refused_before_torch_is_imported(flags: tuple[str, ...], words: str) -> None:
     refused = run_module("export", "demo", "--target", "openvino", *flags)
     assert refused.returncode in (1, 2)
     assert words in refused.stderr
     assert "import torch" not in refused.stderr
 
 
-def test_without_nncf_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_nncf_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(ExportError, match="NNCF, which is not installed") as refused:
         settled(parse_settings(["demo", "--target", "openvino", "--precision", "int8"]))

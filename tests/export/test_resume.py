@@ -1,4 +1,4 @@
-"""An export that was stopped goes on; one that is done is not done again; what is damaged is."""
+"""Interrupted exports resume, finished bundles are reused, and damaged bundles are built again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ needs_rtx = pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), rea
 
 
 def _interrupted(checkpoint: Path, output: Path, after: str) -> list[str]:
-    """Ctrl-C as soon as the stage ``after`` has ended; the names of the stages that it went through."""
+    """Send Ctrl-C as soon as the stage ``after`` has ended; returns the lines printed until then."""
     command = [sys.executable, "-m", "export", str(checkpoint), "--output", str(output), *FLAGS]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stderr is not None
@@ -46,7 +46,7 @@ def _stages(lines: list[str]) -> set[str]:
     return {line[:16].strip() for line in lines}
 
 
-def test_it_goes_on_where_it_was_stopped(odd_checkpoint: Path, tmp_path: Path) -> None:
+def test_interrupted_export_resumes(odd_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "bundles" / "bundle"
     for after in ("find checkpoint", "load weights", "ask checkpoint", "hash bundle"):
         _interrupted(odd_checkpoint, output, after)
@@ -61,7 +61,7 @@ def test_it_goes_on_where_it_was_stopped(odd_checkpoint: Path, tmp_path: Path) -
 
 
 @needs_rtx
-def test_ctrl_c_stops_the_builder(odd_checkpoint: Path, tmp_path: Path) -> None:
+def test_ctrl_c_stops_the_tensorrt_builder(odd_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "bundle"
     command = [sys.executable, "-m", "export", str(odd_checkpoint), "--output", str(output), "--no-verify"]
     command += ["--target", "tensorrt-rtx", "--precision", "fp16", "--compute-capability", "12.0"]
@@ -81,17 +81,17 @@ def test_ctrl_c_stops_the_builder(odd_checkpoint: Path, tmp_path: Path) -> None:
 
 
 def _read_until(terminal: int, text: str | None) -> str:
-    """What is shown on ``terminal`` until ``text`` is, or until the program has ended."""
+    """Read from ``terminal`` until ``text`` appears or the program has ended."""
     shown = ""
     while text is None or text not in shown:
         try:
             shown += os.read(terminal, 65536).decode(errors="replace")
-        except OSError:  # Linux's way of telling that nobody writes any more
+        except OSError:  # Linux reports EIO when the other end is closed
             break
     return shown
 
 
-def test_what_is_done_is_not_done_again(odd_bundle: Path, odd_checkpoint: Path, tmp_path: Path) -> None:
+def test_finished_bundle_is_reused_unless_it_is_damaged(odd_bundle: Path, odd_checkpoint: Path, tmp_path: Path) -> None:
     output = Path(shutil.copytree(odd_bundle, tmp_path / "bundle"))
     flags = (*FLAGS, "--max-batch", "4", "--output", str(output))
     built_at = open_bundle(output).manifest.built_at
@@ -106,7 +106,7 @@ def test_what_is_done_is_not_done_again(odd_bundle: Path, odd_checkpoint: Path, 
 
 
 @pytest.mark.parametrize("flags", [("--force",), ("--max-batch", "2")])
-def test_force_and_other_options_build_anew(
+def test_force_or_other_options_build_the_bundle_again(
     odd_bundle: Path, odd_checkpoint: Path, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     output = Path(shutil.copytree(odd_bundle, tmp_path / "bundle"))
@@ -116,7 +116,7 @@ def test_force_and_other_options_build_anew(
     assert "nothing to do" not in built.stdout
 
 
-def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+def test_model_that_exceeds_memory_is_refused_before_loading(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     config = {"model_type": "vjepa2", "hidden_size": 65536, "num_attention_heads": 64, "num_hidden_layers": 80}
@@ -129,7 +129,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(tmp_path: Path
     assert not (tmp_path / "bundle").exists()
 
 
-def test_what_will_be_done_and_how_big_it_is_comes_first(odd_checkpoint: Path, tmp_path: Path) -> None:
+def test_plan_and_memory_estimate_are_printed_before_the_work(odd_checkpoint: Path, tmp_path: Path) -> None:
     shown = run_here("export", str(odd_checkpoint), "--output", str(tmp_path / "bundle"), *FLAGS, "--no-verify")
     lines = shown.stderr.splitlines()
     stages = [line[:16].strip() for line in lines]
@@ -140,7 +140,7 @@ def test_what_will_be_done_and_how_big_it_is_comes_first(odd_checkpoint: Path, t
     assert "GB of memory" in lines[-1]
 
 
-def test_a_full_disk_is_one_line_with_a_cure() -> None:
+def test_full_disk_error_has_a_help_text() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
@@ -151,7 +151,7 @@ def test_a_full_disk_is_one_line_with_a_cure() -> None:
     assert raised.value.__cause__.errno == errno.ENOSPC
 
 
-def test_exhausted_memory_is_one_line_with_a_cure() -> None:
+def test_out_of_memory_error_has_a_help_text() -> None:
     import torch
 
     with pytest.raises(ExportError, match="out of memory") as raised, explained():

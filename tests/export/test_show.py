@@ -1,4 +1,4 @@
-"""``just demo``: server, consumer and demo engine together, each a process of its own."""
+"""``just demo`` runs the server with the demo engine and the consumer, each in its own process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.live_server import run_module
 
 
 @pytest.mark.parametrize("label", ["Pushing something from left to right", "Moving something down"])
-def test_a_rendered_motion_comes_first(label: str) -> None:
+def test_rendered_motion_is_the_top_prediction(label: str) -> None:
     shown = run_module("export.demo.show", "--label", label, "--seed", "35000000")
     assert shown.returncode == 0, shown.stderr
     assert f"of: {label}" in shown.stdout
@@ -25,13 +25,13 @@ def test_a_rendered_motion_comes_first(label: str) -> None:
     assert "Right: the motion drawn came first." in shown.stdout
 
 
-def test_without_arguments_a_motion_is_drawn() -> None:
+def test_random_motion_is_rendered_without_arguments() -> None:
     shown = run_module("export.demo.show")
     assert shown.returncode == 0, shown.stderr
     assert re.search(r"the motion drawn (came|did not come) first", shown.stdout)
 
 
-def test_a_video_of_ones_own_is_classified_clip_by_clip(tmp_path: Path) -> None:
+def test_given_video_is_classified_clip_by_clip(tmp_path: Path) -> None:
     write_motion(tmp_path / "mine.mp4", "Moving something up", seed=35_000_001)
     shown = run_module("export.demo.show", str(tmp_path / "mine.mp4"))
     assert shown.returncode == 0, shown.stderr
@@ -39,7 +39,7 @@ def test_a_video_of_ones_own_is_classified_clip_by_clip(tmp_path: Path) -> None:
     assert "motion drawn" not in shown.stdout
 
 
-def test_a_video_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_invalid_video_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     shown = run_module("export.demo.show", str(tmp_path / "text.mp4"))
     assert shown.returncode == 1
@@ -47,8 +47,8 @@ def test_a_video_that_is_none_is_one_line(tmp_path: Path) -> None:
     assert "text.mp4" in shown.stderr
 
 
-def test_the_rendered_video_is_a_plain_mp4(tmp_path: Path) -> None:
-    write_motion(tmp_path / "motion.mp4", "RequestMemory something", seed=1)
+def test_rendered_video_is_an_h264_mp4(tmp_path: Path) -> None:
+    write_motion(tmp_path / "motion.mp4", "Holding something", seed=1)
     with av.open(str(tmp_path / "motion.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.average_rate) == ("h264", VIDEO_FPS)

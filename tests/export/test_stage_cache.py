@@ -1,4 +1,4 @@
-"""Exports beside each other: one of a checkpoint at a time, and none removes what another needs."""
+"""Concurrent exports: one per checkpoint at a time, and none removes files that another one needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TURNS = 12
 
 
 @pytest.mark.parametrize("threads", [2, 6])
-def test_exports_that_come_and_go_take_turns_and_leave_nothing(tmp_path: Path, threads: int) -> None:
+def test_concurrent_exports_take_turns_and_leave_no_files(tmp_path: Path, threads: int) -> None:
     inside: Counter[str] = Counter()
 
     def export(number: int) -> None:

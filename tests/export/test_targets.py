@@ -1,4 +1,4 @@
-"""Every target that can be built here, from the command line to the engine's answers."""
+"""Every target that this machine can build, from the command line to the answers of the engine."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ needs_rtx = pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), rea
 
 
 def _export(tmp_path: Path, model: str, *flags: str) -> Path:
-    """As the command does it, without the seconds that importing torch takes."""
+    """Run the export in this process, which saves the seconds of importing torch again."""
     settings = settled(parse_settings([model, "--output", str(tmp_path / "bundle"), *flags]))
     return export_bundle(settings).bundle.path
 
 
 def _answers(path: Path) -> tuple[Engine, np.ndarray, np.ndarray]:
-    """A closed engine, its answers to the reference clips, and the checkpoint's."""
+    """Return the closed engine, its answers to the reference clips, and those of the checkpoint."""
     engine, reference = load_engine(open_bundle(path)), Reference.read(path / FILE_NAME)
     answers = np.concatenate([engine.infer([clip]).probabilities for clip in reference.clips])
     engine.close()
@@ -43,7 +43,7 @@ def _answers(path: Path) -> tuple[Engine, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 2e-2), ("fp16", 5e-3)])
-def test_a_torch_program_answers_as_the_checkpoint(
+def test_torch_program_gives_the_answers_of_the_checkpoint(
     odd_checkpoint: Path, tmp_path: Path, precision: str, tolerance: float
 ) -> None:
     bundle = _export(tmp_path, str(odd_checkpoint), "--target", "torch", "--precision", precision)
@@ -58,9 +58,7 @@ def test_a_torch_program_answers_as_the_checkpoint(
 
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler")
-def test_a_compiled_torch_program_answers_as_the_checkpoint_where_it_was_compiled(
-    odd_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_compiled_torch_program_is_correct_and_bound_to_its_device(odd_checkpoint: Path, tmp_path: Path) -> None:
     flags = ("--target", "torch", "--precision", "fp32", "--max-batch", "3", "--inductor", "default")
     path = _export(tmp_path, str(odd_checkpoint), *flags)
     bundle = open_bundle(path)
@@ -80,18 +78,18 @@ def test_a_compiled_torch_program_answers_as_the_checkpoint_where_it_was_compile
         load_engine(elsewhere, EngineOptions(device="cpu"))
 
 
-def test_the_demo_as_a_torch_program(tmp_path: Path) -> None:
+def test_demo_as_torch_program_gives_the_answers_of_the_checkpoint(tmp_path: Path) -> None:
     _, answers, expected = _answers(_export(tmp_path, "demo", "--target", "torch", "--precision", "fp32"))
     np.testing.assert_allclose(answers, expected, atol=1e-5)
 
 
-def test_a_torch_program_carries_nothing_of_the_machine_that_built_it(odd_torch_bundle: Path) -> None:
+def test_torch_program_contains_no_paths_of_the_build_machine(odd_torch_bundle: Path) -> None:
     assert b"site-packages" not in (odd_torch_bundle / "model.pt2").read_bytes()
 
 
 @needs_rtx
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
-def test_an_rtx_plan_is_built_without_a_gpu(odd_checkpoint: Path, tmp_path: Path, precision: str) -> None:
+def test_rtx_plan_is_built_without_a_gpu(odd_checkpoint: Path, tmp_path: Path, precision: str) -> None:
     flags = ("--target", "tensorrt-rtx", "--precision", precision, "--max-batch", "3", "--compute-capability", "12.0")
     bundle = open_bundle(_export(tmp_path, str(odd_checkpoint), *flags))
     assert bundle.file(".plan").stat().st_size > 100_000
@@ -103,7 +101,7 @@ def test_an_rtx_plan_is_built_without_a_gpu(odd_checkpoint: Path, tmp_path: Path
 
 
 @needs_rtx
-def test_the_demo_as_an_rtx_plan_for_several_gpus(tmp_path: Path) -> None:
+def test_demo_rtx_plan_supports_several_gpus(tmp_path: Path) -> None:
     flags = ("--target", "tensorrt-rtx", "--compute-capability", "8.9", "--compute-capability", "12.0", "--opset", "23")
     bundle = open_bundle(_export(tmp_path, "demo", *flags, "--opt-batch", "4", "--optimization-level", "2"))
     assert bundle.manifest.device.compute_capabilities == ("8.9", "12.0")
@@ -113,7 +111,7 @@ def test_the_demo_as_an_rtx_plan_for_several_gpus(tmp_path: Path) -> None:
 
 
 @needs_rtx
-def test_a_gpu_that_rtx_does_not_know_is_named_with_those_it_knows(odd_checkpoint: Path, tmp_path: Path) -> None:
+def test_unsupported_rtx_gpu_error_lists_supported_gpus(odd_checkpoint: Path, tmp_path: Path) -> None:
     flags = ("--target", "tensorrt-rtx", "--compute-capability", "9.0", "--no-verify")
     refused = run_here("export", str(odd_checkpoint), "--output", str(tmp_path / "bundle"), *flags)
     assert refused.returncode == 1
@@ -125,7 +123,7 @@ def test_a_gpu_that_rtx_does_not_know_is_named_with_those_it_knows(odd_checkpoin
 
 @pytest.mark.skipif(bool(cuda_devices()), reason="this machine has a GPU")
 @pytest.mark.parametrize("flags", [("--target", "tensorrt"), ("--target", "tensorrt", "--via", "torch-tensorrt")])
-def test_what_cannot_be_built_here_is_refused_before_any_work(tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_unbuildable_target_is_refused_before_torch_is_imported(tmp_path: Path, flags: tuple[str, ...]) -> None:
     refused = run_module("export", "demo", "--output", str(tmp_path / "bundle"), *flags)
     assert refused.returncode == 1
     assert "help:" in refused.stderr
@@ -134,7 +132,7 @@ def test_what_cannot_be_built_here_is_refused_before_any_work(tmp_path: Path, fl
     assert not list(tmp_path.iterdir())
 
 
-def test_the_onnx_file_tells_what_it_is(odd_bundle: Path) -> None:
+def test_onnx_metadata_contains_model_labels_and_preprocessing(odd_bundle: Path) -> None:
     model = onnx.load(odd_bundle / "model.onnx")
     properties = {entry.key: entry.value for entry in model.metadata_props}
     assert properties["model"] == "odd"
@@ -142,7 +140,7 @@ def test_the_onnx_file_tells_what_it_is(odd_bundle: Path) -> None:
     assert json.loads(properties["preprocessing"])["crop"] == 96
 
 
-def test_node_names_lead_back_to_modules(odd_bundle: Path) -> None:
+def test_onnx_nodes_are_named_after_modules(odd_bundle: Path) -> None:
     names = [node.name for node in onnx.load(odd_bundle / "model.onnx").graph.node]
     assert len(set(names)) == len(names)
     assert {"patches.projection/MatMul", "blocks.1.attention.query/MatMul", "classifier/Gemm"} <= set(names)
@@ -150,7 +148,7 @@ def test_node_names_lead_back_to_modules(odd_bundle: Path) -> None:
 
 
 @needs_rtx
-def test_the_command_builds_an_rtx_plan(odd_checkpoint: Path, tmp_path: Path) -> None:
+def test_command_builds_an_rtx_plan(odd_checkpoint: Path, tmp_path: Path) -> None:
     flags = ("--target", "tensorrt-rtx", "--output", str(tmp_path / "bundle"), "--no-verify")
     exported = run_module("export", str(odd_checkpoint), *flags)
     assert exported.returncode == 0, exported.stderr

@@ -1,4 +1,4 @@
-"""A bundle that answers differently is found: when it is built, when it is asked for, and when it is first loaded."""
+"""Wrong answers of a bundle are detected by the export, by ``verify``, and on the first load."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.live_server import run_module
 
 @pytest.fixture
 def unverified(odd_bundle: Path, tmp_path: Path) -> Path:
-    """The bundle as it comes to another machine before it ever ran there."""
+    """A bundle that has not been verified yet, as on a machine where it has never run."""
     path = Path(shutil.copytree(odd_bundle, tmp_path / "unverified"))
     replace_manifest(open_bundle(path), verification=None)
     return path
@@ -36,7 +36,7 @@ def unverified(odd_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def wrong(unverified: Path) -> Path:
-    """A bundle whose checkpoint answered otherwise."""
+    """A bundle with reference answers that differ from those of its engine."""
     reference = Reference.read(unverified / FILE_NAME)
     probabilities = np.roll(reference.probabilities, 1, axis=1)
     Reference(reference.clips, probabilities).write(unverified / FILE_NAME)
@@ -45,11 +45,11 @@ def wrong(unverified: Path) -> Path:
 
 
 def _manifest(path: Path) -> Manifest:
-    """Unchecked, for bundles that a test is about to damage."""
+    """Read the manifest without checking the files, for bundles that a test damages."""
     return manifests.decode((path / manifests.FILE_NAME).read_bytes())
 
 
-def test_a_bundle_of_other_weights_fails(odd_bundle: Path, odd_checkpoint: Path) -> None:
+def test_bundle_with_other_weights_fails_verification(odd_bundle: Path, odd_checkpoint: Path) -> None:
     checkpoint = find_checkpoint(str(odd_checkpoint))
     model = checkpoint.load()
     model.classifier.weight.data[0] += 0.05
@@ -60,7 +60,7 @@ def test_a_bundle_of_other_weights_fails(odd_bundle: Path, odd_checkpoint: Path)
 
 
 class _WrongInBatches:
-    """An engine whose kernels leave all but the first two answers of a batch unwritten."""
+    """An engine that does not write the answers of a batch after the second."""
 
     def __init__(self, engine: Engine, unwritten: float) -> None:
         self._engine, self._unwritten = engine, unwritten
@@ -75,7 +75,7 @@ class _WrongInBatches:
 
 
 @pytest.mark.parametrize("unwritten", [0.0, np.nan])
-def test_answers_that_are_wrong_in_batches_alone_fail(odd_bundle: Path, unwritten: float) -> None:
+def test_answers_that_are_wrong_only_in_batches_fail_verification(odd_bundle: Path, unwritten: float) -> None:
     bundle = open_bundle(odd_bundle)
     reference = reference_of(bundle)
     assert reference is not None
@@ -87,7 +87,7 @@ def test_answers_that_are_wrong_in_batches_alone_fail(odd_bundle: Path, unwritte
     engine.close()
 
 
-def test_the_bundle_carries_what_the_checkpoint_answered(odd_bundle: Path, odd_checkpoint: Path) -> None:
+def test_bundle_contains_the_answers_of_the_checkpoint(odd_bundle: Path, odd_checkpoint: Path) -> None:
     checkpoint = find_checkpoint(str(odd_checkpoint))
     carried = reference_of(open_bundle(odd_bundle))
     assert carried is not None
@@ -98,7 +98,7 @@ def test_the_bundle_carries_what_the_checkpoint_answered(odd_bundle: Path, odd_c
         np.testing.assert_array_equal(mine.frames, theirs.frames)
 
 
-def test_reference_clips_differ_in_size_order_and_answer(odd_bundle: Path) -> None:
+def test_reference_clips_differ_in_size_channel_order_and_answer(odd_bundle: Path) -> None:
     carried = reference_of(open_bundle(odd_bundle))
     assert carried is not None
     assert len({clip.frames.shape for clip in carried.clips}) == len(carried.clips) >= 4
@@ -108,7 +108,7 @@ def test_reference_clips_differ_in_size_order_and_answer(odd_bundle: Path) -> No
     assert all(clip.frames.flags.c_contiguous for clip in reference_clips(12))
 
 
-def test_the_first_load_verifies_and_says_so_in_the_bundle(unverified: Path) -> None:
+def test_first_load_verifies_and_records_the_result(unverified: Path) -> None:
     load_engine(open_bundle(unverified)).close()
     found = open_bundle(unverified).manifest.verification
     assert found is not None
@@ -116,14 +116,14 @@ def test_the_first_load_verifies_and_says_so_in_the_bundle(unverified: Path) -> 
     assert found.device
 
 
-def test_a_bundle_without_reference_loads_unverified(unverified: Path) -> None:
+def test_bundle_without_reference_answers_loads_unverified(unverified: Path) -> None:
     (unverified / FILE_NAME).unlink()
     write_manifest(unverified, _manifest(unverified))
     load_engine(open_bundle(unverified)).close()
     assert open_bundle(unverified).manifest.verification is None
 
 
-def test_wrong_answers_are_not_served(wrong: Path) -> None:
+def test_server_refuses_bundle_with_wrong_answers(wrong: Path) -> None:
     with pytest.raises(VerificationError, match="from the checkpoint's"):
         load_engine(open_bundle(wrong))
     served = run_module("server", str(wrong), "--port", "0", "--log-format", "text")
@@ -132,7 +132,7 @@ def test_wrong_answers_are_not_served(wrong: Path) -> None:
     assert "Traceback" not in served.stderr
 
 
-def test_the_verify_command_says_yes_or_no(odd_bundle: Path, wrong: Path) -> None:
+def test_verify_command_accepts_right_and_refuses_wrong_answers(odd_bundle: Path, wrong: Path) -> None:
     right = run_here("export", "verify", str(odd_bundle))
     assert right.returncode == 0, right.stderr
     assert "probabilities within" in right.stdout
@@ -142,13 +142,13 @@ def test_the_verify_command_says_yes_or_no(odd_bundle: Path, wrong: Path) -> Non
     assert "Traceback" not in refused.stderr
 
 
-def test_answers_that_are_no_numbers_fail() -> None:
+def test_nan_answers_exceed_the_tolerance() -> None:
     reference = np.full((3, 4), 0.25, np.float32)
     found = compare(np.full((3, 4), np.nan, np.float32), reference, "fp32", "CPU")
     assert not found.max_abs_probability_error <= found.tolerance
 
 
-def test_agreement_counts_clips() -> None:
+def test_agreement_is_the_share_of_clips() -> None:
     reference = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]], np.float32)
     answers = np.array([[0.7, 0.2, 0.1], [0.8, 0.1, 0.1]], np.float32)
     found = compare(answers, reference, "fp32", "CPU")
@@ -156,7 +156,7 @@ def test_agreement_counts_clips() -> None:
     assert found.max_abs_probability_error == pytest.approx(0.7)
 
 
-def test_a_failed_stage_keeps_the_old_bundle(odd_bundle: Path, tmp_path: Path) -> None:
+def test_failed_export_keeps_the_old_bundle(odd_bundle: Path, tmp_path: Path) -> None:
     output = tmp_path / "bundle"
     with staged(output) as directory:
         for file in odd_bundle.iterdir():
@@ -174,7 +174,7 @@ def _fail_halfway(output: Path) -> None:
         raise ExportError("disk full")
 
 
-def test_a_new_bundle_replaces_the_old_one(tmp_path: Path) -> None:
+def test_new_bundle_replaces_the_old_one(tmp_path: Path) -> None:
     output = tmp_path / "bundle"
     for content in ("one", "two"):
         with staged(output) as directory:

@@ -1,1 +1,1 @@
-"""The demo clips, rendered from a seed."""
+"""Renders the demo clips from a seed."""

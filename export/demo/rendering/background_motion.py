@@ -1,4 +1,4 @@
-"""Motion within the scenery: leaves, water, somebody in the background who moves about."""
+"""Motion within the background, such as leaves, water, or a person who moves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _GRID = 96
 
 
 def _window(rng: np.random.Generator, rows: int, columns: int) -> Field:
-    """Where something moves [rows, columns, 1]: a soft spot somewhere in the picture, 1 at its centre."""
+    """Return the strength of the motion [rows, columns, 1]: a soft spot at a random place, 1 at its centre."""
     down, right = np.mgrid[0:rows, 0:columns].astype(np.float32)
     centre, radius = rng.uniform(0.1, 0.9, 2) * (rows, columns), rng.uniform(0.15, 0.5) * min(rows, columns)
     distance = np.hypot(down - centre[0], right - centre[1]) / radius
@@ -26,7 +26,7 @@ def _window(rng: np.random.Generator, rows: int, columns: int) -> Field:
 
 @dataclass(frozen=True)
 class Stir:
-    """Two fields of displacements, float32 [2, H, W] (x, y) in pixels, that take turns with the ``phases`` [T]."""
+    """Two displacement fields, float32 [2, H, W] (x, y) in pixels, mixed by the sine and cosine of ``phases`` [T]."""
 
     first: Field
     second: Field
@@ -34,7 +34,7 @@ class Stir:
 
     @classmethod
     def sample(cls, rng: np.random.Generator, height: int, width: int, frames: int, unit: float) -> Stir:
-        """Fine ripples all over, or a larger commotion in one place; displacements grow with ``unit`` in pixels."""
+        """Draw fine ripples everywhere or a larger motion in one place; displacements scale with ``unit`` in pixels."""
         shrink = max(1.0, min(height, width) / _GRID)
         rows, columns = round(height / shrink), round(width / shrink)
         if rng.random() < 0.4:
@@ -48,6 +48,6 @@ class Stir:
         return cls(large[:2], large[2:], phases)
 
     def at(self, frame: int) -> Field:
-        """Displacements of one frame, float32 [2, H, W]."""
+        """Return the displacements of one frame, float32 [2, H, W] (x, y) in pixels."""
         phase = self.phases[frame]
         return self.first * np.float32(np.sin(phase)) + self.second * np.float32(np.cos(phase))

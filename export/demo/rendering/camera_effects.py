@@ -1,4 +1,4 @@
-"""What a camera and a codec do to the frames: exposure, colour, flicker, blur, grain and compression."""
+"""Effects of a camera and a codec on frames: exposure, colour, flicker, blur, grain and compression."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Frames = npt.NDArray[np.uint8]
 
 
 def _gains(rng: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
-    """Brightness of each frame relative to the clip [T]: steady, drifting, or flickering."""
+    """Return the brightness of each frame relative to the clip [T]: steady, drifting or flickering."""
     times = np.linspace(0.0, 1.0, count)
     drift = 1 + rng.normal(0.0, 0.1) * (times - 0.5) * (rng.random() < 0.4)
     flicker = rng.normal(0.0, rng.uniform(0.0, 0.05), count) * (rng.random() < 0.4)
@@ -18,7 +18,7 @@ def _gains(rng: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
 
 
 def _tone_curve(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Output level of each of 256 input levels for each channel [256, 3]."""
+    """Return the output level of each of 256 input levels for each channel [256, 3]."""
     levels = np.linspace(0.0, 1.0, 256)[:, None]
     gamma = np.exp(rng.normal(0.0, 0.2)) * np.exp(rng.normal(0.0, 0.06, 3))
     low, high = rng.uniform(0.0, 0.12), rng.uniform(0.8, 1.15)
@@ -34,13 +34,13 @@ def expose(rng: np.random.Generator, frames: Frames) -> Frames:
 
 
 def soften(rng: np.random.Generator, frame: Frames, strength: float) -> Frames:
-    """Lose detail: a blur whose deviation is ``strength`` thousandths of the short edge."""
+    """Blur the frame with a standard deviation of ``strength`` thousandths of the short edge."""
     deviation = strength * 1e-3 * min(frame.shape[:2])
     return np.asarray(cv2.GaussianBlur(frame, (0, 0), max(deviation, 0.2)), np.uint8)
 
 
 def grain(rng: np.random.Generator, frame: Frames, deviation: float) -> Frames:
-    """Add noise of ``deviation`` levels; frames beyond 256 px get coarser grain rather than more of it."""
+    """Add noise of ``deviation`` levels; the noise has at most 256 x 256 cells, so large frames get coarser grain."""
     height, width = frame.shape[:2]
     noise = rng.standard_normal((min(height, 256), min(width, 256), 3), dtype=np.float32) * np.float32(deviation)
     enlarged = cv2.resize(noise, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -48,13 +48,13 @@ def grain(rng: np.random.Generator, frame: Frames, deviation: float) -> Frames:
 
 
 def compress(frame: Frames, quality: int) -> Frames:
-    """Encode and decode as JPEG of ``quality`` 1 to 100."""
+    """Encode the frame as JPEG of ``quality`` 1 to 100 and decode it again."""
     encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
 def record(rng: np.random.Generator, frames: Frames) -> Frames:
-    """Frames [T, H, W, 3] as a random camera and codec would have delivered them."""
+    """Return frames uint8 [T, H, W, 3] as a random camera and codec would deliver them."""
     recorded = expose(rng, frames) if rng.random() < 0.8 else frames
     if rng.random() < 0.3:
         strength = rng.uniform(1.0, 9.0)

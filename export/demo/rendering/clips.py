@@ -1,4 +1,4 @@
-"""Short videos of one motion each, rendered from a seed; needs numpy and OpenCV only."""
+"""Renders short clips of one motion each from a seed; needs only numpy and OpenCV."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from export.demo.rendering import camera_effects as footage
 from export.demo.rendering import curves, motions, scene, shapes
 from export.demo.rendering.scenery import Scenery
 
-# How far a scene wanders that should rest, relative to a lively one.
+# How far a resting scene drifts, relative to LIVELY.
 _DRIFT = {Scenery.PLAIN: 1.0, Scenery.CALM: 0.5, Scenery.LIVELY: 1.0, Scenery.RESTLESS: 2.0}
-# The least size of what has been approached, in short edges.
+# The least final size of an approached object, in short edges of the frame.
 _NEAREST = {Scenery.PLAIN: 0.35, Scenery.CALM: 0.3, Scenery.LIVELY: 0.35, Scenery.RESTLESS: 0.25}
 _ASPECT_RATIOS = (1.0, 4 / 3, 4 / 3, 3 / 2, 16 / 9, 16 / 9, 3 / 4, 9 / 16)
 
@@ -28,7 +28,7 @@ class Clip:
 
 
 def _random_size(rng: np.random.Generator) -> tuple[int, int]:
-    """Height and width: short edges mostly small, up to a long edge of 1000 px; usual aspect ratios and others."""
+    """Draw height and width: mostly small frames, long edges of 100 to 1000 px, mostly usual aspect ratios."""
     ratio = float(rng.choice(_ASPECT_RATIOS)) if rng.random() < 0.8 else float(np.exp(rng.uniform(-0.7, 0.7)))
     long_edge = 100 * 10 ** (rng.random() ** 2.2)
     short = max(64, round(long_edge * min(ratio, 1 / ratio)))
@@ -44,11 +44,11 @@ def render_clip(
     size: tuple[int, int] | None = None,
     scenery: Scenery = Scenery.CALM,
 ) -> Clip:
-    """Render the clip of ``seed``: ``frames`` frames spread evenly over one motion.
+    """Render the clip of ``seed`` with ``frames`` frames spread evenly over one motion.
 
-    ``label`` is one of ``LABELS``, at random when None; ``size`` is height and width in pixels (at least 16 each), at
-    random when None. More frames show the same motion more finely. Raises ValueError for an unknown label, fewer than
-    2 frames, or too small a size.
+    ``label`` is one of ``LABELS``, ``size`` is height and width in pixels (at least 16 each); None draws it at random.
+    More frames sample the same motion more finely. Raises ValueError for an unknown label, fewer than 2 frames, or
+    too small a size.
     """
     rng = np.random.default_rng(seed)
     label = str(rng.choice(LABELS)) if label is None else label
@@ -71,7 +71,7 @@ def render_clip(
 def _film(
     rng: np.random.Generator, motion: motions.Motion, height: int, width: int, scenery: Scenery
 ) -> npt.NDArray[np.uint8]:
-    """Draw every frame of ``motion``, uint8 [T, H, W, 3]."""
+    """Draw every frame of ``motion``; returns uint8 RGB [T, H, W, 3]."""
     behind = scene.Footage(rng, motion, height, width, scenery)
     actors = scene.bystanders(rng, motion, scenery) if scenery != Scenery.PLAIN else []
     if motion.present:

@@ -1,4 +1,4 @@
-"""How quantities change over a clip, as functions of normalised time in [0, 1]."""
+"""Random curves for quantities that change over a clip, as functions of normalised time in [0, 1]."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Curve = npt.NDArray[np.float64]
 
 
 def progress(rng: np.random.Generator, times: Curve) -> Curve:
-    """Monotone 0 to 1 [T]: linear, eased, uneven, and sometimes at rest for a while at either end."""
+    """Return a monotone curve from 0 to 1 [T]: linear, eased or uneven, sometimes with a rest at either end."""
     start = rng.uniform(0.0, 0.3) if rng.random() < 0.25 else 0.0
     stop = 1 - rng.uniform(0.0, 0.3) if rng.random() < 0.25 else 1.0
     inner = np.clip((times - start) / (stop - start), 0.0, 1.0)
@@ -20,7 +20,7 @@ def progress(rng: np.random.Generator, times: Curve) -> Curve:
 
 
 def tremor(rng: np.random.Generator, times: Curve, amplitude: float, components: int = 2) -> Curve:
-    """A wobble [T, components] of standard deviation about ``amplitude``: slow sway and quick jitter together."""
+    """Return slow sway plus quick jitter [T, components], with a standard deviation of about ``amplitude``."""
     total = np.zeros((len(times), components))
     for cycles in rng.uniform(0.3, 8.0, 5):
         phases = rng.uniform(0.0, 2 * np.pi, components)
@@ -30,7 +30,7 @@ def tremor(rng: np.random.Generator, times: Curve, amplitude: float, components:
 
 
 def stuttered(rng: np.random.Generator, times: Curve) -> Curve:
-    """The same times, rarely held as when a slow camera repeats its frames."""
+    """Return ``times``, in rare cases rounded down in steps, as when a slow camera repeats its frames."""
     if rng.random() >= 0.05:
         return times
     steps = int(rng.integers(7, 13))

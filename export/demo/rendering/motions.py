@@ -1,7 +1,7 @@
-"""What moves in a clip: trajectories of the object and of the camera for each label.
+"""Trajectories of the object and of the camera for each label.
 
-Lengths are in short edges of the frame and positions are measured from its centre, x to the right and y down. The
-centre crop of the preprocessing shows positions within about 0.44 either way, so every motion happens there.
+Lengths are in short edges of the frame. Positions are relative to its centre, with x to the right and y down. The
+centre crop of the preprocessing shows positions within about 0.44 in each direction, so every motion happens there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Motion:
 
     ``position`` [T, 2] and ``size`` [T] are the object's centre and diameter in the frame, ``tilt`` [T] its rotation in
     radians. ``shift`` [T, 2] and ``zoom`` [T] place the scene: scene point s appears at ``zoom * (s + shift)``.
-    ``present`` is false when only the scene is filmed.
+    ``present`` is false if there is no object, only the scene.
     """
 
     position: Curve
@@ -34,9 +34,9 @@ class Motion:
 
 @dataclass(frozen=True)
 class View:
-    """Half the width and half the height of the frame, and how unquiet the scene is.
+    """Half the width and half the height of the frame, and limits that depend on the scenery.
 
-    ``drift`` multiplies how far a scene may wander that should rest; what is approached fills at least ``nearest``.
+    ``drift`` scales how far a resting scene may drift; an approached object ends with at least the size ``nearest``.
     """
 
     half_width: float
@@ -54,13 +54,13 @@ def _size(rng: np.random.Generator) -> float:
 
 
 def _tilt(rng: np.random.Generator, times: Curve) -> Curve:
-    """A steady angle, a slight turn, or rarely a roll."""
+    """Return a constant angle, a slight rotation, or rarely a large rotation [T] in radians."""
     end = rng.choice([0.0, rng.normal(0.0, 0.3), rng.normal(0.0, 2.0)], p=(0.55, 0.35, 0.1))
     return np.asarray(end * times + tremor(rng, times, rng.uniform(0.0, 0.03), 1)[:, 0])
 
 
 def _gentle_scene(rng: np.random.Generator, times: Curve, limit: float) -> tuple[Curve, Curve]:
-    """Shift and zoom of a scene that rests, or drifts by less than ``limit`` over the clip."""
+    """Return shift and zoom of a scene that rests, or drifts by less than ``limit`` over the clip."""
     if rng.random() < 0.45:
         return np.zeros((len(times), 2)), np.ones(len(times))
     angle, reach = rng.uniform(0.0, 2 * np.pi), limit * rng.uniform(0.0, 1.0)
@@ -70,7 +70,7 @@ def _gentle_scene(rng: np.random.Generator, times: Curve, limit: float) -> tuple
 
 
 def _travel(rng: np.random.Generator, half: float) -> tuple[float, float]:
-    """Start and end along the direction of motion: part of the frame, or across it from edge to edge."""
+    """Return start and end along the direction of motion: within the frame, or from edge to edge."""
     if rng.random() < 0.65:
         length, middle = rng.uniform(0.28, 0.95), rng.uniform(-0.17, 0.17)
         return middle - length / 2, middle + length / 2
@@ -78,7 +78,7 @@ def _travel(rng: np.random.Generator, half: float) -> tuple[float, float]:
 
 
 def _translate(rng: np.random.Generator, times: Curve, view: View, direction: tuple[int, int]) -> Motion:
-    """The object moves along ``direction``, a unit vector, over a scene at rest or nearly."""
+    """Move the object along ``direction``, a unit vector, over a scene that is at rest or nearly so."""
     along = np.array(direction, float)
     across = along[::-1]
     start, end = _travel(rng, float(abs(along) @ (view.half_width, view.half_height)))
@@ -94,7 +94,7 @@ def _translate(rng: np.random.Generator, times: Curve, view: View, direction: tu
 
 
 def _growth(rng: np.random.Generator, times: Curve, ratio: float) -> Curve:
-    """From 1 to ``ratio`` [T], at a steady speed or as something does that comes nearer."""
+    """Return a curve from 1 to ``ratio`` [T]: linear, exponential, or as the size of an approaching object grows."""
     done = progress(rng, times)
     law = rng.integers(3)
     if law == 0:
@@ -103,7 +103,7 @@ def _growth(rng: np.random.Generator, times: Curve, ratio: float) -> Curve:
 
 
 def _approach(rng: np.random.Generator, times: Curve, view: View) -> Motion:
-    """The object alone grows, or the whole scene does with or without an object in it."""
+    """Let the object alone grow, or the whole scene with or without an object."""
     kind = rng.choice(["object", "both", "scene"], p=(0.42, 0.36, 0.22))
     place = rng.uniform(-0.22, 0.22, 2)
     sway = tremor(rng, times, rng.uniform(0.0, 0.015))
@@ -128,7 +128,7 @@ def _move_away(rng: np.random.Generator, times: Curve, view: View) -> Motion:
 
 
 def _turn(rng: np.random.Generator, times: Curve, view: View, direction: tuple[int, int]) -> Motion:
-    """The scene moves along ``direction`` in the frame, which is opposite to the camera's, and objects go with it."""
+    """Move the scene and its objects along ``direction`` in the frame, which is opposite to the camera's motion."""
     along = np.array(direction, float)
     reach = _log_uniform(rng, 0.24, 1.7)
     slope = np.clip(rng.normal(0.0, 0.08), -0.2, 0.2) * rng.choice([0.0, 1.0])
@@ -143,7 +143,7 @@ def _turn(rng: np.random.Generator, times: Curve, view: View, direction: tuple[i
 
 
 def _hold(rng: np.random.Generator, times: Curve, view: View) -> Motion:
-    """The object trembles in place, over a scene at rest or nearly."""
+    """Let the object tremble in place, over a scene that is at rest or nearly so."""
     shift, zoom = _gentle_scene(rng, times, view.drift * 0.1)
     drift = rng.normal(0.0, 0.02, 2) * (times[:, None] - 0.5)
     position = rng.uniform(-0.25, 0.25, 2) + drift + tremor(rng, times, _log_uniform(rng, 0.001, 0.018))
@@ -178,5 +178,5 @@ _MOTIONS: dict[str, Callable[[np.random.Generator, Curve, View], Motion]] = {
 
 
 def sample(rng: np.random.Generator, label: str, times: Curve, view: View) -> Motion:
-    """A random motion that shows ``label`` at the normalised ``times`` [T] in [0, 1]."""
+    """Draw a random motion that shows ``label``, sampled at the normalised ``times`` [T] in [0, 1]."""
     return _MOTIONS[label](rng, times, view)

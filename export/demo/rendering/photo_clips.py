@@ -1,6 +1,6 @@
-"""Clips of another making, for evaluation only: cuttings of photographs moved over photographs and real videos.
+"""Test clips made from photographs: pieces of photographs that move over other photographs or real videos.
 
-Nothing here is shared with the renderer of the training clips but the label strings.
+They serve for evaluation only. They share nothing with the renderer of the training clips except the label strings.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Image = npt.NDArray[np.uint8]
 FRAMES = 16
 _PICTURES, _VIDEOS = {".jpg", ".jpeg", ".png"}, {".mp4", ".avi", ".mov", ".webm"}
 _LONGEST_VIDEO = 300
-# Direction in which the object or the scene moves in the frame: x to the right, y down.
+# The direction in which the object or the scene moves in the frame: x to the right, y down.
 _OBJECT_DIRECTIONS = {
     labels.PUSH_RIGHT: (1, 0),
     labels.PUSH_LEFT: (-1, 0),
@@ -37,7 +37,7 @@ _SCENE_DIRECTIONS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """A kind of clip: height and width in pixels, the object's share of the short edge, and what is behind it."""
+    """A kind of clip: height and width in pixels, range of the object's share of the short edge, and background."""
 
     name: str
     size: tuple[int, int]
@@ -55,7 +55,7 @@ VARIANTS = tuple(
 
 @dataclass(frozen=True)
 class Photos:
-    """Photographs uint8 RGB [H, W, 3] and videos as lists of such frames."""
+    """Photographs as uint8 RGB [H, W, 3], and videos as lists of such frames."""
 
     pictures: list[Image]
     videos: list[list[Image]]
@@ -70,7 +70,7 @@ def _frames_of(path: Path) -> list[Image]:
 
 
 def load_photos(directory: Path) -> Photos:
-    """Every photograph and video under ``directory``; raises ValueError without at least one readable one of each."""
+    """Load all photographs and videos below ``directory``; raises ValueError without one readable file of each kind."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
     pictures = [cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) for path in paths if path.suffix.lower() in _PICTURES]
     videos = [_frames_of(path) for path in paths if path.suffix.lower() in _VIDEOS]
@@ -82,7 +82,7 @@ def load_photos(directory: Path) -> Photos:
 
 
 def _cover(image: Image, height: int, width: int, where: tuple[float, float]) -> Image:
-    """Scale ``image`` to cover height x width and cut that size out at ``where``, two numbers in [0, 1]."""
+    """Scale ``image`` to cover height x width and crop it at the relative position ``where`` in [0, 1] x [0, 1]."""
     scale = max(height / image.shape[0], width / image.shape[1])
     tall, wide = max(height, round(image.shape[0] * scale)), max(width, round(image.shape[1] * scale))
     scaled = cv2.resize(image, (wide, tall), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -91,7 +91,7 @@ def _cover(image: Image, height: int, width: int, where: tuple[float, float]) ->
 
 
 def _scenery(rng: np.random.Generator, photos: Photos, height: int, width: int, video: bool) -> list[Image]:
-    """Sixteen backgrounds of height x width: one photograph, or frames of a video played at some speed."""
+    """Return 16 backgrounds of height x width: one photograph, or frames of a video at a random speed."""
     where = (rng.random(), rng.random())
     if not video:
         picture = photos.pictures[rng.integers(len(photos.pictures))]
@@ -103,7 +103,7 @@ def _scenery(rng: np.random.Generator, photos: Photos, height: int, width: int, 
 
 
 def _cutting(rng: np.random.Generator, photos: Photos) -> tuple[Image, npt.NDArray[np.float32]]:
-    """A square piece of a photograph [S, S, 3] and the mask [S, S, 1] to cut it out with."""
+    """Return a square piece of a photograph [S, S, 3] and the mask [S, S, 1] of its outline."""
     picture = photos.pictures[rng.integers(len(photos.pictures))]
     side = int(rng.uniform(0.25, 0.8) * min(picture.shape[:2]))
     top, left = (int(rng.integers(0, extent - side)) for extent in picture.shape[:2])
@@ -129,7 +129,7 @@ def _cutting(rng: np.random.Generator, photos: Photos) -> tuple[Image, npt.NDArr
 def _place(
     frame: Image, cutting: tuple[Image, npt.NDArray[np.float32]], centre: npt.NDArray[np.float64], side: int
 ) -> Image:
-    """``frame`` with the cutting, ``side`` pixels wide, pasted around ``centre`` (x, y) in pixels."""
+    """Return a copy of ``frame`` with the cutting, ``side`` pixels wide, centred on ``centre`` (x, y) in pixels."""
     side = max(side, 4)
     colour = cv2.resize(cutting[0], (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
     mask = cv2.resize(cutting[1], (side, side), interpolation=cv2.INTER_AREA)[..., None]
@@ -147,7 +147,7 @@ def _place(
 
 
 def _timing(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """From 0 to 1 over the frames, at constant speed or accelerating and slowing down."""
+    """Return times from 0 to 1 for the frames, at constant speed or eased at both ends."""
     times = np.linspace(0.0, 1.0, FRAMES)
     return times if rng.random() < 0.5 else (1 - np.cos(np.pi * times)) / 2
 
@@ -168,7 +168,7 @@ class _Director:
         return _scenery(self._rng, self._photos, height, width, self._variant.video)
 
     def move(self, direction: tuple[int, int]) -> list[Image]:
-        """The object crosses part or all of the frame."""
+        """Move the object across part or all of the frame."""
         reach = self._rng.uniform(0.3, 0.95) * (self._width if direction[0] else self._height)
         along = np.array(direction)
         offset = self._rng.uniform(-0.2, 0.2) * self._short * along[::-1]
@@ -180,7 +180,7 @@ class _Director:
         ]
 
     def turn(self, direction: tuple[int, int]) -> list[Image]:
-        """A window pans over a larger scene, in half of the clips with an object in it."""
+        """Pan a window over a larger scene; half of the clips have an object in the scene."""
         reach = round(self._rng.uniform(0.3, 1.0) * (self._width if direction[0] else self._height))
         tall, wide = self._height + reach * abs(direction[1]), self._width + reach * abs(direction[0])
         behind = self._behind(tall, wide)
@@ -195,7 +195,7 @@ class _Director:
         return frames
 
     def approach(self) -> list[Image]:
-        """The object grows, the scene grows, or both do."""
+        """Let the object grow, the scene, or both."""
         kind = self._rng.choice(["object", "scene", "both"])
         ratio = self._rng.uniform(1.6, 3.0)
         growth = 1 + (ratio - 1) * self._times
@@ -211,7 +211,7 @@ class _Director:
         return frames
 
     def hold(self) -> list[Image]:
-        """The object shakes about one spot."""
+        """Let the object shake around one position."""
         spot = self._middle + self._rng.uniform(-0.2, 0.2, 2) * self._short
         shaking = np.cumsum(self._rng.normal(0.0, 0.003, (FRAMES, 2)), axis=0) + self._rng.normal(
             0.0, 0.004, (FRAMES, 2)
@@ -232,13 +232,13 @@ class _Director:
 
 
 def _worn(rng: np.random.Generator, frame: Image) -> Image:
-    """A frame after some blur, a change of brightness and a lossy codec."""
+    """Return the frame with a little blur, another brightness and lossy compression."""
     lit = cv2.convertScaleAbs(frame, alpha=rng.uniform(0.95, 1.05))
     encoded = cv2.imencode(".jpg", cv2.GaussianBlur(lit, (3, 3), 0), [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
     return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
 
 
 def photo_clip(rng: np.random.Generator, photos: Photos, label: str, variant: Variant) -> Clip:
-    """A clip of 16 frames uint8 RGB [16, H, W, 3] that shows ``label`` in the manner of ``variant``."""
+    """Make a clip, uint8 RGB [16, H, W, 3], that shows ``label`` in the given ``variant``."""
     frames = _Director(rng, photos, variant).film(label)
     return Clip(np.stack([_worn(rng, frame) for frame in frames]), label)

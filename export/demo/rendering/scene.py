@@ -1,4 +1,4 @@
-"""What is filmed: a background picture larger than the frame, bystanders in it, and one object; drawn by frames."""
+"""Draws the frames of a clip: a background larger than the frame, bystanders in it, and one object."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from export.demo.rendering.scenery import Scenery
 
 Image = npt.NDArray[np.uint8]
 
-# The chance that an object or a background has a rich texture.
+# The probability that an object or a background has a rich texture.
 BUSY = {Scenery.PLAIN: 0.0, Scenery.CALM: 0.85, Scenery.LIVELY: 0.85, Scenery.RESTLESS: 0.95}
-# The chance that the scenery stirs, and how strongly.
+# The probability that the background moves within itself, and the strength of that motion.
 _STIR = {Scenery.PLAIN: (0.0, 0.0), Scenery.CALM: (0.1, 0.4), Scenery.LIVELY: (0.4, 1.0), Scenery.RESTLESS: (0.8, 2.0)}
-# The chances of no, one, two and three bystanders.
+# The probabilities of 0, 1, 2 and 3 bystanders.
 _BYSTANDERS = {
     Scenery.CALM: (0.92, 0.08, 0.0, 0.0),
     Scenery.LIVELY: (0.7, 0.15, 0.1, 0.05),
@@ -31,7 +31,7 @@ _MOST_CANVAS_PIXELS = 350_000
 
 @dataclass(frozen=True)
 class Actor:
-    """A sprite (uint8 RGBA, premultiplied) and its centre [T, 2], diameter [T] and tilt [T] in the frame."""
+    """A sprite (uint8 RGBA, premultiplied) with its centre [T, 2], diameter [T] and tilt [T] in the frame."""
 
     sprite: Image
     position: Curve
@@ -40,18 +40,18 @@ class Actor:
 
 
 def _canvas_half(motion: Motion, height: int, width: int) -> npt.NDArray[np.float64]:
-    """Half the width and height of the scene that comes into view, in short edges."""
+    """Return half the width and half the height of the visible part of the scene, in short edges."""
     half = np.array([width, height]) / (2 * min(height, width))
     return np.asarray((half / motion.zoom[:, None] + np.abs(motion.shift)).max(axis=0) + 0.02)
 
 
 def _moves(motion: Motion) -> bool:
-    """Whether the camera itself moves notably."""
+    """Tell whether the camera moves noticeably."""
     return bool(np.ptp(motion.shift, axis=0).max() > 0.15 or np.ptp(motion.zoom) > 0.15)
 
 
 def _paint(canvas: textures.Picture, rng: np.random.Generator, centre: npt.NDArray[np.float64], diameter: int) -> None:
-    """Put a resting object on the canvas, its centre and diameter in canvas pixels."""
+    """Paint a resting object on the canvas; its centre and diameter are in canvas pixels."""
     behind = canvas.mean(axis=(0, 1)) * 255.0
     painted = shapes.stand_out(shapes.sprite(rng, max(8, diameter), 0.6), behind, rng.uniform(15.0, 70.0))
     sprite = painted.astype(np.float32) / np.float32(255.0)
@@ -64,7 +64,7 @@ def _paint(canvas: textures.Picture, rng: np.random.Generator, centre: npt.NDArr
 
 
 class Background:
-    """One scene behind the object: a painted canvas, seen through the shift and zoom of ``motion``."""
+    """One scene behind the object: a painted canvas that is viewed with the shift and zoom of ``motion``."""
 
     def __init__(self, rng: np.random.Generator, motion: Motion, height: int, width: int, scenery: Scenery) -> None:
         half = _canvas_half(motion, height, width)
@@ -74,7 +74,7 @@ class Background:
         columns, rows = (int(extent) + 2 for extent in 2 * half * self._density)
         textured = rng.random() < BUSY[scenery]
         picture = (textures.photographic if textured else textures.ground)(rng, rows, columns)
-        # On plain ground a moving camera shows in the things that rest there, so there must be enough of them.
+        # On plain ground, only resting objects make a camera motion visible, so there must be enough of them.
         furniture = 1.0 if textured else 2.0 * (scenery != Scenery.PLAIN) + 12.0 * float(half.prod()) * _moves(motion)
         for _ in range(int(rng.poisson(furniture))):
             diameter = int(np.exp(rng.uniform(np.log(0.06), np.log(0.5))) * self._density)
@@ -87,7 +87,7 @@ class Background:
         self._stir = Stir.sample(rng, height, width, len(motion.zoom), strength * self._density) if stirs else None
 
     def _lens(self, frame: int) -> npt.NDArray[np.float64]:
-        """The affine map [2, 3] from frame pixels to canvas pixels."""
+        """Return the affine map [2, 3] from frame pixels to canvas pixels."""
         height, width = self._frame_shape
         step = self._density / (self._short * self._motion.zoom[frame])
         centre = np.array([self._canvas.shape[1], self._canvas.shape[0]]) / 2 - 0.5
@@ -95,11 +95,11 @@ class Background:
         return np.array([[step, 0.0, corner[0]], [0.0, step, corner[1]]])
 
     def colour(self) -> npt.NDArray[np.float64]:
-        """Mean RGB of the scene in 8-bit levels [3]."""
+        """Return the mean RGB colour of the scene in 8-bit levels [3]."""
         return np.asarray(self._canvas.mean(axis=(0, 1)), np.float64)
 
     def draw(self, frame: int) -> Image:
-        """The background of one frame, uint8 [H, W, 3]."""
+        """Draw the background of one frame, uint8 RGB [H, W, 3]."""
         height, width = self._frame_shape
         lens = self._lens(frame)
         if self._stir is None:
@@ -116,7 +116,7 @@ class Background:
 
 
 class Footage:
-    """What is behind the object in every frame: one background, or several with cuts between them."""
+    """The backgrounds of all frames: a single one, or several with cuts between them."""
 
     def __init__(self, rng: np.random.Generator, motion: Motion, height: int, width: int, scenery: Scenery) -> None:
         cuts = int(rng.choice(4, p=(0.5, 0.25, 0.15, 0.1))) if scenery == Scenery.RESTLESS else 0
@@ -126,11 +126,11 @@ class Footage:
         self._shown: list[int] = np.searchsorted(starts, np.arange(frames), side="right").tolist()
 
     def colour(self) -> npt.NDArray[np.float64]:
-        """Mean RGB of the first background in 8-bit levels [3]."""
+        """Return the mean RGB colour of the first background in 8-bit levels [3]."""
         return self._backgrounds[0].colour()
 
     def draw(self, frame: int) -> Image:
-        """The background of one frame, uint8 [H, W, 3]."""
+        """Draw the background of one frame, uint8 RGB [H, W, 3]."""
         return self._backgrounds[self._shown[frame]].draw(frame)
 
 
@@ -139,7 +139,7 @@ def _u8(image: npt.NDArray[np.generic]) -> Image:
 
 
 def bystanders(rng: np.random.Generator, motion: Motion, scenery: Scenery) -> list[Actor]:
-    """Things of the scene that move a little on their own, in some clips; the larger they are the less they move."""
+    """Draw bystanders, objects of the scene that move a little by themselves; larger ones move less."""
     actors: list[Actor] = []
     count = int(rng.choice([0, 1, 2, 3], p=_BYSTANDERS[scenery]))
     times = np.linspace(0.0, 1.0, len(motion.zoom))
@@ -153,7 +153,7 @@ def bystanders(rng: np.random.Generator, motion: Motion, scenery: Scenery) -> li
 
 
 def paste(image: Image, actor: Actor, frame: int) -> None:
-    """Draw ``actor`` into ``image`` (uint8 [H, W, 3]) in place."""
+    """Draw ``actor`` into ``image`` (uint8 RGB [H, W, 3]) in place."""
     height, width = image.shape[:2]
     short, side = min(height, width), len(actor.sprite)
     scale = actor.size[frame] * short / side

@@ -1,4 +1,4 @@
-"""How much goes on around the object of a clip."""
+"""How much moves around the object of a clip."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import enum
 
 
 class Scenery(enum.Enum):
-    """PLAIN: plain ground and nothing else. CALM: rich textures that hardly move of themselves, filmed by hand.
+    """PLAIN: plain ground and nothing else. CALM: rich textures with little motion of their own, filmed by hand.
 
-    LIVELY: the scene drifts or stirs in many clips, and there may be bystanders. RESTLESS: much of all that and cuts to
-    other scenes, as when the object moves over a playing video.
+    LIVELY: many scenes drift or move within themselves, and there may be bystanders. RESTLESS: more of all that, and
+    cuts to other scenes, as when the object moves over a playing video.
     """
 
     PLAIN = "plain"

@@ -1,4 +1,4 @@
-"""Random silhouettes of objects, and the sprites cut with them."""
+"""Random silhouettes of objects, and sprites of that shape."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Mask = npt.NDArray[np.float32]
 
 
 def _grid(side: int) -> tuple[Mask, Mask]:
-    """Rows and columns of a square grid, from -1 to 1."""
+    """Return rows and columns of a square grid, from -1 to 1."""
     rows, columns = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j].astype(np.float32)
     return rows, columns
 
 
 def superellipse(rng: np.random.Generator, side: int) -> Mask:
-    """From an ellipse to a rectangle, of any aspect ratio to 1:3."""
+    """Draw a shape between an ellipse and a rectangle, with an aspect ratio of up to about 1:3."""
     rows, columns = _grid(side)
     power, narrow = rng.choice([2.0, 2.0, 3.0, 6.0, 40.0]), rng.uniform(0.35, 1.0)
     inside = np.abs(rows / 0.94) ** power + np.abs(columns / 0.94 / narrow) ** power < 1
@@ -26,7 +26,7 @@ def superellipse(rng: np.random.Generator, side: int) -> Mask:
 
 
 def lobed(rng: np.random.Generator, side: int) -> Mask:
-    """A closed curve whose radius is a random Fourier series: a fruit, a toy, an animal."""
+    """Draw a closed curve whose radius is a random Fourier series, like a fruit, a toy or an animal."""
     rows, columns = _grid(side)
     angle, radius = np.arctan2(rows, columns), np.hypot(rows, columns)
     outline = np.ones_like(angle)
@@ -38,7 +38,7 @@ def lobed(rng: np.random.Generator, side: int) -> Mask:
 
 
 def polygon(rng: np.random.Generator, side: int) -> Mask:
-    """An irregular polygon or star."""
+    """Draw an irregular polygon or star."""
     points = int(rng.integers(3, 10))
     angles = np.linspace(0.0, 2 * np.pi, points, endpoint=False) + rng.uniform(-0.3, 0.3, points)
     radii = rng.uniform(rng.uniform(0.4, 0.9), 1.0, points) * side * 0.48
@@ -49,7 +49,7 @@ def polygon(rng: np.random.Generator, side: int) -> Mask:
 
 
 def compound(rng: np.random.Generator, side: int) -> Mask:
-    """Several overlapping parts: a cup with its handle, a lamp on its foot."""
+    """Draw several overlapping parts, like a cup with a handle or a lamp with a foot."""
     mask = np.zeros((side, side), np.float32)
     for _ in range(int(rng.integers(2, 5))):
         centre = tuple(int(value) for value in rng.integers(round(0.3 * side), round(0.7 * side) + 1, 2))
@@ -59,7 +59,7 @@ def compound(rng: np.random.Generator, side: int) -> Mask:
 
 
 def _fitted(mask: Mask) -> Mask:
-    """The mask enlarged about its middle until it reaches two borders of the picture, up to a thin margin."""
+    """Return the mask, centred and scaled until its larger extent fills the picture except for a thin margin."""
     side = len(mask)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     extent = max(np.ptp(rows), np.ptp(columns)) + 1
@@ -73,7 +73,7 @@ _SHAPES = (superellipse, lobed, polygon, compound)
 
 
 def silhouette(rng: np.random.Generator, side: int) -> Mask:
-    """A mask [side, side] in [0, 1] with a sharp or soft edge, turned at random."""
+    """Draw a mask float32 [side, side] in [0, 1] with a sharp or soft edge and a random rotation."""
     mask = _SHAPES[rng.choice(4, p=(0.35, 0.3, 0.15, 0.2))](rng, side)
     if rng.random() < 0.7:
         turn = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(0.0, 360.0), 0.95)
@@ -82,7 +82,7 @@ def silhouette(rng: np.random.Generator, side: int) -> Mask:
 
 
 def _shading(rng: np.random.Generator, side: int) -> Mask:
-    """Brightness over a round body lit from one side, around 1."""
+    """Return brightness factors around 1 [side, side], as on a round body lit from one side."""
     rows, columns = _grid(side)
     slope, dome = rng.normal(0.0, 0.25, 2), rng.uniform(0.0, 0.4)
     light = 1 + rows * slope[0] + columns * slope[1] - dome * (rows**2 + columns**2 - 0.3)
@@ -90,7 +90,7 @@ def _shading(rng: np.random.Generator, side: int) -> Mask:
 
 
 def sprite(rng: np.random.Generator, side: int, busy: float) -> npt.NDArray[np.uint8]:
-    """An object as uint8 RGBA [side, side, 4], colours premultiplied; ``busy`` is the chance of a rich texture."""
+    """Draw an object, premultiplied uint8 RGBA [side, side, 4]; ``busy`` is the probability of a rich texture."""
     paint = textures.photographic if rng.random() < busy else textures.ground
     colour = np.clip(paint(rng, side, side) * _shading(rng, side)[..., None], 0.0, 1.0)
     mask = silhouette(rng, side)[..., None]

@@ -1,6 +1,6 @@
-"""Random pictures with the statistics of photographs: occlusions, shading, detail at every scale.
+"""Random pictures with the statistics of photographs: occlusion, shading, and detail at every scale.
 
-Every function draws from the generator it is given and returns float32 RGB [height, width, 3] in [0, 1].
+The functions that paint a picture return float32 RGB [height, width, 3] in [0, 1].
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Picture = npt.NDArray[np.float32]
 
 
 def palette(rng: np.random.Generator, count: int) -> Picture:
-    """Colours [count, 3] around a few anchors, mostly greyish as in photographs, sometimes vivid."""
+    """Draw colours [count, 3] around a few base colours, mostly greyish as in photographs, sometimes vivid."""
     anchors = rng.uniform(0.05, 0.95, (int(rng.integers(1, 5)), 3))
     saturation = rng.beta(1.2, 2.0)
     anchors = anchors.mean(axis=1, keepdims=True) * (1 - saturation) + anchors * saturation
@@ -25,7 +25,7 @@ def palette(rng: np.random.Generator, count: int) -> Picture:
 
 
 def fractal_noise(rng: np.random.Generator, height: int, width: int, channels: int, roughness: float) -> Picture:
-    """Noise [height, width, channels] of zero mean and unit deviation; each octave is ``roughness`` times the last."""
+    """Draw noise [height, width, channels] of mean 0 and deviation 1; amplitudes fall by ``roughness`` per octave."""
     total = np.zeros((height, width, channels), np.float32)
     cells, amplitude = 2.0, 1.0
     while cells < max(height, width):
@@ -39,7 +39,7 @@ def fractal_noise(rng: np.random.Generator, height: int, width: int, channels: i
 
 
 def cloud(rng: np.random.Generator, height: int, width: int) -> Picture:
-    """Smooth to rough fractal noise between palette colours."""
+    """Mix two colours of a palette with smooth to rough fractal noise."""
     noise = fractal_noise(rng, height, width, 1, rng.uniform(0.4, 0.9))
     tint = fractal_noise(rng, height, width, 3, 0.6)
     low, high = palette(rng, 2)
@@ -48,7 +48,7 @@ def cloud(rng: np.random.Generator, height: int, width: int) -> Picture:
 
 
 def ground(rng: np.random.Generator, height: int, width: int) -> Picture:
-    """Nearly one colour: a table, a wall or the sky, with a gradient of light and a little grain."""
+    """Paint nearly one colour with a light gradient and a little grain, like a table, a wall or the sky."""
     rows, columns = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j].astype(np.float32)
     slope = rng.normal(0.0, 0.25, 2)
     light = (rows * slope[0] + columns * slope[1]).astype(np.float32)[..., None]
@@ -57,7 +57,7 @@ def ground(rng: np.random.Generator, height: int, width: int) -> Picture:
 
 
 def stripes(rng: np.random.Generator, height: int, width: int) -> Picture:
-    """Bars of irregular width at a random angle, bent a little: boards, cloth, blinds."""
+    """Paint slightly bent bars at a random angle, like boards, cloth or blinds."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     angle = rng.uniform(0.0, np.pi)
     bend = fractal_noise(rng, height, width, 1, 0.5)[..., 0] * rng.uniform(0.0, 8.0)
@@ -68,7 +68,7 @@ def stripes(rng: np.random.Generator, height: int, width: int) -> Picture:
 
 
 def mosaic(rng: np.random.Generator, height: int, width: int) -> Picture:
-    """Tiles on a jittered grid, each with its own colour: bricks, windows, shelves."""
+    """Paint tiles of different colours on a distorted grid, like bricks, windows or shelves."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     warp = fractal_noise(rng, height, width, 2, 0.5) * rng.uniform(0.0, 6.0)
     tall, wide = rng.uniform(8.0, 60.0, 2)
@@ -77,7 +77,7 @@ def mosaic(rng: np.random.Generator, height: int, width: int) -> Picture:
 
 
 def _leaf(rng: np.random.Generator, centre: tuple[int, int], radius: float) -> npt.NDArray[np.int32]:
-    """Outline [points, 2] in pixels of an ellipse or an irregular polygon."""
+    """Return the outline [points, 2] in pixels of an ellipse or an irregular polygon."""
     points = int(rng.choice([3, 4, 4, 5, 8, 16]))
     angles = np.sort(rng.uniform(0.0, 2 * np.pi, points)) if points < 8 else np.linspace(0.0, 2 * np.pi, points)
     radii = radius * rng.uniform(0.8, 1.1, points)
@@ -88,7 +88,7 @@ def _leaf(rng: np.random.Generator, centre: tuple[int, int], radius: float) -> n
 
 
 def dead_leaves(rng: np.random.Generator, height: int, width: int) -> Picture:
-    """Opaque shapes of every size covering one another, each shaded and grained: the occlusions of a photograph."""
+    """Paint shaded, grainy, opaque shapes of every size that occlude one another, as objects in photographs do."""
     count = int(rng.integers(60, 350))
     smallest = rng.uniform(2.0, 6.0)
     radii = np.minimum(smallest / rng.uniform(1e-3, 1.0, count) ** rng.uniform(0.4, 0.8), 0.4 * max(height, width))
@@ -108,7 +108,7 @@ _STRUCTURES = (dead_leaves, cloud, stripes, mosaic)
 
 
 def photographic(rng: np.random.Generator, height: int, width: int) -> Picture:
-    """A busy picture: one structure or a blend of two, under uneven light, at a random sharpness and contrast."""
+    """Paint one structure or a blend of two, with uneven light and a random sharpness and contrast."""
     picture = _STRUCTURES[rng.choice(4, p=(0.6, 0.2, 0.08, 0.12))](rng, height, width)
     if rng.random() < 0.3:
         blend = np.clip(0.5 + fractal_noise(rng, height, width, 1, 0.6) * rng.uniform(0.5, 4.0), 0.0, 1.0)

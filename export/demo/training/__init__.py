@@ -1,1 +1,1 @@
-"""The demo checkpoint, trained on rendered clips and measured."""
+"""Trains the demo checkpoint on rendered clips and evaluates it."""

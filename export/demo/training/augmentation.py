@@ -1,4 +1,4 @@
-"""Changes to a clip after which its label is still known exactly."""
+"""Random changes to training clips after which the exact label is still known."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Symmetry:
-    """A view of frames [T, H, W, 3] and the pairs of labels it exchanges; other labels stay."""
+    """A view of frames uint8 [T, H, W, 3] and the pairs of labels that it exchanges; other labels stay the same."""
 
     view: Callable[[Frames], Frames]
     exchanged: tuple[tuple[str, str], ...]
 
     def label(self, label: str) -> str:
-        """The label of the viewed clip when that of the original is ``label``."""
+        """Return the label of the changed clip if the original clip has ``label``."""
         there = dict(self.exchanged)
         back = {second: first for first, second in self.exchanged}
         return there.get(label, back.get(label, label))
@@ -50,7 +50,7 @@ SYMMETRIES = (MIRRORED, UPSIDE_DOWN, REVERSED, TRANSPOSED)
 
 
 def augment(rng: np.random.Generator, frames: Frames, label: str) -> tuple[Frames, str]:
-    """Apply each symmetry with even chance and permute the colour channels; returns a view of square ``frames``."""
+    """Apply each symmetry to square ``frames`` with probability 0.5 and permute the colour channels."""
     for symmetry in SYMMETRIES:
         if rng.random() < 0.5:
             frames, label = symmetry.view(frames), symmetry.label(label)
@@ -58,7 +58,7 @@ def augment(rng: np.random.Generator, frames: Frames, label: str) -> tuple[Frame
 
 
 def relight(rng: np.random.Generator, batch: torch.Tensor) -> torch.Tensor:
-    """Random contrast, brightness and tint for each clip of [N, T, 3, H, W] in [0, 1], clipped to it; in place."""
+    """Change contrast, brightness and tint of each clip [N, T, 3, H, W] in place; values stay in [0, 1]."""
     count = len(batch)
     gain = rng.uniform(0.7, 1.3, (count, 1, 1, 1, 1)) * rng.uniform(0.9, 1.1, (count, 1, 3, 1, 1))
     level = rng.normal(0.45, 0.08, (count, 1, 1, 1, 1)) - 0.45 * gain
@@ -66,7 +66,7 @@ def relight(rng: np.random.Generator, batch: torch.Tensor) -> torch.Tensor:
 
 
 def reframe(rng: np.random.Generator, batch: torch.Tensor) -> torch.Tensor:
-    """Half of the clips [N, T, 3, H, W], those at the front, seen a little nearer, aside and tilted; in place."""
+    """Zoom, shift and tilt the first half of the clips [N, T, 3, H, W] a little, in place."""
     count, frames = len(batch) // 2, batch.shape[1]
     angle, scale = rng.normal(0.0, 0.06, count), rng.uniform(0.8, 1.05, count)
     aside = rng.uniform(-0.12, 0.12, (count, 2))

@@ -1,4 +1,4 @@
-"""The demo checkpoint as a Hugging Face directory: configuration, weights, preprocessing and model card."""
+"""Reads and writes the demo checkpoint as a Hugging Face directory with its preprocessing and model card."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ pipeline_tag: video-classification
 # Demo checkpoint
 
 A small V-JEPA 2 video classifier (16 frames of 64 x 64 pixels) trained from scratch on rendered clips to tell
-{count} motions apart by their Something-Something v2 labels. It is for trials and tests where the published
-checkpoints are not at hand; it knows motions only, not things. `docs/demo.md` tells how it was made and what it can do.
+{count} motions apart by their Something-Something v2 labels. It is for trials and tests without the published
+checkpoints. It recognises motions, not objects. `docs/demo.md` describes how it was trained and what it can do.
 
 {labels}
 """
 
 
 def configuration() -> VJEPA2Config:
-    """The architecture: 1.1 million parameters, a predictor kept as small as the model class allows."""
+    """Return the architecture: 1.1 million parameters, with the smallest predictor that the model class allows."""
     return VJEPA2Config(
         crop_size=CROP,
         patch_size=8,
@@ -37,7 +37,7 @@ def configuration() -> VJEPA2Config:
         num_attention_heads=4,
         num_hidden_layers=4,
         num_pooler_layers=1,
-        # At the customary 0.02 so small a network stays at chance level.
+        # With the usual 0.02, such a small network stays at chance level.
         initializer_range=0.05,
         pred_hidden_size=24,
         pred_num_attention_heads=2,
@@ -50,7 +50,7 @@ def configuration() -> VJEPA2Config:
 
 
 def video_preprocessor_config() -> dict[str, object]:
-    """What transformers' ``VJEPA2VideoProcessor`` writes for this crop."""
+    """Return the file content that transformers' ``VJEPA2VideoProcessor`` writes for this crop."""
     return {
         "crop_size": {"height": PREPROCESSING.crop, "width": PREPROCESSING.crop},
         "data_format": "channels_first",
@@ -71,11 +71,11 @@ def video_preprocessor_config() -> dict[str, object]:
 
 
 def write(model: VJEPA2ForVideoClassification, directory: Path) -> None:
-    """Write the checkpoint beside ``directory`` first and rename, so that it is there complete or not at all."""
+    """Write the checkpoint to a temporary directory, then rename it to ``directory``, so that it is always complete."""
     aside = directory.with_name(f"{directory.name}.writing")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside)
-    # safetensors makes files that only their owner can read, also where the umask would allow more.
+    # safetensors creates files that only the owner can read, even if the umask allows more.
     (aside / "model.safetensors").chmod((aside / "config.json").stat().st_mode)
     preprocessor = json.dumps(video_preprocessor_config(), indent=2) + "\n"
     (aside / "video_preprocessor_config.json").write_text(preprocessor)
@@ -87,9 +87,9 @@ def write(model: VJEPA2ForVideoClassification, directory: Path) -> None:
 
 
 def read(directory: Path) -> VJEPA2ForVideoClassification:
-    """The model of a checkpoint directory, in evaluation mode.
+    """Load the model of a checkpoint directory in evaluation mode.
 
-    Raises ValueError when the directory is no checkpoint, or one of other labels or another input size.
+    Raises ValueError if the directory contains no checkpoint, or if its labels or input size differ from the demo's.
     """
     if not (directory / "config.json").is_file():
         raise ValueError(f"{directory} is not a checkpoint directory: it has no config.json")
@@ -101,7 +101,7 @@ def read(directory: Path) -> VJEPA2ForVideoClassification:
 
 
 def normalise(clips: torch.Tensor) -> torch.Tensor:
-    """Frames float32 [N, T, 3, H, W] in [0, 1] as the network reads them; in place."""
+    """Normalise frames float32 [N, T, 3, H, W] in [0, 1] to the network input, in place."""
     mean, std = torch.tensor(PREPROCESSING.mean), torch.tensor(PREPROCESSING.std)
     return clips.sub_(mean[:, None, None]).div_(std[:, None, None])
 

@@ -1,4 +1,4 @@
-"""Preprocessed clips on disk: rendered once by two processes, read again in every epoch."""
+"""Training and test clips after preprocessing. Two processes render them; training clips are kept on disk."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ PREPROCESSING = Preprocessing(resize=int(CROP * 256 / 224), crop=CROP)
 TRAINING_SEEDS = range(1_000_000_000)
 HELD_OUT_SEEDS = range(1_000_000_000, 1_001_000_000)
 if TRAINING_SEEDS.stop > HELD_OUT_SEEDS.start:
-    raise AssertionError("held-out clips would have been seen in training")
-# Shares of the training clips.
+    raise AssertionError("training seeds and held-out seeds overlap")
+# The share of each scenery among the training clips.
 SHARES = {Scenery.PLAIN: 0.06, Scenery.LIVELY: 0.22, Scenery.RESTLESS: 0.36, Scenery.CALM: 0.36}
-# Growth takes the most telling apart, from holding above all: these three come twice as often as the others.
+# These three labels appear twice as often, because growing objects are hard to tell apart from held ones.
 _TAUGHT = (*LABELS, labels.APPROACH, labels.MOVE_AWAY, labels.HOLD)
 _PROCESSES = 2
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to render: a seed, the index of a label in ``LABELS``, and a scenery."""
+    """One clip to render: its seed, the index of its label in ``LABELS``, and its scenery."""
 
     seed: int
     label: int
@@ -46,14 +46,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Pool:
-    """Clips uint8 [N, 16, 3, 64, 64] and the indices of their labels in ``LABELS`` [N]."""
+    """Clips uint8 [N, 16, 3, 64, 64], and the indices of their labels in ``LABELS``, int64 [N]."""
 
     clips: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
 
 
 def preprocess(clip: Clip) -> npt.NDArray[np.uint8]:
-    """The frames of ``clip`` as the checkpoint's preprocessing crops them, uint8 [16, 3, 64, 64]."""
+    """Resize and crop the frames of ``clip`` for the checkpoint; returns uint8 [16, 3, 64, 64]."""
     return crop_clip(clip.frames, PREPROCESSING).transpose(0, 3, 1, 2)
 
 
@@ -63,13 +63,13 @@ def _render(task: Task) -> npt.NDArray[np.uint8]:
 
 
 def render_many(tasks: Iterable[Task]) -> Iterator[npt.NDArray[np.uint8]]:
-    """Preprocessed clips in the order of ``tasks``, rendered by two processes."""
+    """Render ``tasks`` with two processes; yields preprocessed clips uint8 [16, 3, 64, 64] in the same order."""
     with multiprocessing.get_context("spawn").Pool(_PROCESSES) as workers:
         yield from workers.imap(_render, tasks, chunksize=16)
 
 
 def held_out(count: int, scenery: Scenery = Scenery.CALM) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
-    """``count`` preprocessed clips of seeds that training never sees, with their label indices, classes in turn."""
+    """Yield ``count`` preprocessed clips of seeds that training never uses, with label indices in turn."""
     if count > len(HELD_OUT_SEEDS):
         raise ValueError(f"at most {len(HELD_OUT_SEEDS)} held-out clips exist, not {count}")
     tasks = [Task(HELD_OUT_SEEDS[index], index % len(LABELS), scenery) for index in range(count)]
@@ -77,7 +77,7 @@ def held_out(count: int, scenery: Scenery = Scenery.CALM) -> Iterator[tuple[npt.
 
 
 def training_tasks(count: int, seed: int) -> list[Task]:
-    """The ``count`` clips that the training with ``seed`` sees, by scenery in the order of ``SHARES``."""
+    """Return the ``count`` clips for a training with ``seed``, grouped by scenery in the order of ``SHARES``."""
     first = seed * 1_000_000
     if seed < 0 or count > 1_000_000 or first + count > len(TRAINING_SEEDS):
         raise ValueError("training takes at most 1,000,000 clips and a seed from 0 to 999")
@@ -105,10 +105,10 @@ def _load_pool(directory: Path, name: str, tasks: list[Task]) -> Pool:
 
 
 def load_pools(directory: Path, count: int, seed: int) -> dict[Scenery, Pool]:
-    """The training clips by scenery, rendered into ``directory`` unless it holds them already.
+    """Return the training clips by scenery; clips that ``directory`` does not contain yet are rendered into it.
 
-    Rendering goes on from the last clip that an interrupted run had left there. Clips of an older renderer are not
-    told apart: empty the directory after a change to it.
+    An interrupted run continues after its last saved clip. Empty the directory after a change of the renderer, because
+    clips of an older renderer are not recognised as such.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tasks = training_tasks(count, seed)

@@ -1,4 +1,4 @@
-"""How well a checkpoint tells the motions apart: confusion matrix, recall per class, and the targets it must meet."""
+"""Measures how well a checkpoint recognises the motions: confusion matrix, recall per class, and targets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LabelledClip = tuple[npt.NDArray[np.uint8], int]
 class Evaluation:
     """``confusion`` [labels, labels] counts clips by true (row) and predicted (column) label.
 
-    ``confidence`` is the mean probability of the predicted label, to be compared with the accuracy.
+    ``confidence`` is the mean probability of the predicted label, which should be near the accuracy.
     """
 
     confusion: npt.NDArray[np.int64]
@@ -45,12 +45,12 @@ class Evaluation:
 
     @property
     def recalls(self) -> npt.NDArray[np.float64]:
-        """Share of each label's clips that were recognised [labels]; 1 where there were none."""
+        """Share of the clips of each label that were recognised [labels]; 1 for labels without clips."""
         totals = self.confusion.sum(axis=1)
         return np.asarray(np.where(totals > 0, np.diag(self.confusion) / np.maximum(totals, 1), 1.0))
 
     def table(self) -> str:
-        """Recall of every label, and the confusion matrix with columns in the order of the rows."""
+        """Return a text with the recall of each label and the confusion matrix, columns in the order of the rows."""
         width = max(len(label) for label in LABELS)
         header = f"{'':{width + 4}}recall  " + "".join(f"{column:5d}" for column in range(1, len(LABELS) + 1))
         lines = [header]
@@ -80,13 +80,13 @@ def _batches(clips: Iterable[LabelledClip]) -> Iterator[list[LabelledClip]]:
 
 @torch.no_grad()
 def probabilities(model: VJEPA2ForVideoClassification, clips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Probability of every label [N, labels] for preprocessed clips uint8 [N, 16, 3, 64, 64]."""
+    """Return the probabilities float32 [N, labels] for preprocessed clips uint8 [N, 16, 3, 64, 64]."""
     inputs = checkpoint.normalise(torch.from_numpy(clips).float().div_(255.0))
     return np.asarray(model(inputs).logits.softmax(dim=1), np.float32)
 
 
 def evaluate(model: VJEPA2ForVideoClassification, clips: Iterable[LabelledClip]) -> Evaluation:
-    """Evaluate ``model`` on preprocessed clips uint8 [16, 3, 64, 64] with their label indices; at least one."""
+    """Evaluate ``model`` on one or more preprocessed clips uint8 [16, 3, 64, 64] with their label indices."""
     confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
     confidences: list[float] = []
     for batch in _batches(clips):
@@ -107,9 +107,9 @@ def _photo_clips(
 def photo_evaluations(
     model: VJEPA2ForVideoClassification, directory: Path, count: int
 ) -> Iterator[tuple[str, Evaluation]]:
-    """Name and result of each variant of the photo clips, on ``count`` clips of each.
+    """Yield the name and the result of each photo clip variant, on ``count`` clips of each.
 
-    Raises ValueError when ``directory`` has no photographs or no videos.
+    Raises ValueError if ``directory`` has no photographs or no videos.
     """
     photos = photo_clips.load_photos(directory)
     for number, variant in enumerate(photo_clips.VARIANTS):

@@ -1,7 +1,7 @@
 """Initial patch filters that respond to motion.
 
-Random patch filters see mostly the mean colour, and a network that starts from them stays at chance level for
-thousands of steps. Drifting gratings give it the local motion from the first step; training goes on from there.
+Random patch filters respond mostly to the mean colour, and a network that starts from them stays at chance level for
+thousands of steps. Drifting gratings respond to local motion from the first step, and training refines them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 
 
 def drifting_gratings(rng: np.random.Generator, count: int, patch: int, depth: int) -> torch.Tensor:
-    """Filters float32 [count, 3, depth, patch, patch] of zero mean and unit norm, in pairs a quarter wave apart."""
+    """Draw filters float32 [count, 3, depth, patch, patch] of mean 0 and norm 1, in pairs a quarter wave apart."""
     rows, columns = np.mgrid[-0.5 : 0.5 : patch * 1j, -0.5 : 0.5 : patch * 1j]
     bank = np.empty((count, 3, depth, patch, patch))
     for index in range(0, count, 2):

@@ -28,7 +28,7 @@ def _text(image: npt.NDArray[np.uint8], text: str, x: int, y: int, level: int = 
 
 
 def draw_confusion(confusion: npt.NDArray[np.int64], path: Path) -> None:
-    """Draw counts [labels, labels] by true (row) and predicted (column) label to an image file."""
+    """Draw the confusion matrix [labels, labels], true label by predicted label, to an image file."""
     side = _CELL * len(LABELS)
     image = np.full((_MARGIN_TOP + side + 10, _MARGIN_LEFT + side + 10, 3), 255, np.uint8)
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -38,7 +38,7 @@ def draw_confusion(confusion: npt.NDArray[np.int64], path: Path) -> None:
         _text(image, str(row + 1), _MARGIN_LEFT + row * _CELL + 14, 38)
         for column in range(len(LABELS)):
             left, top = _MARGIN_LEFT + column * _CELL, _MARGIN_TOP + row * _CELL
-            # The square root keeps single mistakes visible beside the diagonal.
+            # The square root keeps single mistakes visible next to the diagonal.
             shade = int(255 - 215 * np.sqrt(shares[row, column]))
             cv2.rectangle(image, (left, top), (left + _CELL - 2, top + _CELL - 2), (255, max(shade, 90), shade), -1)
             if confusion[row, column]:
@@ -47,14 +47,14 @@ def draw_confusion(confusion: npt.NDArray[np.int64], path: Path) -> None:
 
 
 def _strip(seed: int, label: str) -> npt.NDArray[np.uint8]:
-    """Every other frame of a clip side by side, cropped as the network sees them but at a higher resolution."""
+    """Return every other frame of a clip side by side, with the crop of the network but a higher resolution."""
     frames = render_clip(seed, label, size=(240, 320)).frames[::2][:_SHOWN_FRAMES]
     crop = Preprocessing(resize=int(_THUMBNAIL * 256 / 224), crop=_THUMBNAIL)
     return np.concatenate([crop_frame(frame, crop) for frame in frames], axis=1)
 
 
 def draw_sheet(seed: int, path: Path) -> None:
-    """Draw one sample clip of every label to an image file, a row each, time from left to right."""
+    """Draw a sample clip of every label to an image file, one row per clip, time from left to right."""
     rows = []
     for index, label in enumerate(LABELS):
         title = np.full((22, _THUMBNAIL * _SHOWN_FRAMES, 3), 255, np.uint8)

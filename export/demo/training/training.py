@@ -1,4 +1,4 @@
-"""Train the demo checkpoint on a pool of rendered clips."""
+"""Trains the demo checkpoint on rendered clips."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stage:
-    """A number of steps on batches that draw from each scenery with the given chances, and may also reframe clips."""
+    """``steps`` training steps that draw each scenery with the given probability, and reframe clips if requested."""
 
     steps: int
     chances: dict[Scenery, float]
@@ -35,8 +35,9 @@ class Stage:
 class Recipe:
     """Hyperparameters.
 
-    ``plain`` is the share of the steps that see plain clips alone, ``quiet`` the share after them without restless
-    ones; the rest see all sceneries, reframed. ``compiled`` trains faster but needs a C++ compiler.
+    ``plain`` is the share of the first steps, which use plain clips only; ``quiet`` is the share of the next steps,
+    which use all except restless clips. The remaining steps use all sceneries and reframe the clips. ``compiled``
+    trains faster but needs a C++ compiler.
     """
 
     steps: int = 6_000
@@ -53,7 +54,7 @@ class Recipe:
     compiled: bool = False
 
     def stages(self) -> list[Stage]:
-        """From what is easy to learn to what makes it robust."""
+        """Return the stages in order, from easy clips to those that make the network robust."""
         plain, quiet = round(self.plain * self.steps), round(self.quiet * self.steps)
         return [
             Stage(plain, {Scenery.PLAIN: 1.0}),
@@ -67,14 +68,14 @@ class Recipe:
 
 
 class Batches:
-    """Augmented batches from pools of clips."""
+    """Draws augmented batches from pools of clips."""
 
     def __init__(self, pools: dict[Scenery, Pool], recipe: Recipe) -> None:
         self._pools, self._size = pools, recipe.batch
         self._rng = np.random.default_rng(recipe.seed)
 
     def _clip(self, chances: dict[Scenery, float]) -> tuple[npt.NDArray[np.uint8], int]:
-        """One augmented clip uint8 [16, 3, 64, 64] and its label index."""
+        """Draw one augmented clip uint8 [16, 3, 64, 64] and its label index."""
         pool = self._pools[list(chances)[self._rng.choice(len(chances), p=list(chances.values()))]]
         index = self._rng.integers(len(pool.clips))
         frames = pool.clips[index].transpose(0, 2, 3, 1)
@@ -82,7 +83,7 @@ class Batches:
         return frames.transpose(0, 3, 1, 2), LABELS.index(label)
 
     def draw(self, stage: Stage) -> tuple[torch.Tensor, torch.Tensor]:
-        """Network input float32 [N, 16, 3, 64, 64] and label indices [N]."""
+        """Draw a network input float32 [N, 16, 3, 64, 64] and its label indices [N]."""
         clips, labels = zip(*(self._clip(stage.chances) for _ in range(self._size)), strict=True)
         pixels = torch.from_numpy(np.stack(clips)).float().div_(255.0)
         if stage.reframed:
@@ -100,7 +101,7 @@ def _average(average: VJEPA2ForVideoClassification, model: VJEPA2ForVideoClassif
 def _new_model(seed: int) -> VJEPA2ForVideoClassification:
     torch.manual_seed(seed)
     config = checkpoint.configuration()
-    # With 256 tokens the plain attention is the faster one to differentiate on a CPU.
+    # On a CPU and with 256 tokens, the backward pass of the plain attention is the faster one.
     config._attn_implementation = "eager"
     model = VJEPA2ForVideoClassification(config)
     patches = model.vjepa2.encoder.embeddings.patch_embeddings.proj
@@ -113,7 +114,7 @@ def _new_model(seed: int) -> VJEPA2ForVideoClassification:
 
 
 class Trainer:
-    """Model, averaged model and optimiser of a run, and where it writes the weights so far."""
+    """Trains a model and its moving average, and saves the average to ``partial`` every 1,000 steps."""
 
     def __init__(self, pools: dict[Scenery, Pool], recipe: Recipe, partial: Path) -> None:
         self._recipe, self._partial = recipe, partial
@@ -123,7 +124,7 @@ class Trainer:
         self.averaged = copy.deepcopy(self._model).eval()
 
     def run(self) -> None:
-        """Go through the recipe's stages under one cycle of the learning rate."""
+        """Run all stages of the recipe with one cycle of the learning rate."""
         recipe, total = self._recipe, self._recipe.steps
         optimizer = torch.optim.AdamW(self._model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -158,12 +159,12 @@ class Trainer:
 
 @torch.no_grad()
 def _even_out(model: VJEPA2ForVideoClassification) -> None:
-    """Take from the scores of holding what it owes to being shown twice as often as the motions."""
+    """Subtract log 2 from the score of HOLD, because it appears twice as often as most labels in training."""
     model.classifier.bias[LABELS.index(HOLD)] -= math.log(2)
 
 
 def train(pools: dict[Scenery, Pool], recipe: Recipe, output: Path) -> None:
-    """Train and write the averaged weights to ``output``; those so far are in ``output``.partial meanwhile."""
+    """Train and write the averaged weights to ``output``; during training, ``output``.partial holds the latest ones."""
     partial = output.with_name(f"{output.name}.partial")
     trainer = Trainer(pools, recipe, partial)
     trainer.run()

@@ -1,4 +1,4 @@
-"""Every symmetry changes the label exactly as it changes the picture."""
+"""Every symmetry changes the label in the same way as the picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from export.demo.labels import LABELS
 from export.demo.training import augmentation
 from export.demo.training.augmentation import MIRRORED, REVERSED, SYMMETRIES, TRANSPOSED, UPSIDE_DOWN, Symmetry
 
-# What each symmetry makes of a motion in the frame, x to the right and y down.
+# The effect of each symmetry on a motion vector in the frame, x to the right and y down.
 VECTORS = {
     MIRRORED: lambda x, y: (-x, y),
     UPSIDE_DOWN: lambda x, y: (x, -y),
@@ -40,7 +40,9 @@ def _ramp() -> npt.NDArray[np.uint8]:
 
 @pytest.mark.parametrize("symmetry", SYMMETRIES)
 @pytest.mark.parametrize("motions", [OBJECT, SCENE])
-def test_directions_follow_the_picture(symmetry: Symmetry, motions: dict[str, tuple[int, int]]) -> None:
+def test_symmetry_changes_label_direction_like_the_picture(
+    symmetry: Symmetry, motions: dict[str, tuple[int, int]]
+) -> None:
     for label, (x, y) in motions.items():
         assert motions[symmetry.label(label)] == VECTORS[symmetry](x, y)
 
@@ -53,7 +55,7 @@ def test_only_reversal_exchanges_approach_and_moving_away(symmetry: Symmetry) ->
 
 
 @pytest.mark.parametrize("symmetry", SYMMETRIES)
-def test_a_symmetry_applied_twice_changes_nothing(symmetry: Symmetry) -> None:
+def test_symmetry_applied_twice_is_the_identity(symmetry: Symmetry) -> None:
     np.testing.assert_array_equal(symmetry.view(symmetry.view(_ramp())), _ramp())
     assert [symmetry.label(symmetry.label(label)) for label in LABELS] == list(LABELS)
 
@@ -66,7 +68,7 @@ def test_symmetries_act_on_the_axes_they_name() -> None:
     np.testing.assert_array_equal(TRANSPOSED.view(frames)[1, 2, 3], frames[1, 3, 2])
 
 
-def test_augmenting_keeps_the_pixels_and_gives_a_known_label() -> None:
+def test_augmentation_permutes_pixels_and_returns_a_known_label() -> None:
     rng, frames = np.random.default_rng(0), _ramp()
     for label in LABELS:
         augmented, changed = augmentation.augment(rng, frames, label)
@@ -83,7 +85,7 @@ def test_relighting_stays_in_range() -> None:
     assert not torch.equal(relit, batch)
 
 
-def test_reframing_treats_all_frames_alike_and_leaves_the_second_half_of_the_batch() -> None:
+def test_reframing_changes_all_frames_alike_in_the_first_half_of_the_batch() -> None:
     still = torch.rand(4, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).expand(4, 5, 3, 16, 16)
     reframed = augmentation.reframe(np.random.default_rng(0), still.clone())
     torch.testing.assert_close(reframed, reframed[:, :1].expand_as(reframed))

@@ -1,4 +1,4 @@
-"""The committed checkpoint and the commands that made it."""
+"""The committed demo checkpoint, and the commands that train and evaluate it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from export.demo.rendering import photo_clips
 from export.demo.rendering.clips import render_clip
 from export.demo.training import checkpoint, dataset, evaluation
 
-COMMITTED = Path(checkpoint.__file__).parent / "checkpoint"
+COMMITTED = Path(checkpoint.__file__).parents[1] / "checkpoint"
 FRESH_SEED = dataset.HELD_OUT_SEEDS.stop
 
 
@@ -52,7 +52,7 @@ def test_training_writes_a_checkpoint_that_loads(trained: Path) -> None:
     np.testing.assert_allclose(evaluation.probabilities(model, clips).sum(axis=1), 1.0, atol=1e-5)
 
 
-def test_evaluating_an_untrained_checkpoint_draws_the_matrix_and_fails(
+def test_evaluation_of_untrained_checkpoint_draws_the_matrix_and_fails(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plot = tmp_path / "pictures" / "confusion.png"
@@ -71,7 +71,9 @@ def test_evaluating_an_untrained_checkpoint_draws_the_matrix_and_fails(
         (["evaluate", str(COMMITTED), "--clips", "2000000"], "held-out clips exist"),
     ],
 )
-def test_bad_input_is_told_in_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_input_is_reported_in_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert words in error.splitlines()[-1]
@@ -83,7 +85,7 @@ def test_training_and_held_out_clips_differ() -> None:
     assert dataset.TRAINING_SEEDS[-1] < dataset.HELD_OUT_SEEDS[0]
 
 
-def test_recall_and_targets_of_a_known_matrix() -> None:
+def test_recall_and_targets_of_known_matrix() -> None:
     confusion = np.eye(len(LABELS), dtype=np.int64) * 10
     assert evaluation.Evaluation(confusion, 0.9).shortfalls() == []
     confusion[0, 0], confusion[0, 1] = 8, 2
@@ -92,7 +94,7 @@ def test_recall_and_targets_of_a_known_matrix() -> None:
     assert result.shortfalls() == [f"{LABELS[0]}: recall 80.0% is below 92%"]
 
 
-def test_photo_clips_of_every_variant_and_label(tmp_path: Path) -> None:
+def test_photo_clips_have_the_size_and_label_asked_for(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     cv2.imwrite(str(tmp_path / "photo.png"), rng.integers(0, 256, (80, 120, 3), np.uint8))
     writer = cv2.VideoWriter(str(tmp_path / "video.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))  # type: ignore[attr-defined]

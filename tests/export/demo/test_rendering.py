@@ -1,4 +1,4 @@
-"""Rendered clips: reproducible, of the size asked for, and showing what their labels say."""
+"""Rendered clips are reproducible, have the requested size, and show the motion of their label."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from export.demo.labels import LABELS
 from export.demo.rendering.clips import render_clip
 from export.demo.rendering.scenery import Scenery
 
-# Where the picture, or the object in it, moves: x to the right, y down. A camera that turns left makes the scene
-# pass to the right.
+# The direction in which the object or the scene moves: x to the right, y down. When the camera turns left, the scene
+# moves to the right.
 DIRECTIONS = {
     labels.PUSH_RIGHT: (1, 0),
     labels.PUSH_LEFT: (-1, 0),
@@ -41,12 +41,12 @@ def _flows(label: str, seed: int) -> npt.NDArray[np.float32]:
 
 
 def _moved(label: str, seed: int) -> npt.NDArray[np.float64]:
-    """Sum of the flow in percent of the picture times its width [2]."""
+    """Return the mean flow over the picture, summed over the clip [2]."""
     return np.asarray(_flows(label, seed).mean(axis=(1, 2)).sum(axis=0), np.float64)
 
 
 def _outward(flows: npt.NDArray[np.float32]) -> float:
-    """Mean flow away from where most of the motion is, in pixels squared."""
+    """Return the mean flow away from the centre of the motion, in pixels squared."""
     amount = np.hypot(flows[..., 0], flows[..., 1])
     rows, columns = np.mgrid[0:96, 0:96]
     centre = (amount * columns).sum() / amount.sum(), (amount * rows).sum() / amount.sum()
@@ -54,26 +54,26 @@ def _outward(flows: npt.NDArray[np.float32]) -> float:
 
 
 @pytest.mark.parametrize("label", DIRECTIONS)
-def test_pictures_move_the_way_the_label_says(label: str) -> None:
+def test_clip_moves_in_the_direction_of_its_label(label: str) -> None:
     moved = np.stack([_moved(label, seed) for seed in SEEDS])
     along, across = moved @ DIRECTIONS[label], np.abs(moved @ DIRECTIONS[label][::-1])
     assert np.median(along) > 1.0
-    # Flow is estimated, and a path may slope, so a single clip may look different.
+    # The flow is an estimate and a path may be sloped, so single clips may deviate.
     assert (along > across).mean() >= 0.75, moved
 
 
 @pytest.mark.parametrize(("label", "sign"), [(labels.APPROACH, 1), (labels.MOVE_AWAY, -1)])
-def test_things_grow_on_approach_and_shrink_on_moving_away(label: str, sign: int) -> None:
+def test_scene_grows_on_approach_and_shrinks_on_moving_away(label: str, sign: int) -> None:
     outward = [_outward(_flows(label, seed)) for seed in SEEDS]
     assert (sign * np.array(outward) > 0).mean() >= 0.75, outward
 
 
-def test_a_held_object_stays() -> None:
+def test_held_object_stays_in_place() -> None:
     assert np.median([np.hypot(*_moved(labels.HOLD, seed)) for seed in SEEDS]) < 1.0
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_a_seed_renders_the_same_clip_again(label: str) -> None:
+def test_same_seed_renders_the_same_clip(label: str) -> None:
     first, second = (render_clip(7, label, size=(90, 120)) for _ in range(2))
     assert first.label == second.label == label
     np.testing.assert_array_equal(first.frames, second.frames)
@@ -93,12 +93,12 @@ def _largest_change(scenery: Scenery, seed: int) -> float:
     return float(np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3)).max())
 
 
-def test_restless_scenery_is_cut_and_calm_scenery_is_not() -> None:
+def test_restless_scenery_has_cuts_and_calm_scenery_has_none() -> None:
     assert sum(_largest_change(Scenery.RESTLESS, seed) > 25 for seed in range(12)) >= 3
     assert all(_largest_change(Scenery.CALM, seed) < 25 for seed in range(12))
 
 
-def test_other_seeds_render_other_clips_and_labels() -> None:
+def test_different_seeds_render_different_clips_and_labels() -> None:
     clips = [render_clip(seed, size=(64, 64), frames=2) for seed in range(40)]
     assert len({clip.frames.tobytes() for clip in clips}) == 40
     assert len({clip.label for clip in clips}) > 5
@@ -107,7 +107,7 @@ def test_other_seeds_render_other_clips_and_labels() -> None:
 @pytest.mark.parametrize(
     ("frames", "size"), [(16, (101, 67)), (2, (16, 16)), (64, (48, 211)), (16, (33, 1000)), (5, (1000, 33))]
 )
-def test_frames_are_rgb_of_the_size_asked_for(frames: int, size: tuple[int, int]) -> None:
+def test_frames_are_rgb_of_the_requested_size(frames: int, size: tuple[int, int]) -> None:
     clip = render_clip(3, frames=frames, size=size)
     assert clip.frames.shape == (frames, *size, 3)
     assert clip.frames.dtype == np.uint8
@@ -130,7 +130,7 @@ def test_random_sizes_span_small_and_large_frames_of_either_orientation() -> Non
         ({"size": (15, 100)}, "15x100"),
     ],
 )
-def test_impossible_clips_are_refused(options: dict[str, object], words: str) -> None:
+def test_invalid_clip_parameters_are_refused(options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         render_clip(0, **options)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""What an export is known by: every module that decides what a bundle holds is part of it."""
+"""The code digest covers every module that determines the content of a bundle."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ MODULES = sorted(file.relative_to(ROOT).as_posix() for folder in CODE_FOLDERS fo
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code folders in a directory of their own, so that they can be changed."""
+    """A copy of the code folders that a test may change."""
     root = tmp_path_factory.mktemp("code")
     for folder in CODE_FOLDERS:
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return root
 
 
-def test_a_copy_of_the_code_gives_the_same_digest(copied: Path) -> None:
+def test_copied_code_has_the_same_digest(copied: Path) -> None:
     assert code_digest(copied) == code_digest()
 
 
-def test_the_code_that_makes_bundles_is_among_the_modules() -> None:
+def test_digest_covers_the_modules_that_make_bundles() -> None:
     assert {
         "engines/preprocessing/cpu.py",
         "export/architectures/vjepa2/checkpoint.py",
@@ -38,7 +38,7 @@ def test_the_code_that_makes_bundles_is_among_the_modules() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_change_of_a_module_gives_another_digest(copied: Path, module: str) -> None:
+def test_changed_module_changes_the_digest(copied: Path, module: str) -> None:
     before = code_digest(copied)
     content = (copied / module).read_bytes()
     (copied / module).write_bytes(content + b"\n# changed\n")
@@ -48,7 +48,7 @@ def test_a_change_of_a_module_gives_another_digest(copied: Path, module: str) ->
         (copied / module).write_bytes(content)
 
 
-def test_a_new_module_gives_another_digest(copied: Path) -> None:
+def test_new_module_changes_the_digest(copied: Path) -> None:
     before = code_digest(copied)
     (copied / CODE_FOLDERS[0] / "added.py").touch()
     try:

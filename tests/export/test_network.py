@@ -1,4 +1,4 @@
-"""The lean network is the checkpoint's own function, whatever its configuration."""
+"""The lean network computes the same function as the checkpoint, for any configuration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL_PREDICTOR = {"pred_hidden_size": 24, "pred_num_attention_heads": 1, "pred_
 
 
 def _model(**config: Any) -> VJEPA2ForVideoClassification:
-    """Random weights that spread the logits, biases included."""
+    """Build a model with random weights and biases large enough to spread the logits."""
     torch.manual_seed(0)
     model = VJEPA2ForVideoClassification(VJEPA2Config(initializer_range=0.1, **SMALL_PREDICTOR, **config)).eval()
     with torch.no_grad():
@@ -59,7 +59,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=40, deadline=None)
 @given(config=configurations(), stacked=st.booleans())
-def test_lean_equals_transformers_in_fp32(config: dict[str, Any], stacked: bool) -> None:
+def test_lean_network_equals_transformers_in_fp32(config: dict[str, Any], stacked: bool) -> None:
     model = _model(**config)
     pixels = torch.randn(2, config["frames_per_clip"], 3, config["crop_size"], config["crop_size"])
     with torch.inference_mode():
@@ -72,7 +72,7 @@ def test_lean_equals_transformers_in_fp32(config: dict[str, Any], stacked: bool)
 
 @settings(max_examples=30, deadline=None)
 @given(config=configurations())
-def test_half_precision_keeps_the_probabilities_and_their_order(config: dict[str, Any]) -> None:
+def test_fp16_keeps_the_probabilities_and_their_order(config: dict[str, Any]) -> None:
     model = _model(**config)
     pixels = torch.randn(2, config["frames_per_clip"], 3, config["crop_size"], config["crop_size"])
     with torch.inference_mode():
@@ -83,12 +83,12 @@ def test_half_precision_keeps_the_probabilities_and_their_order(config: dict[str
     torch.testing.assert_close(probabilities, expected, atol=5e-3, rtol=0)
     best = probabilities.topk(min(5, config["num_labels"])).indices
     in_that_order = expected.gather(1, best)
-    assert (in_that_order.diff(dim=1) <= 5e-3).all(), "labels changed places that were no ties"
+    assert (in_that_order.diff(dim=1) <= 5e-3).all(), "labels changed places although their probabilities differ"
 
 
 @settings(max_examples=15, deadline=None)
 @given(config=configurations())
-def test_fused_attention_is_the_same_function(config: dict[str, Any]) -> None:
+def test_fused_attention_keeps_the_probabilities(config: dict[str, Any]) -> None:
     model = _model(**config)
     pixels = torch.randn(2, config["frames_per_clip"], 3, config["crop_size"], config["crop_size"])
     with torch.inference_mode():
@@ -96,8 +96,8 @@ def test_fused_attention_is_the_same_function(config: dict[str, Any]) -> None:
         torch.testing.assert_close(LeanClassifier(model, fused_attention=True)(pixels), expected, atol=1e-5, rtol=0)
 
 
-def test_a_network_as_deep_as_vit_l_has_few_nodes(tmp_path: Path) -> None:
-    """Counted in a shallow one, whose layers are all alike."""
+def test_onnx_graph_as_deep_as_vit_l_has_at_most_1300_nodes(tmp_path: Path) -> None:
+    """The count is extrapolated from a shallow network, because all layers have the same nodes."""
     model = _model(hidden_size=24, num_attention_heads=2, num_hidden_layers=3, num_pooler_layers=3, crop_size=32)
     config = model.config
     clip_shape = (config.frames_per_clip, 3, config.crop_size, config.crop_size)
@@ -109,11 +109,13 @@ def test_a_network_as_deep_as_vit_l_has_few_nodes(tmp_path: Path) -> None:
     (in_each,) = set(of_layer.values())
     assert len(nodes) + 21 * in_each <= 1300
     assert not {node.op_type for node in nodes} & {"Sin", "Cos", "Tile", "Expand", "Einsum"}
-    assert sum(node.op_type == "Cast" for node in nodes) <= 1, "FP16 from the pixels to the logits"
+    assert sum(node.op_type == "Cast" for node in nodes) <= 1, (
+        "the graph must stay in FP16 from the pixels to the logits"
+    )
 
 
 @pytest.mark.parametrize("name", ["vjepa2", "predictor"])
-def test_the_predictor_and_the_old_projections_are_gone(name: str) -> None:
+def test_lean_network_has_no_predictor_and_no_extra_parameters(name: str) -> None:
     model = _model(hidden_size=24, num_attention_heads=2, num_hidden_layers=2, num_pooler_layers=1, crop_size=32)
     weights = sum(parameter.numel() for parameter in model.vjepa2.encoder.parameters())
     weights += sum(parameter.numel() for parameter in model.pooler.parameters())
