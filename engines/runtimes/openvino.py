@@ -1,12 +1,14 @@
-"""The embedded engine: OpenVINO on the CPU, from the bundle's ONNX file, or for int8 its quantized network."""
+"""The embedded engine: OpenVINO on the CPU, from the bundle's ONNX file or, for int8, its quantized network."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,24 +21,31 @@ from engines.manifest import Manifest, Precision
 from engines.preprocessing.cpu import CpuPreprocessor
 from engines.storage.bundle import Bundle
 
-# Imported, OpenVINO sends statistics home from a forked process, which it ends with SIGTERM when there is no way out of
-# the network; asyncio shares its ear for signals with forks, so the server would take that for its own end.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+if TYPE_CHECKING:
+    import openvino as ov
 
-import openvino as ov  # noqa: E402
+
+def load_openvino() -> ModuleType:
+    """Import OpenVINO and keep its telemetry from starting, for the whole process; no other code may import it first.
+
+    The telemetry forks a process and ends it with SIGTERM where there is no network. A forked process shares asyncio's
+    wake-up descriptor for signals, so the server would receive that SIGTERM as its own.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return importlib.import_module("openvino")
 
 
 class OpenVinoEngine:
-    """Runs an ``openvino`` bundle; bf16 bundles run in fp32, which is only more exact, where the CPU has no bf16.
+    """Runs an ``openvino`` bundle; a bf16 bundle runs in fp32, which is more exact, on a CPU without bf16.
 
-    What int8 bundles leave in floating point runs in the fastest there is.
+    The layers that an int8 bundle keeps in floating point run in the fastest floating-point type of the CPU.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
-        """``threads`` 0 leaves their number to OpenVINO: one for each physical core, fewer under a container's quota.
+        """With ``threads`` 0, OpenVINO uses one thread for each physical core, or fewer under a container's quota.
 
         Raises:
-            BundleDamagedError: the network is not the one that the manifest describes.
+            BundleDamagedError: the network does not match the manifest.
             EngineError: OpenVINO cannot load it.
         """
         self._manifest = bundle.manifest
@@ -89,10 +98,11 @@ class OpenVinoEngine:
         del self._request, self._compiled
 
     def _compile(self, core: ov.Core, bundle: Bundle) -> ov.CompiledModel:
+        ov = load_openvino()
         quantized = self._precision == "int8"
         model = core.read_model(bundle.file(".xml" if quantized else ".onnx"))
         _check_network(model, bundle)
-        # A fixed batch lets the CPU plugin plan memory and kernels ahead: 2.3 ms instead of 3.0 for the demo.
+        # With a fixed batch, the CPU plugin plans memory and kernels in advance: 2.3 ms instead of 3.0 for the demo.
         most = self._manifest.max_batch
         batch = ov.Dimension(1) if most == 1 else ov.Dimension(1, most)
         model.reshape({0: ov.PartialShape([batch, *self._manifest.network_input.clip_shape])})
@@ -107,21 +117,22 @@ class OpenVinoEngine:
 
 @functools.cache
 def _core() -> ov.Core:
-    return ov.Core()
+    return load_openvino().Core()
 
 
 def cpu_name() -> str:
-    """The CPU as OpenVINO names it."""
+    """OpenVINO's name for the CPU."""
     return str(_core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
 
 
 def cpu_precision(wanted: Precision) -> Precision:
-    """``wanted`` where the CPU computes in it, else ``fp32``; bf16 takes AMX or AVX512-BF16, int8 every CPU can."""
+    """``wanted`` if the CPU supports it, else ``fp32``; bf16 needs AMX or AVX512-BF16, int8 runs on every CPU."""
     return wanted if wanted == "int8" or (wanted == "bf16" and _has_bf16()) else "fp32"
 
 
 def floats(precision: Precision) -> ov.Type:
-    """What a network of ``precision`` computes in where it does not compute in integers."""
+    """The floating-point type of a network of ``precision``, also for those layers of int8 that are not quantized."""
+    ov = load_openvino()
     return ov.Type.bf16 if precision != "fp32" and _has_bf16() else ov.Type.f32
 
 

@@ -12,6 +12,7 @@ from engines.device.cuda_driver import CudaDevice, cuda_devices
 from engines.manifest import Device, Preprocessing, Tensor
 from engines.runtimes.tensorrt.api import TensorRt
 from export.compilers.calibration import calibration
+from export.compilers.int8 import quantize
 from export.compilers.tensorrt import LOG_FILE_NAME, PLAN_FILE_NAME, PlanBuilder, require_tensorrt, timing_cache
 from export.compilers.tensorrt_layers import FILE_NAME as LAYERS_FILE_NAME
 from export.compilers.tensorrt_layers import write_layer_table
@@ -60,9 +61,6 @@ def _compile_openvino(settings: ExportSettings, frames: int, preprocessing: Prep
         return Compiled(device)
     with stage("find clips"):
         clips = calibration(settings.calibration, frames, preprocessing)
-    # Imported where it is needed: it takes three seconds.
-    from export.compilers.int8 import quantize
-
     with stage("quantize", spinner=False):
         cost = quantize(directory / ONNX_FILE_NAME, directory, clips, preprocessing)
     for file in directory.glob(f"{ONNX_FILE_NAME}*"):

@@ -8,24 +8,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# This import comes before NNCF because it disables the usage statistics of both libraries.
-from engines.runtimes.openvino import floats
-
-# isort: split
-import nncf
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
-from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
 
 from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import CpuPreprocessor
+from engines.runtimes.openvino import floats, load_openvino
 from export.compilers.calibration import Calibration
 
+if TYPE_CHECKING:
+    import openvino as ov
+
 NETWORK_FILE_NAME = "model.xml"
-# The default of the SmoothQuant paper (arXiv 2211.10438). NNCF's 0.95 suits language models: see docs/export.md.
-_SMOOTHING = AdvancedSmoothQuantParameters(matmul=0.5)
+# SmoothQuant's own default (arXiv 2211.10438); NNCF's 0.95 is for language models: see docs/export.md.
+_SMOOTHING = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,12 @@ def quantize(onnx: Path, directory: Path, clips: Calibration, preprocessing: Pre
 
     Weights are symmetric with one scale per output channel; activations have one scale per tensor.
     """
+    # Before NNCF, which starts the same telemetry; its import takes three seconds.
+    ov = load_openvino()
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
+
+    smoothing = AdvancedSmoothQuantParameters(matmul=_SMOOTHING)
     nncf.set_log_level(logging.ERROR)
     network = ov.Core().read_model(onnx)
     # The frames are already cropped, so the resize must keep their size.
@@ -53,7 +57,7 @@ def quantize(onnx: Path, directory: Path, clips: Calibration, preprocessing: Pre
             nncf.Dataset(clips.learned, lambda clip: preprocess.batch([clip])),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(clips.learned),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=_SMOOTHING),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smoothing),
         )
         ov.save_model(quantized, directory / NETWORK_FILE_NAME, compress_to_fp16=False)
         held_out = [preprocess.batch([clip]) for clip in clips.held_out]
@@ -61,8 +65,8 @@ def quantize(onnx: Path, directory: Path, clips: Calibration, preprocessing: Pre
 
 
 def _answers(network: ov.Model, inputs: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """Return probabilities, float32 [clips, labels]."""
-    compiled = ov.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": floats("int8")})
+    """Probabilities, float32 [clips, labels]."""
+    compiled = load_openvino().Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": floats("int8")})
     return np.concatenate([compiled([clip])[0] for clip in inputs])
 
 

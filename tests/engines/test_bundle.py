@@ -75,7 +75,7 @@ def test_an_intact_copy_opens(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_named_with_a_cure(bundle: Path, name: str) -> None:
+def test_damaged_bundle_error_names_damage_and_help(bundle: Path, name: str) -> None:
     damage, error, words = DAMAGES[name]
     damage(bundle)
     with pytest.raises(error, match=words) as raised:
@@ -86,7 +86,7 @@ def test_damage_is_named_with_a_cure(bundle: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["network truncated", "network altered", "future format with new fields", "no manifest"]
 )
-def test_the_server_refuses_it_with_one_line_and_code_2(bundle: Path, name: str) -> None:
+def test_server_refuses_damaged_bundle_with_one_line_and_code_2(bundle: Path, name: str) -> None:
     damage, _, words = DAMAGES[name]
     damage(bundle)
     refused = run_module("server", str(bundle), "--port", "0", "--log-format", "text")
@@ -105,7 +105,7 @@ def test_every_other_manifest_field_is_sealed(bundle: Path) -> None:
     open_bundle(bundle)
 
 
-def test_half_written_bundles_are_not_found(tmp_path: Path) -> None:
+def test_hidden_partial_bundles_are_not_listed(tmp_path: Path) -> None:
     shutil.copytree(DEMO, tmp_path / ".half.partial")
     shutil.copytree(DEMO, tmp_path / "whole")
     assert bundles_in(tmp_path) == [tmp_path / "whole"]

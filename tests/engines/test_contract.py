@@ -66,7 +66,7 @@ def _alone(engine: Engine, clip: Clip) -> np.ndarray:
     return engine.infer([clip]).probabilities[0]
 
 
-def test_every_batch_size_gives_probabilities_in_the_order_of_its_clips(engine: Engine) -> None:
+def test_every_batch_size_returns_probabilities_in_clip_order(engine: Engine) -> None:
     clips = [_clip(engine, seed) for seed in range(engine.manifest.max_batch)]
     alone = np.stack([_alone(engine, clip) for clip in clips])
     assert np.ptp(alone, axis=0).max() > 0.01, "clips that all look alike cannot show an order"
@@ -80,14 +80,14 @@ def test_every_batch_size_gives_probabilities_in_the_order_of_its_clips(engine: 
         assert inference.network_ms > 0
 
 
-def test_answers_do_not_depend_on_what_ran_before(engine: Engine) -> None:
+def test_answers_do_not_depend_on_earlier_batches(engine: Engine) -> None:
     clip = _clip(engine, 3)
     first = _alone(engine, clip)
     engine.infer([_clip(engine, seed) for seed in (4, 5, 6)])
     np.testing.assert_array_equal(_alone(engine, clip), first)
 
 
-def test_an_answer_is_not_overwritten_by_the_next(engine: Engine) -> None:
+def test_next_batch_does_not_overwrite_an_answer(engine: Engine) -> None:
     first = engine.infer([_clip(engine, 1)]).probabilities
     kept = first.copy()
     engine.infer([_clip(engine, 2)])
@@ -110,7 +110,7 @@ def test_clips_can_be_allocated_while_the_engine_runs(engine: Engine) -> None:
         assert all(other.result().frames.any() for other in others)
 
 
-def test_as_many_batches_as_lanes_at_once_keep_to_their_own_answers(engine: Engine) -> None:
+def test_concurrent_batches_return_their_own_answers(engine: Engine) -> None:
     clips = [_clip(engine, seed) for seed in range(4 * engine.manifest.max_batch)]
     alone = np.stack([_alone(engine, clip) for clip in clips])
     rng = np.random.default_rng(0)
@@ -121,7 +121,7 @@ def test_as_many_batches_as_lanes_at_once_keep_to_their_own_answers(engine: Engi
             np.testing.assert_allclose(answer, alone[batch], atol=1e-5)
 
 
-def test_the_memory_of_a_clip_whose_client_has_gone_is_not_reused_while_it_is_read(engine: Engine) -> None:
+def test_clip_memory_is_not_reused_while_the_engine_reads_it(engine: Engine) -> None:
     clip = _clip(engine, 3)
     expected = _alone(engine, clip)
     shape = clip.frames.shape[1:3]
@@ -136,7 +136,7 @@ def test_the_memory_of_a_clip_whose_client_has_gone_is_not_reused_while_it_is_re
             np.testing.assert_array_equal(answer.result(), expected)
 
 
-def test_the_same_clips_get_the_same_answers_bit_for_bit(engine: Engine) -> None:
+def test_same_clips_get_bit_identical_answers(engine: Engine) -> None:
     clips = [_clip(engine, seed) for seed in range(engine.manifest.max_batch)]
     # On a GPU the first runs are plain and captured, and the graph may round otherwise.
     for _ in range(3 * engine.lanes):
@@ -157,7 +157,7 @@ def test_a_closed_engine_can_be_opened_again(served: Served, engine: Engine) -> 
     again.close()
 
 
-def test_a_clip_that_does_not_fit_is_refused_by_its_size(odd_torch_bundle: Path) -> None:
+def test_too_large_clip_is_refused(odd_torch_bundle: Path) -> None:
     options = EngineOptions(max_clip_bytes=4 * MIB, page_locked_bytes=2 * MIB)
     engine = load_engine(open_bundle(odd_torch_bundle), options)
     with pytest.raises(ClipTooLargeError, match=rf"12 frames of 240 x 320 has {12 * 240 * 320 * 3} bytes.*{2 * MIB}"):
@@ -171,7 +171,7 @@ def test_a_clip_that_does_not_fit_is_refused_by_its_size(odd_torch_bundle: Path)
 
 
 @pytest.mark.parametrize("name", ["odd_bundle", "odd_torch_bundle"])
-def test_frames_of_4k_are_taken(request: pytest.FixtureRequest, name: str) -> None:
+def test_4k_frames_are_accepted(request: pytest.FixtureRequest, name: str) -> None:
     engine = load_engine(open_bundle(request.getfixturevalue(name)))
     tiles = np.random.default_rng(0).integers(0, 256, (12, 27, 48, 3), np.uint8)
     small, large = Clip(engine.allocate(270, 480), "RGB"), Clip(engine.allocate(2160, 3840), "RGB")

@@ -18,9 +18,9 @@ def test_the_quota_is_rounded_up_to_whole_cores(tmp_path: Path, content: str, co
     assert cgroup_cores(tmp_path / "cpu.max") == cores
 
 
-def test_no_quota_file_is_no_quota(tmp_path: Path) -> None:
+def test_missing_quota_file_means_no_quota(tmp_path: Path) -> None:
     assert cgroup_cores(tmp_path / "cpu.max") is None
 
 
-def test_this_process_has_cores() -> None:
+def test_usable_cores_are_within_the_machine() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)

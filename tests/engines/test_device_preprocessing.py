@@ -34,7 +34,7 @@ def _levels(frames: np.ndarray, preprocessing: Preprocessing, pixel_format: Pixe
 @pytest.mark.skipif(not golden_files, reason="no reference data beside this checkout")
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 @pytest.mark.parametrize("path", golden_files, ids=lambda path: path.stem)
-def test_crop_is_within_a_level_of_the_reference(path: Path, device: str) -> None:
+def test_device_crop_is_within_one_level_of_the_reference(path: Path, device: str) -> None:
     golden = np.load(path)
     preprocessing = Preprocessing(int(golden["resize"]), golden["crop"].shape[1])
     for pixel_format, frames in (("RGB", golden["frames"]), ("BGR", golden["frames"][..., ::-1])):
@@ -45,7 +45,7 @@ def test_crop_is_within_a_level_of_the_reference(path: Path, device: str) -> Non
 
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 400), width=st.integers(1, 400), crop=st.sampled_from([32, 64, 96]), seed=st.integers(0))
-def test_frames_of_any_size_are_as_pillow_resizes_them(height: int, width: int, crop: int, seed: int) -> None:
+def test_device_resize_equals_pillow_for_any_frame_size(height: int, width: int, crop: int, seed: int) -> None:
     frames = np.random.default_rng(seed).integers(0, 256, (2, height, width, 3), np.uint8)
     preprocessing = Preprocessing(crop * 256 // 224, crop)
     # Beyond that aspect ratio the other one is not exact.
@@ -69,7 +69,7 @@ def test_the_input_is_normalised(dtype: torch.dtype) -> None:
 
 
 @given(source=st.integers(1, 500), target=st.integers(1, 500))
-def test_weights_of_a_pixel_sum_to_one_and_lie_side_by_side(source: int, target: int) -> None:
+def test_resample_weights_sum_to_one_and_are_contiguous(source: int, target: int) -> None:
     weights = resample_weights(source, target, 0, target)
     assert np.abs(weights.sum(axis=1) - 2**22).max() <= source
     assert (weights >= 0).all()

@@ -61,7 +61,7 @@ Pieces.TestCase.settings = settings(max_examples=20, stateful_step_count=40, dea
 TestPieces = Pieces.TestCase
 
 
-def test_what_does_not_fit_is_none() -> None:
+def test_too_large_allocation_returns_none() -> None:
     assert PageLockedMemory(SIZE, locked=False).allocate(SIZE + 1) is None
 
 

@@ -34,7 +34,7 @@ def rtx() -> TensorRt:
     return load_tensorrt("tensorrt-rtx")
 
 
-def test_the_library_is_as_the_stub_says(rtx: TensorRt) -> None:
+def test_library_matches_the_stub(rtx: TensorRt) -> None:
     command = [sys.executable, "-m", "mypy.stubtest", "tensorrt_rtx", "--ignore-missing-stub", "--concise"]
     environment = os.environ | {"MYPYPATH": str(ROOT / "typings")}
     compared = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
@@ -43,13 +43,13 @@ def test_the_library_is_as_the_stub_says(rtx: TensorRt) -> None:
     assert not [line for line in lines if not line.endswith((*_PYBIND, _BUFFERS))]
 
 
-def test_every_name_of_the_seam_is_in_the_library(rtx: TensorRt) -> None:
+def test_library_has_every_name_of_the_protocol(rtx: TensorRt) -> None:
     names = Library.__annotations__
     assert len(names) > 15
     assert not [name for name in names if not hasattr(rtx.module, name)]
 
 
-def test_what_is_no_plan_is_refused_with_the_librarys_reason(rtx: TensorRt) -> None:
+def test_invalid_plan_is_refused_with_the_librarys_reason(rtx: TensorRt) -> None:
     assert rtx.objections(b"x" * 4096) == (True, ("MALFORMED_ENGINE",))
     assert rtx.load_plan(b"x" * 4096) is None
     assert "Serialization" in str(rtx.errors)
@@ -71,7 +71,7 @@ def test_errors_are_recorded_with_their_codes(rtx: TensorRt) -> None:
     assert (recorder.num_errors(), str(log)) == (0, "it gave no reason")
 
 
-def test_a_library_that_is_not_there_is_named_with_a_cure() -> None:
+def test_missing_library_error_has_help() -> None:
     if importlib.util.find_spec("tensorrt"):
         pytest.skip("TensorRT is installed here")
     with pytest.raises(EngineError, match="tensorrt is not installed") as raised:
@@ -80,7 +80,7 @@ def test_a_library_that_is_not_there_is_named_with_a_cure() -> None:
 
 
 @pytest.mark.skipif(bool(cuda_devices()), reason="this machine has a GPU")
-def test_a_plan_is_refused_where_there_is_no_gpu(odd_rtx_bundle: Path) -> None:
+def test_plan_is_refused_without_gpu(odd_rtx_bundle: Path) -> None:
     with pytest.raises(BundleUnsupportedError, match="no CUDA device"):
         load_engine(open_bundle(odd_rtx_bundle))
     served = run_module("server", str(odd_rtx_bundle), "--port", "0", "--log-format", "text")
@@ -91,7 +91,7 @@ def test_a_plan_is_refused_where_there_is_no_gpu(odd_rtx_bundle: Path) -> None:
 
 
 @pytest.mark.skipif(bool(cuda_devices()), reason="this machine has a GPU")
-def test_a_plan_is_no_default_where_there_is_no_gpu(odd_rtx_bundle: Path) -> None:
+def test_plan_is_not_the_default_bundle_without_gpu(odd_rtx_bundle: Path) -> None:
     bundle = open_bundle(odd_rtx_bundle)
     replace_manifest(bundle, name="plan")
     assert default_bundle(odd_rtx_bundle.parent) != odd_rtx_bundle

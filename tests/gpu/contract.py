@@ -13,7 +13,7 @@ def main() -> int:
     selection = ["tests/engines", "tests/export/test_targets.py"]
     if chosen.small and chosen.device == "cpu":
         # A rehearsal of the script, not of the tests, which run everywhere anyway.
-        selection = ["tests/engines/test_captured.py", "tests/engines/test_cuda_errors.py"]
+        selection = ["tests/engines/test_cuda_graphs.py", "tests/engines/test_cuda_errors.py"]
     # In one process: there is one GPU, and the machine may lack pytest-xdist.
     options = ["--override-ini=addopts=--import-mode=importlib", "-q", "-p", "no:cacheprovider", "-rs"]
     command = [sys.executable, "-m", "pytest", *options, *selection]

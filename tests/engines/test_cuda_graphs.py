@@ -59,7 +59,7 @@ class Device:
         return float(self.result[0])
 
 
-def test_what_comes_again_is_captured_and_replayed() -> None:
+def test_repeated_work_is_captured_and_replayed() -> None:
     device, switch = Device(), GraphSwitch("work")
     runs = CapturedRuns(device, switch, most=8)
     assert [device.ask(runs, 7) for _ in range(4)] == [7] * 4
@@ -69,7 +69,7 @@ def test_what_comes_again_is_captured_and_replayed() -> None:
     assert switch.is_on
 
 
-def test_the_graphs_used_last_are_kept() -> None:
+def test_least_recently_used_graph_is_dropped() -> None:
     device = Device()
     runs = CapturedRuns(device, GraphSwitch("work"), most=2)
     for number in (1, 1, 2, 2, 1, 3, 3):
@@ -82,7 +82,7 @@ def test_the_graphs_used_last_are_kept() -> None:
 
 
 @pytest.mark.parametrize(("how", "why"), [("refused", "not permitted"), ("wrong", "otherwise"), ("empty", "otherwise")])
-def test_a_graph_that_fails_is_given_up_with_one_warning(how: str, why: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_graph_turns_graphs_off_with_one_warning(how: str, why: str, caplog: pytest.LogCaptureFixture) -> None:
     device, switch = Device(how), GraphSwitch("work")
     lanes = [CapturedRuns(device, switch, most=8) for _ in range(2)]
     with caplog.at_level(logging.WARNING):

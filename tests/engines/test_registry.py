@@ -21,11 +21,11 @@ def _bundle(path: Path, age_s: int, **changes: object) -> Path:
     return path
 
 
-def test_the_demo_when_nothing_was_built(tmp_path: Path) -> None:
+def test_default_bundle_is_the_demo_when_nothing_was_built(tmp_path: Path) -> None:
     assert default_bundle(tmp_path) == DEMO
 
 
-def test_the_newest_that_can_be_served(tmp_path: Path) -> None:
+def test_default_bundle_is_the_newest_servable_one(tmp_path: Path) -> None:
     source = manifests.decode((DEMO / "engine.json").read_bytes()).source
     newest = _bundle(tmp_path / "b", age_s=20)
     _bundle(tmp_path / "a", age_s=30)

@@ -43,14 +43,14 @@ def test_network_input_is_normalised_like_the_reference(pixel_format: str) -> No
 
 @settings(max_examples=60, deadline=None)
 @given(height=st.integers(1, 400), width=st.integers(1, 400), crop=st.sampled_from([32, 64, 96]))
-def test_every_frame_size_gives_a_crop_of_its_own_brightness(height: int, width: int, crop: int) -> None:
+def test_crop_of_uniform_frames_keeps_their_colour(height: int, width: int, crop: int) -> None:
     frames = np.full((2, height, width, 3), (10, 120, 250), np.uint8)
     cropped = crop_clip(frames, Preprocessing(crop * 256 // 224, crop))
     assert cropped.shape == (2, crop, crop, 3)
     assert (cropped == (10, 120, 250)).all()
 
 
-def test_extreme_aspect_ratio_takes_the_centre_without_growing_the_rest() -> None:
+def test_extreme_aspect_ratio_is_cropped_at_the_centre() -> None:
     frames = np.zeros((1, 2, 16384, 3), np.uint8)
     frames[:, :, 8192:] = 255
     cropped = crop_clip(frames, Preprocessing(292, 256))[0]
