@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-NOBODY = "http://127.0.0.1:9"
-PATIENCE_S = 90
+UNREACHABLE_URL = "http://127.0.0.1:9"
+TIMEOUT_S = 90
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Consumer:
     async def until(self, event: str, count: int = 1, **fields: object) -> dict[str, Any]:
         """The ``count``-th such log entry, once it is there."""
         try:
-            async with asyncio.timeout(PATIENCE_S), self._news:
+            async with asyncio.timeout(TIMEOUT_S), self._news:
                 await self._news.wait_for(lambda: len(self.entries(event, **fields)) >= count)
         except TimeoutError:
             raise AssertionError(f"no {event!r} number {count} in {self.log}") from None
@@ -88,7 +88,7 @@ class Consumer:
     async def until_output(self, count: int) -> list[dict[str, Any]]:
         """The lines of stdout, once there are that many."""
         try:
-            async with asyncio.timeout(PATIENCE_S), self._news:
+            async with asyncio.timeout(TIMEOUT_S), self._news:
                 await self._news.wait_for(lambda: len(self.output) >= count)
         except TimeoutError:
             raise AssertionError(f"only {len(self.output)} lines; log: {self.log}") from None
@@ -100,7 +100,7 @@ class Consumer:
         return await self.ended()
 
     async def ended(self) -> int:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             await self._readers
             return await self.process.wait()
 

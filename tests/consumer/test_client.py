@@ -12,7 +12,7 @@ from consumer.client.answer import Answer, Prediction
 from consumer.client.async_client import AsyncClient
 from consumer.errors import ServiceAnswerError, ServiceRefusedError, ServiceUnreachableError
 from tests.consumer.peers import Serve, busy, predictions
-from tests.consumer.processes import NOBODY
+from tests.consumer.processes import UNREACHABLE_URL
 
 CLIP = tuple(np.full((8, 10, 3), 10 * index, np.uint8) for index in range(16))
 
@@ -22,7 +22,7 @@ async def classify(url: str, retries: int = 0, timeout_s: float = 30) -> Answer:
         return await client.classify(CLIP, top_k=3)
 
 
-async def test_a_clip_is_posted_and_its_answer_read(serve: Serve) -> None:
+async def test_clip_is_sent_and_answer_decoded(serve: Serve) -> None:
     received = {}
 
     async def infer(request: web.Request) -> web.Response:
@@ -35,7 +35,7 @@ async def test_a_clip_is_posted_and_its_answer_read(serve: Serve) -> None:
     assert answer == Answer((Prediction("Pushing [something]", 0.75),), received["clip_id"], "m", {"total": 1.5})
 
 
-async def test_a_refusal_carries_the_problem(serve: Serve) -> None:
+async def test_refusal_has_the_members_of_the_problem(serve: Serve) -> None:
     async def infer(request: web.Request) -> web.Response:
         problem = {"title": "Unprocessable", "status": 422, "detail": "16 frames wanted, 8 sent", "field": "frames"}
         return web.json_response(problem, status=422, content_type="application/problem+json")
@@ -52,7 +52,7 @@ async def test_a_refusal_carries_the_problem(serve: Serve) -> None:
     assert "; help: " in str(error)
 
 
-async def test_a_refusal_before_the_body_is_read_is_understood(serve: Serve) -> None:
+async def test_refusal_before_the_body_is_read_is_reported(serve: Serve) -> None:
     async def infer(request: web.Request) -> web.Response:
         return web.json_response({"title": "Too large"}, status=413)
 
@@ -62,7 +62,7 @@ async def test_a_refusal_before_the_body_is_read_is_understood(serve: Serve) -> 
             await service.classify(large)
 
 
-async def test_a_busy_service_is_asked_again(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+async def test_busy_service_is_retried(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     asked: list[str] = []
 
     async def infer(request: web.Request) -> web.Response:
@@ -75,7 +75,7 @@ async def test_a_busy_service_is_asked_again(serve: Serve, caplog: pytest.LogCap
     assert caplog.messages == ["trying again"] * 2
 
 
-async def test_a_service_that_stays_busy_is_given_up(serve: Serve) -> None:
+async def test_service_that_stays_busy_raises_after_all_retries(serve: Serve) -> None:
     asked: list[None] = []
 
     async def infer(request: web.Request) -> web.Response:
@@ -96,7 +96,7 @@ async def test_a_service_that_stays_busy_is_given_up(serve: Serve) -> None:
         b'{"predictions": [{"label": 5, "confidence": 1}], "clip_id": "a", "model": "m", "timings_ms": {}}',
     ],
 )
-async def test_an_answer_off_the_contract_is_an_error(serve: Serve, body: bytes) -> None:
+async def test_answer_that_violates_the_contract_raises(serve: Serve, body: bytes) -> None:
     async def infer(request: web.Request) -> web.Response:
         return web.Response(body=body)
 
@@ -104,7 +104,7 @@ async def test_an_answer_off_the_contract_is_an_error(serve: Serve, body: bytes)
         await classify(await serve(infer))
 
 
-async def test_a_service_that_does_not_answer_is_unreachable(serve: Serve) -> None:
+async def test_timeout_raises_unreachable(serve: Serve) -> None:
     never = asyncio.Event()
 
     async def infer(request: web.Request) -> web.Response:
@@ -115,7 +115,7 @@ async def test_a_service_that_does_not_answer_is_unreachable(serve: Serve) -> No
         await classify(await serve(infer), timeout_s=0.1)
 
 
-async def test_a_service_that_hangs_up_is_unreachable(serve: Serve) -> None:
+async def test_closed_connection_raises_unreachable(serve: Serve) -> None:
     async def infer(request: web.Request) -> web.Response:
         await request.read()
         assert request.transport
@@ -126,13 +126,13 @@ async def test_a_service_that_hangs_up_is_unreachable(serve: Serve) -> None:
         await classify(await serve(infer))
 
 
-async def test_nobody_there_is_unreachable() -> None:
+async def test_refused_connection_raises_unreachable() -> None:
     with pytest.raises(ServiceUnreachableError, match=r"connection refused; help: .*VJEPA_SERVICE_URL"):
-        await classify(NOBODY)
+        await classify(UNREACHABLE_URL)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 502, 503, 504])
-async def test_what_may_pass_is_tried_again(serve: Serve, status: int) -> None:
+async def test_retriable_status_is_retried(serve: Serve, status: int) -> None:
     asked: list[None] = []
 
     async def infer(request: web.Request) -> web.Response:
@@ -147,7 +147,7 @@ async def test_what_may_pass_is_tried_again(serve: Serve, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 415, 422, 500])
-async def test_what_will_not_pass_is_not_tried_again(serve: Serve, status: int) -> None:
+async def test_other_status_is_not_retried(serve: Serve, status: int) -> None:
     asked: list[None] = []
 
     async def infer(request: web.Request) -> web.Response:
@@ -161,7 +161,7 @@ async def test_what_will_not_pass_is_not_tried_again(serve: Serve, status: int) 
     assert len(asked) == 1
 
 
-async def test_the_pause_is_no_shorter_than_asked_for(serve: Serve) -> None:
+async def test_pause_is_at_least_retry_after(serve: Serve) -> None:
     times_s: list[float] = []
 
     async def infer(request: web.Request) -> web.Response:
@@ -173,7 +173,7 @@ async def test_the_pause_is_no_shorter_than_asked_for(serve: Serve) -> None:
     assert times_s[1] - times_s[0] >= 1
 
 
-async def test_a_service_that_hung_up_is_tried_again(serve: Serve) -> None:
+async def test_closed_connection_is_retried(serve: Serve) -> None:
     asked: list[None] = []
 
     async def infer(request: web.Request) -> web.Response:
@@ -188,7 +188,7 @@ async def test_a_service_that_hung_up_is_tried_again(serve: Serve) -> None:
     assert len(asked) == 2
 
 
-async def test_key_and_deadline_travel_with_the_request(serve: Serve) -> None:
+async def test_request_carries_key_and_deadline(serve: Serve) -> None:
     headers = {}
 
     async def infer(request: web.Request) -> web.Response:

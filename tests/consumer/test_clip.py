@@ -58,12 +58,12 @@ def test_a_variable_rate_is_sampled_by_time_not_by_count(tmp_path: Path) -> None
     assert numbers_of(clip) == [nearest(times_s, tick / 3) for tick in range(16)]
 
 
-def test_something_something_is_every_fourth_frame(tmp_path: Path) -> None:
+def test_12_fps_video_gives_every_fourth_frame(tmp_path: Path) -> None:
     (clip,) = clips_of(write_video(tmp_path / "a.webm", at(12, 16 / 3), codec="libvpx", rate=12))
     assert numbers_of(clip) == list(range(0, 64, 4))
 
 
-def test_frame_count_and_rate_can_be_others(tmp_path: Path) -> None:
+def test_other_frame_count_and_rate(tmp_path: Path) -> None:
     clips = clips_of(write_video(tmp_path / "a.mp4", at(30, 4)), frames=8, fps=6)
     assert [numbers_of(clip) for clip in clips] == [
         list(range(0, 40, 5)),
@@ -73,7 +73,7 @@ def test_frame_count_and_rate_can_be_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2, 5])
-def test_a_short_file_is_sampled_evenly_and_that_is_logged(
+def test_short_file_is_sampled_evenly_and_logged(
     tmp_path: Path, seconds: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -86,26 +86,24 @@ def test_a_short_file_is_sampled_evenly_and_that_is_logged(
     assert caplog.messages == ["video is shorter than a clip, sampling all of it evenly"]
 
 
-def test_a_single_frame_is_a_clip_of_itself(tmp_path: Path) -> None:
+def test_single_frame_is_repeated_to_a_clip(tmp_path: Path) -> None:
     (clip,) = clips_of(write_video(tmp_path / "a.mp4", [0]))
     assert numbers_of(clip) == [0] * 16
 
 
-def test_a_file_of_just_one_clip_is_not_called_short(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_file_of_exactly_one_clip_is_not_logged_as_short(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     assert len(clips_of(write_video(tmp_path / "a.mkv", at(12, 16 / 3), rate=12))) == 1
     assert not caplog.messages
 
 
-def test_the_rest_of_a_longer_file_is_dropped_and_that_is_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_rest_of_a_longer_file_is_dropped_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     assert len(clips_of(write_video(tmp_path / "a.mp4", at(12, 8)))) == 1
     assert caplog.messages == ["partial clip dropped"]
 
 
-def test_a_file_that_breaks_off_inside_its_only_clip_still_gives_it(tmp_path: Path) -> None:
+def test_short_file_with_a_gap_still_gives_a_clip(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", [*at(30, 2), *at(30, 2, start_s=500)])
     (clip,) = clips_of(path)
     assert len(clip.pictures) == 16
@@ -125,7 +123,7 @@ def test_any_video_gives_full_clips_of_the_nearest_frames(tmp_path: Path, steps_
             assert abs(times_s[number] - wanted_s) <= min(abs(each - wanted_s) for each in times_s) + 2e-3
 
 
-def test_frames_are_decoded_once_and_only_picked_ones_converted(
+def test_frames_are_decoded_once_and_only_sampled_ones_converted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: Counter[str] = Counter()
@@ -146,7 +144,7 @@ def test_frames_are_decoded_once_and_only_picked_ones_converted(
     assert counts == {"decoded": 320, "converted": 32}
 
 
-def test_clips_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+def test_clips_are_read_lazily(tmp_path: Path) -> None:
     source, stopped = parse_source(str(write_video(tmp_path / "a.mp4", at(30, 20)))), threading.Event()
     with open_video(source, stopped) as video:
         clips = read_clips(source, video, Clipping(Shape(16, 3, 16), 0), lambda: None)

@@ -12,11 +12,11 @@ from pathlib import Path
 from aiohttp import web
 
 from tests.consumer.peers import LiveServer, Serve
-from tests.consumer.processes import NOBODY, consume, end, start
+from tests.consumer.processes import UNREACHABLE_URL, consume, end, start
 from tests.consumer.videos import at, damage, write_sound, write_video
 
 
-async def test_each_clip_is_a_line_of_json_and_of_log(live_server: LiveServer, tmp_path: Path) -> None:
+async def test_each_clip_gives_a_json_line_and_a_log_line(live_server: LiveServer, tmp_path: Path) -> None:
     video = write_video(tmp_path / "a b.mp4", at(30, 11), size=(640, 480))
     ended = await consume(video, "--service-url", live_server.url, "--json", "--log-format", "json", "--top-k", "2")
     assert ended.code == 0
@@ -36,7 +36,7 @@ async def test_each_clip_is_a_line_of_json_and_of_log(live_server: LiveServer, t
     ]
 
 
-async def test_a_short_video_is_one_clip_and_text_is_for_people(live_server: LiveServer, tmp_path: Path) -> None:
+async def test_short_video_is_one_clip_and_logged_as_text(live_server: LiveServer, tmp_path: Path) -> None:
     ended = await consume(write_video(tmp_path / "a.mp4", at(25, 2)), "--service-url", live_server.url)
     assert ended.code == 0
     assert ended.output == []
@@ -56,7 +56,7 @@ async def test_a_wrong_frame_count_is_refused_by_the_service(live_server: LiveSe
     assert "(field frames); help: leave out --frames" in ended.errors[-1]
 
 
-async def test_sources_that_are_no_video(tmp_path: Path) -> None:
+async def test_sources_without_video_fail_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video\n" * 100)
     (tmp_path / "notes.txt").write_text("hello\n" * 100)
     write_sound(tmp_path / "sound.m4a")
@@ -67,7 +67,7 @@ async def test_sources_that_are_no_video(tmp_path: Path) -> None:
         ("sound.m4a", "no video"),
     ):
         # The service is not even asked for: with nobody there, waiting for it would take half a minute.
-        ended = await consume(tmp_path / name, "--service-url", NOBODY)
+        ended = await consume(tmp_path / name, "--service-url", UNREACHABLE_URL)
         assert ended.code == 2
         (line,) = ended.errors
         assert " ERROR " in line
@@ -75,7 +75,7 @@ async def test_sources_that_are_no_video(tmp_path: Path) -> None:
         assert "; help: " in line
 
 
-async def test_a_video_without_a_frame_that_decodes(serve: Serve, tmp_path: Path) -> None:
+async def test_video_without_decodable_frames_fails(serve: Serve, tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", at(30, 1), codec="mpeg4", time_base=Fraction(1, 30))
     damage(video, slice(None))
     ended = await consume(video, "--service-url", await serve())
@@ -83,15 +83,15 @@ async def test_a_video_without_a_frame_that_decodes(serve: Serve, tmp_path: Path
     assert "could be decoded; help: " in ended.errors[-1]
 
 
-async def test_a_service_that_is_not_there(tmp_path: Path) -> None:
-    ended = await consume(write_video(tmp_path / "a.mp4", at(30, 1)), "--service-url", NOBODY, "--wait", "0")
+async def test_missing_service_fails_with_wait_zero(tmp_path: Path) -> None:
+    ended = await consume(write_video(tmp_path / "a.mp4", at(30, 1)), "--service-url", UNREACHABLE_URL, "--wait", "0")
     assert ended.code == 1
     waiting, gave_up = ended.errors
     assert " WARNING waiting for the service " in waiting
     assert "is not ready after 0 s: cannot be reached: connection refused; help: " in gave_up
 
 
-async def test_arguments_that_cannot_be_used() -> None:
+async def test_invalid_argument_gives_one_line_and_code_2() -> None:
     ended = await consume("a.mp4", "--fps", "0")
     assert ended.code == 2
     assert ended.errors == [
@@ -99,7 +99,7 @@ async def test_arguments_that_cannot_be_used() -> None:
     ]
 
 
-async def test_one_failure_after_a_success_is_a_failure(serve: Serve, tmp_path: Path) -> None:
+async def test_failure_after_a_success_gives_code_1(serve: Serve, tmp_path: Path) -> None:
     asked: list[None] = []
 
     async def infer(request: web.Request) -> web.Response:
@@ -117,7 +117,7 @@ async def test_one_failure_after_a_success_is_a_failure(serve: Serve, tmp_path: 
 
 
 async def test_ctrl_c_while_waiting_for_the_service(tmp_path: Path) -> None:
-    process = await start(write_video(tmp_path / "a.mp4", at(30, 1)), "--service-url", NOBODY, "--wait", "600")
+    process = await start(write_video(tmp_path / "a.mp4", at(30, 1)), "--service-url", UNREACHABLE_URL, "--wait", "600")
     assert process.stderr
     assert b"waiting for the service" in await process.stderr.readline()
     process.send_signal(signal.SIGINT)
@@ -142,7 +142,7 @@ async def test_ctrl_c_while_a_clip_is_classified(serve: Serve, tmp_path: Path) -
     assert (ended.code, ended.errors) == (130, [])
 
 
-async def test_output_that_nobody_reads_ends_the_run(live_server: LiveServer, tmp_path: Path) -> None:
+async def test_closed_stdout_ends_the_run(live_server: LiveServer, tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", at(30, 1))
     read, write = os.pipe()
     os.close(read)
@@ -151,7 +151,7 @@ async def test_output_that_nobody_reads_ends_the_run(live_server: LiveServer, tm
     assert (await end(process)).code == 141
 
 
-async def test_the_manual_names_every_variable() -> None:
+async def test_help_names_the_environment_variables() -> None:
     ended = await consume("--help")
     assert ended.code == 0
     manual = "".join("".join(ended.output).split())

@@ -158,7 +158,7 @@ def test_silence_and_stopping_end_the_frames() -> None:
 
 
 @pytest.mark.usefixtures("sdk")
-def test_other_sources_are_not_read_with_it() -> None:
+def test_other_sources_are_rejected() -> None:
     with (
         pytest.raises(BackendMissingError, match=r"the deepstream backend cannot read a\.mp4; help: .*--backend pyav"),
         open_deepstream_video(parse_source("a.mp4"), Link(), 1.0, threading.Event()),
@@ -166,7 +166,7 @@ def test_other_sources_are_not_read_with_it() -> None:
         pass
 
 
-async def test_without_the_sdk_that_is_said_at_once() -> None:
+async def test_missing_sdk_fails_at_once() -> None:
     ended = await consume("rtsp://camera/1", "--backend", "deepstream")
     assert ended.code == 2
     (line,) = ended.errors

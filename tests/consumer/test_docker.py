@@ -41,12 +41,12 @@ def imported() -> set[str]:
     return names - sys.stdlib_module_names - {"consumer", "sampling"}
 
 
-def test_the_image_installs_what_is_imported_and_no_more() -> None:
+def test_image_requirements_match_the_imports() -> None:
     packages = {IMPORTED_AS.get(name, name) for name in required()}
     assert imported() - ELSEWHERE == packages - {"aiomqtt"}
 
 
-def test_its_bounds_are_the_project_s() -> None:
+def test_requirement_bounds_match_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = [*project["dependencies"], *project["optional-dependencies"]["mqtt"]]
     bounds = {each.name: each.specifier for each in map(Requirement, lines)}
@@ -54,13 +54,13 @@ def test_its_bounds_are_the_project_s() -> None:
 
 
 @pytest.mark.skipif(not (TOOLS / "hadolint").exists(), reason="hadolint has no build for this platform")
-def test_the_linter_finds_nothing() -> None:
+def test_dockerfile_passes_hadolint() -> None:
     command = [str(TOOLS / "hadolint"), str(ROOT / "consumer/Dockerfile")]
     linted = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (linted.returncode, linted.stdout) == (0, "")
 
 
-def test_the_compose_file_is_one_and_wants_to_know_the_sources() -> None:
+def test_compose_file_is_valid_and_requires_sources() -> None:
     check = [str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", COMPOSE]
     checked = subprocess.run(check, capture_output=True, text=True, cwd=ROOT, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -74,7 +74,7 @@ def test_the_compose_file_is_one_and_wants_to_know_the_sources() -> None:
         assert named.stdout.split() == ["consumer"]
 
 
-def test_what_it_sets_is_what_the_consumer_reads() -> None:
+def test_compose_variables_are_in_the_help() -> None:
     manual = subprocess.run([sys.executable, "-m", "consumer", "--help"], capture_output=True, text=True, check=True)
     words = "".join(manual.stdout.split())
     service = yaml.safe_load((ROOT / COMPOSE).read_text())["services"]["consumer"]

@@ -74,7 +74,7 @@ async def test_each_command_classifies_clips(live_server: LiveServer, places: di
         assert await consumer.ended() == 0
 
 
-def test_three_lines_from_your_own_program(live_server: LiveServer) -> None:
+def test_client_examples_run(live_server: LiveServer) -> None:
     first, second = blocks("python")
     frames = np.zeros((16, 64, 64, 3), np.uint8)
     assert len([line for line in first.splitlines() if line]) == 3
@@ -88,14 +88,14 @@ def test_three_lines_from_your_own_program(live_server: LiveServer) -> None:
     assert names["answer"].clip_id == "door 17"
 
 
-def test_the_file_can_be_run_from_anywhere(tmp_path: Path) -> None:
+def test_script_runs_from_any_directory(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "consumer/rtsp_consumer.py"), "missing.mp4"]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ended.returncode == 2
     assert "cannot read missing.mp4: no such file or directory; help: give the path of a video file" in ended.stderr
 
 
-def test_what_it_names_is_there() -> None:
+def test_named_modules_flags_and_metrics_exist() -> None:
     modules = set(re.findall(r"`([\w/]+\.py)`", DOCUMENT))
     assert len(modules) > 20
     assert {name for name in modules if not any((ROOT / room / name).exists() for room in ("consumer", "."))} == set()

@@ -31,7 +31,9 @@ def content(body: Body) -> bytes:
 
 
 @given(count=st.integers(1, 20), height=SIDES, width=SIDES, top_k=TOP_K, clip_id=st.text())
-def test_json_is_that_of_the_contract(count: int, height: int, width: int, top_k: int | None, clip_id: str) -> None:
+def test_json_body_matches_the_api_contract(
+    count: int, height: int, width: int, top_k: int | None, clip_id: str
+) -> None:
     pictures = noise(count, height, width)
     body = encode_clip(pictures, "json", Options(clip_id, top_k))
     read = json.loads(content(body))
@@ -42,7 +44,7 @@ def test_json_is_that_of_the_contract(count: int, height: int, width: int, top_k
 
 
 @given(count=st.integers(1, 20), height=SIDES, width=SIDES, top_k=TOP_K)
-def test_raw_is_the_packed_pixels(count: int, height: int, width: int, top_k: int | None) -> None:
+def test_raw_body_is_the_packed_pixels(count: int, height: int, width: int, top_k: int | None) -> None:
     pictures = noise(count, height, width)
     body = encode_clip(pictures, "raw", Options("a b&c", top_k, "BGR"))
     assert content(body) == b"".join(picture.tobytes() for picture in pictures)
@@ -52,7 +54,7 @@ def test_raw_is_the_packed_pixels(count: int, height: int, width: int, top_k: in
 
 
 @pytest.mark.parametrize("pixel_format", ["RGB", "BGR"])
-async def test_jpeg_is_a_form_with_a_part_for_each_frame(serve: Serve, pixel_format: str) -> None:
+async def test_jpeg_body_is_a_form_with_one_part_per_frame(serve: Serve, pixel_format: str) -> None:
     ramp = np.add.outer(np.arange(48), np.arange(64)).astype(np.uint8)
     colour = np.stack([ramp, np.full_like(ramp, 128), 255 - ramp], axis=-1)
     pictures = [colour, colour[::-1].copy()]
@@ -85,7 +87,7 @@ async def read_form(body: Body, serve: Serve) -> list[tuple[str | None, bytes]]:
     return parts
 
 
-def test_a_body_can_be_sent_again() -> None:
+def test_body_can_be_sent_twice() -> None:
     for encoding in ("raw", "jpeg", "json"):
         body = encode_clip(noise(2, 8, 8), encoding, Options("a"))  # type: ignore[arg-type]
         assert b"".join(body.chunks()) == b"".join(body.chunks())
@@ -104,7 +106,7 @@ def test_a_body_can_be_sent_again() -> None:
         ("http://localhost.example.org", "jpeg"),
     ],
 )
-def test_pixels_stay_raw_on_loopback(url: str, expected: Encoding) -> None:
+def test_default_encoding_is_raw_on_loopback_and_jpeg_elsewhere(url: str, expected: Encoding) -> None:
     assert default_encoding(url) == expected
 
 
@@ -119,7 +121,7 @@ def test_pixels_stay_raw_on_loopback(url: str, expected: Encoding) -> None:
         ([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], r"frame 1 is \[4, 5, 3\], frame 0 is"),
     ],
 )
-def test_what_is_no_clip_is_refused_before_it_is_sent(pictures: list[Picture], said: str) -> None:
+def test_invalid_clip_raises_before_sending(pictures: list[Picture], said: str) -> None:
     for encoding in ("raw", "jpeg", "json"):
         with pytest.raises(ClipError, match=said + ".*help: "):
             encode_clip(pictures, encoding, Options("a"))  # type: ignore[arg-type]

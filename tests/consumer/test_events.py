@@ -51,22 +51,22 @@ def test_an_action_starts_and_ends_once() -> None:
     assert (start.confidence, start.clip_id, end.clip_id) == (0.9, "clip 2", "clip 4")
 
 
-def test_one_clip_alone_is_no_action() -> None:
+def test_single_clip_is_not_an_action() -> None:
     assert detect(Rules(0.5, clips=2), [{"a": 0.9}, {"a": 0.1}, {"a": 0.9}, {"b": 0.9}, {"a": 0.9}]) == []
 
 
-def test_what_goes_on_at_the_end_is_ended() -> None:
+def test_end_all_ends_current_actions() -> None:
     assert short(detect(Rules(0.5, clips=1), [{"a": 0.9}, {"a": 0.9}])) == [("start", "a", 0, 1), ("end", "a", 0, 2)]
 
 
-def test_two_actions_may_go_on_at_once() -> None:
+def test_two_actions_overlap() -> None:
     both = {"a": 0.5, "b": 0.5}
     assert short(detect(Rules(0.4, clips=1), [{"a": 0.9}, both, {"b": 0.9}])) == [
         ("start", "a", 0, 1), ("start", "b", 1, 2), ("end", "a", 0, 2), ("end", "b", 1, 3),
     ]  # fmt: skip
 
 
-def test_only_the_labels_asked_for_are_told() -> None:
+def test_only_chosen_labels_are_reported() -> None:
     events = detect(Rules(0.5, clips=1, labels=("b",)), [{"a": 0.9, "b": 0.1}, {"a": 0.1, "b": 0.9}])
     assert {event.label for event in events} == {"b"}
 
@@ -75,9 +75,7 @@ def test_only_the_labels_asked_for_are_told() -> None:
     confidences=st.lists(st.dictionaries(st.sampled_from("abc"), st.floats(0, 1), max_size=3), max_size=60),
     clips=st.integers(1, 4),
 )
-def test_every_start_has_its_end_and_actions_of_a_label_never_overlap(
-    confidences: list[dict[str, float]], clips: int
-) -> None:
+def test_starts_and_ends_alternate_for_each_label(confidences: list[dict[str, float]], clips: int) -> None:
     events = detect(Rules(0.5, clips), confidences)
     for label in "abc":
         of_label = [event for event in events if event.label == label]
@@ -90,7 +88,7 @@ def test_every_start_has_its_end_and_actions_of_a_label_never_overlap(
 
 
 @pytest.mark.parametrize("target", ["stdout", "http://a/b", "https://u:p@a:1/b?c=d", "mqtt://a/t", "mqtts://a:1/t/u"])
-def test_targets(target: str) -> None:
+def test_valid_targets_are_accepted(target: str) -> None:
     assert check_target(target) == target
 
 
@@ -119,7 +117,7 @@ def told(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(event["event"], event["label"]) for event in events]
 
 
-async def test_events_as_lines_on_stdout(service_url: str, tmp_path: Path) -> None:
+async def test_events_are_lines_of_json_on_stdout(service_url: str, tmp_path: Path) -> None:
     video = five_clips(tmp_path)
     ended = await consume(video, "--service-url", service_url, "--events", "stdout", *RULES)
     assert ended.code == 0, ended.errors
@@ -130,7 +128,7 @@ async def test_events_as_lines_on_stdout(service_url: str, tmp_path: Path) -> No
     assert (start["start_s"], end["end_s"]) == (pytest.approx(8 / 3, abs=0.01), pytest.approx(8, abs=0.01))
 
 
-async def test_a_webhook_gets_each_event_even_if_it_was_down(
+async def test_webhook_receives_each_event_after_a_failure(
     service_url: str, tmp_path: Path, aiohttp_server: StartServer
 ) -> None:
     asked: list[dict[str, Any]] = []
@@ -148,7 +146,7 @@ async def test_a_webhook_gets_each_event_even_if_it_was_down(
     assert any("event not delivered, trying again" in line for line in ended.errors)
 
 
-async def test_a_webhook_that_refuses_loses_the_event_and_nothing_else(
+async def test_webhook_refusal_loses_only_that_event(
     service_url: str, tmp_path: Path, aiohttp_server: StartServer
 ) -> None:
     url = str((await aiohttp_server(web.Application())).make_url("/hook"))
@@ -172,7 +170,7 @@ async def broker(port: int) -> AsyncIterator[None]:
         await running.shutdown()
 
 
-async def test_events_over_mqtt_to_a_broker_that_comes_later(
+async def test_mqtt_events_reach_a_broker_that_starts_later(
     service_url: str, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     target = f"mqtt://127.0.0.1:{unused_tcp_port}/cameras/door"
@@ -193,7 +191,7 @@ async def test_events_over_mqtt_to_a_broker_that_comes_later(
     assert told(events) == EVENTS * 2
 
 
-async def test_an_action_of_a_camera_that_is_gone_ends(aiohttp_server: StartServer) -> None:
+async def test_silent_camera_ends_its_actions(aiohttp_server: StartServer) -> None:
     service = RecordingService(reply=lambda received: asyncio.sleep(0, answer("a", 0.9)))
     url = str((await aiohttp_server(service.application())).make_url("/"))
     with rtsp_server() as camera:
@@ -205,7 +203,7 @@ async def test_an_action_of_a_camera_that_is_gone_ends(aiohttp_server: StartServ
             await consumer.stop()
 
 
-async def test_ctrl_c_ends_what_goes_on(aiohttp_server: StartServer) -> None:
+async def test_ctrl_c_ends_current_actions(aiohttp_server: StartServer) -> None:
     service = RecordingService(reply=lambda received: asyncio.sleep(0, answer("a", 0.9)))
     url = str((await aiohttp_server(service.application())).make_url("/"))
     with rtsp_server() as camera:

@@ -35,12 +35,12 @@ def numbers_of(clip: Clip) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["{}.png", "frame-{}.jpg", "{:04}.webp", "IMG_{}.JPEG", "a{}b.bmp"])
-def test_image_directory_come_in_the_order_of_their_numbers(tmp_path: Path, name: str) -> None:
+def test_images_are_sorted_by_number(tmp_path: Path, name: str) -> None:
     first, second = clips_of(write_images(tmp_path / "a", 32, name))
     assert numbers_of(first) + numbers_of(second) == list(range(32))
 
 
-def test_image_directory_that_were_taken_faster_are_sampled(tmp_path: Path) -> None:
+def test_faster_images_are_sampled(tmp_path: Path) -> None:
     (clip,) = clips_of(write_images(tmp_path / "a", 64), image_fps=12)
     assert numbers_of(clip) == list(range(0, 64, 4))
 
@@ -50,9 +50,7 @@ def test_fewer_images_than_a_clip_are_repeated(tmp_path: Path) -> None:
     assert sorted(set(numbers_of(clip))) == list(range(8))
 
 
-def test_other_files_are_not_looked_at_and_broken_ones_are_skipped(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_other_files_are_ignored_and_broken_images_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     directory = write_images(tmp_path / "a", 17)
     (directory / "notes.txt").write_text("hello")
     (directory / "3.png").write_bytes(b"not an image")
@@ -62,14 +60,14 @@ def test_other_files_are_not_looked_at_and_broken_ones_are_skipped(
     assert record.getMessage() == "image skipped"
 
 
-def test_an_image_of_another_size_is_fitted(tmp_path: Path) -> None:
+def test_image_of_another_size_is_scaled(tmp_path: Path) -> None:
     directory = write_images(tmp_path / "a", 16)
     numbered_frame(5, (64, 48)).to_image().save(directory / "5.png")
     (clip,) = clips_of(directory)
     assert numbers_of(clip) == list(range(16))
 
 
-def test_an_image_is_turned_as_its_camera_was(tmp_path: Path) -> None:
+def test_image_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
     directory = tmp_path / "a"
     directory.mkdir()
     exif = Image.Exif()
@@ -79,7 +77,7 @@ def test_an_image_is_turned_as_its_camera_was(tmp_path: Path) -> None:
     assert clip.pictures[0].shape == (128, 96, 3)
 
 
-def test_stopping_ends_the_frames(tmp_path: Path) -> None:
+def test_stop_ends_the_frames(tmp_path: Path) -> None:
     stopped = threading.Event()
     frames = ImageDirectory(parse_source(str(write_images(tmp_path / "a", 3))), 1, stopped).frames()
     next(frames)
@@ -88,7 +86,7 @@ def test_stopping_ends_the_frames(tmp_path: Path) -> None:
         next(frames)
 
 
-def test_directories_without_images(tmp_path: Path) -> None:
+def test_directory_without_images_raises(tmp_path: Path) -> None:
     source = parse_source(str(tmp_path))
     with pytest.raises(NoVideoError, match=r"no images in .*help: accepted: files named .*jpg"):
         ImageDirectory(source, 1, threading.Event())

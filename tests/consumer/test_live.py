@@ -59,7 +59,7 @@ async def test_rtsp_is_sampled_by_its_time_stamps(service: RecordingService, url
     assert consumer.entries("source connected", source=camera.url)
 
 
-async def test_a_camera_cut_off_mid_clip_is_connected_again(service: RecordingService, url: str) -> None:
+async def test_interrupted_camera_is_reconnected(service: RecordingService, url: str) -> None:
     with rtsp_server() as camera:
         async with consuming(camera.url, "--service-url", url, *QUICK) as consumer:
             for cuts in range(1, 4):
@@ -75,7 +75,7 @@ async def test_a_camera_cut_off_mid_clip_is_connected_again(service: RecordingSe
     assert len(consumer.entries("partial clip dropped")) >= 3
 
 
-async def test_a_camera_whose_server_is_gone_and_comes_back(service: RecordingService, url: str) -> None:
+async def test_restarted_camera_server_is_reconnected(service: RecordingService, url: str) -> None:
     with rtsp_server() as camera:
         port, numbers = camera.port, camera.numbers
         async with consuming(camera.url, "--service-url", url, *QUICK) as consumer:
@@ -93,7 +93,7 @@ async def test_a_camera_whose_server_is_gone_and_comes_back(service: RecordingSe
     assert_whole(clips)
 
 
-async def test_a_camera_that_falls_silent_is_noticed(service: RecordingService, url: str) -> None:
+async def test_silent_camera_is_reconnected(service: RecordingService, url: str) -> None:
     with rtsp_server() as camera:
         async with consuming(camera.url, "--service-url", url, *QUICK, "--silence-timeout", "1") as consumer:
             seen = len(await service.clips(1))
@@ -130,19 +130,19 @@ async def receive_udp(source: str, camera: UdpCamera, service: RecordingService,
     assert consumer.entries("partial clip dropped")
 
 
-async def test_mpegts_over_udp(service: RecordingService, url: str) -> None:
+async def test_mpegts_over_udp_sender_restart(service: RecordingService, url: str) -> None:
     address = f"udp://127.0.0.1:{free_port()}"
     with udp_camera(f"{address}?pkt_size=1316", "mpegts") as camera:
         await receive_udp(address, camera, service, url)
 
 
-async def test_rtp_over_udp(service: RecordingService, url: str) -> None:
+async def test_rtp_over_udp_sender_restart(service: RecordingService, url: str) -> None:
     port = free_port()
     with udp_camera(f"rtp://127.0.0.1:{port}", "rtp") as camera:
         await receive_udp(f"udp://127.0.0.1:{port}?codec=h264", camera, service, url)
 
 
-async def test_rtp_described_by_a_file(service: RecordingService, url: str, tmp_path: Path) -> None:
+async def test_rtp_with_sdp_file(service: RecordingService, url: str, tmp_path: Path) -> None:
     port = free_port()
     lines = ("v=0", "o=- 0 0 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0", f"m=video {port} RTP/AVP 96",
              "a=rtpmap:96 H264/90000")  # fmt: skip
@@ -156,7 +156,7 @@ async def test_rtp_described_by_a_file(service: RecordingService, url: str, tmp_
     assert_whole(clips)
 
 
-async def test_a_dead_camera_does_not_slow_the_others(service: RecordingService, url: str) -> None:
+async def test_unreachable_cameras_do_not_delay_others(service: RecordingService, url: str) -> None:
     # The discard port: nobody listens there.
     nobody = "rtsp://user:secret@127.0.0.1:9/nothing"
     with socket.create_server(("127.0.0.1", 0)) as mute, rtsp_server() as camera:
@@ -171,7 +171,7 @@ async def test_a_dead_camera_does_not_slow_the_others(service: RecordingService,
     assert not consumer.entries("source lost, connecting again", source=camera.url)
 
 
-async def test_clips_overlap_where_that_is_asked_for(service: RecordingService, url: str) -> None:
+async def test_clip_stride_gives_overlapping_clips(service: RecordingService, url: str) -> None:
     with rtsp_server() as camera:
         async with consuming(
             camera.url, "--service-url", url, *QUICK, "--clip-stride", "2", "--queue", "50"
@@ -184,7 +184,7 @@ async def test_clips_overlap_where_that_is_asked_for(service: RecordingService, 
         assert after.numbers[:-2] == before.numbers[2:]
 
 
-async def test_another_model_is_noticed(service: RecordingService, url: str) -> None:
+async def test_changed_model_changes_the_clips(service: RecordingService, url: str) -> None:
     async def reply(clip: Received) -> web.StreamResponse:
         wanted = service.model["frames"]
         if len(clip.frames) == wanted:

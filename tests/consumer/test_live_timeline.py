@@ -42,32 +42,32 @@ def steady(count: int, first_pts: int = 0, start_s: float = 0.0) -> list[tuple[f
     return [(start_s + index / 10, first_pts + 100 * index) for index in range(count)]
 
 
-def test_presentation_times_decide_and_arrivals_do_not() -> None:
+def test_presentation_times_override_arrival_times() -> None:
     jittered = [(arrival_s + 0.3 * (index % 3), pts) for index, (arrival_s, pts) in enumerate(steady(10, 5_000))]
     times_s, starts = zip(*place_all(jittered), strict=True)
     assert times_s == pytest.approx([index / 10 for index in range(10)])
     assert starts == (True, *[False] * 9)
 
 
-def test_a_first_frame_without_a_time_stamp_is_placed_by_the_clock() -> None:
+def test_first_frame_without_time_stamp_uses_the_clock() -> None:
     placed = place_all([(0, None), (0.1, 7_100), (0.2, 7_200), (0.9, 7_300)])
     assert [time_s for time_s, _ in placed] == pytest.approx([0, 0.1, 0.2, 0.3])
     assert [starts for _, starts in placed] == [True, False, False, False]
 
 
-def test_without_any_time_stamps_the_clock_decides() -> None:
+def test_frames_without_time_stamps_use_the_clock() -> None:
     assert [time_s for time_s, _ in place_all([(0, None), (0.1, None), (0.3, None)])] == pytest.approx([0, 0.1, 0.3])
 
 
 @pytest.mark.parametrize("jump_ms", [700, 3_600_000, -5_000])
-def test_a_jump_is_a_break_and_the_clock_anchors_anew(jump_ms: int) -> None:
+def test_time_stamp_jump_is_a_break_and_reanchors(jump_ms: int) -> None:
     placed = place_all(steady(5, 10_000) + steady(5, 10_500 + jump_ms, start_s=2.0))
     assert [starts for _, starts in placed] == [True, *[False] * 4, True, *[False] * 4]
     assert placed[5][0] == pytest.approx(2.0)
     assert placed[9][0] == pytest.approx(2.4)
 
 
-def test_silence_is_a_break_only_where_the_sender_may_be_another_one() -> None:
+def test_silence_is_a_break_only_with_silence_s() -> None:
     arrivals = steady(5) + steady(5, 500, start_s=3.0)
     assert not place_all(arrivals)[5][1]
     assert place_all(arrivals, silence_s=1.0)[5][1]
@@ -78,7 +78,7 @@ def test_a_camera_slower_than_the_sampling_has_no_gaps() -> None:
     assert not any(starts for _, starts in placed[3:])
 
 
-def test_a_burst_tells_how_long_its_frames_had_waited() -> None:
+def test_burst_sets_ahead_s() -> None:
     clock = Arrivals()
     timeline = LiveTimeline(MILLISECOND, 0.1, 0.5, None, clock)
     # Twenty frames had waited for two seconds; from then on they come as they are seen.

@@ -45,7 +45,7 @@ def test_the_short_edge_is_exact_and_the_shape_kept(width: int, height: int, sho
     assert abs(made_width * height - made_height * width) <= max(width, height)
 
 
-def test_shrinking_is_close_to_the_models_own() -> None:
+def test_shrinking_is_close_to_pillow() -> None:
     random = np.random.default_rng(0)
     noise = Image.fromarray(random.integers(0, 256, (270, 480, 3), dtype=np.uint8))
     original = noise.resize((1920, 1080), Image.Resampling.BICUBIC)
@@ -55,13 +55,13 @@ def test_shrinking_is_close_to_the_models_own() -> None:
     assert difference.mean() < 2
 
 
-def test_a_stream_that_changes_size_keeps_that_of_its_first_frame() -> None:
+def test_later_frames_are_scaled_to_the_first_size() -> None:
     maker = PictureMaker(48)
     assert maker.make(numbered_frame(1, (128, 96))).shape == (48, 64, 3)
     assert maker.make(numbered_frame(1, (320, 160))).shape == (48, 64, 3)
 
 
-def test_a_frame_picked_twice_is_converted_once() -> None:
+def test_frame_sampled_twice_is_converted_once() -> None:
     maker, frame = PictureMaker(48), numbered_frame(1)
     assert maker.make(frame) is maker.make(frame)
     assert maker.make(frame) is not maker.make(numbered_frame(1))

@@ -9,10 +9,10 @@ from consumer.client.async_client import AsyncClient
 from consumer.client.wire import Model
 from consumer.errors import ServiceRefusedError, ServiceUnreachableError
 from tests.consumer.peers import Serve, busy
-from tests.consumer.processes import NOBODY
+from tests.consumer.processes import UNREACHABLE_URL
 
 
-async def test_waiting_ends_when_the_service_gets_ready(serve: Serve) -> None:
+async def test_wait_ends_when_the_service_is_ready(serve: Serve) -> None:
     polls: list[None] = []
 
     async def ready(request: web.Request) -> web.Response:
@@ -29,13 +29,13 @@ async def test_a_ready_service_is_not_waited_for(serve: Serve) -> None:
         await service.wait_until_ready(wait_s=0)
 
 
-async def test_waiting_has_an_end() -> None:
-    async with AsyncClient(NOBODY, retries=0) as service:
+async def test_wait_limit_raises_unreachable() -> None:
+    async with AsyncClient(UNREACHABLE_URL, retries=0) as service:
         with pytest.raises(ServiceUnreachableError, match=r"is not ready after 0\.2 s: .*connection refused"):
             await service.wait_until_ready(wait_s=0.2)
 
 
-async def test_another_kind_of_server_is_not_waited_for(serve: Serve) -> None:
+async def test_foreign_server_raises_at_once(serve: Serve) -> None:
     async def ready(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
 
@@ -53,7 +53,7 @@ async def test_another_kind_of_server_is_not_waited_for(serve: Serve) -> None:
         ("hello", None),
     ],
 )
-async def test_the_model_is_asked_for(serve: Serve, body: str, model: Model | None) -> None:
+async def test_model_is_read_from_the_summary(serve: Serve, body: str, model: Model | None) -> None:
     async def index(request: web.Request) -> web.Response:
         return web.Response(text=body)
 
@@ -61,6 +61,6 @@ async def test_the_model_is_asked_for(serve: Serve, body: str, model: Model | No
         assert await service.model() == model
 
 
-async def test_a_service_without_a_front_page_does_not_say_its_model(serve: Serve) -> None:
+async def test_service_without_summary_has_no_model(serve: Serve) -> None:
     async with AsyncClient(await serve()) as service:
         assert await service.model() is None

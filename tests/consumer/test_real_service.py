@@ -17,7 +17,7 @@ from tests.consumer.peers import LiveServer
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg", "json"])
-async def test_the_real_service_says_its_model_and_classifies(live_server: LiveServer, encoding: Encoding) -> None:
+async def test_real_service_reports_its_model_and_classifies(live_server: LiveServer, encoding: Encoding) -> None:
     smooth = np.add.outer(np.arange(292), np.arange(389))[..., None] // 3 + np.array([0, 20, 40])
     async with AsyncClient(live_server.url, encoding=encoding) as client:
         await client.wait_until_ready(wait_s=30)
@@ -37,7 +37,7 @@ async def test_the_real_service_says_its_model_and_classifies(live_server: LiveS
     assert health == Health("healthy", model_loaded=True)
 
 
-def test_three_lines_without_asyncio(live_server: LiveServer) -> None:
+def test_sync_client(live_server: LiveServer) -> None:
     frames = np.zeros((16, 64, 64, 3), np.uint8)
     with Client(live_server.url) as client:
         answer = client.classify(frames)
@@ -53,7 +53,7 @@ def test_three_lines_without_asyncio(live_server: LiveServer) -> None:
             client.classify([])
 
 
-def test_any_number_of_threads_may_use_one_client(live_server: LiveServer) -> None:
+def test_threads_share_one_client(live_server: LiveServer) -> None:
     with Client(live_server.url) as client, ThreadPoolExecutor(8) as threads:
         ids = [f"clip {index}" for index in range(24)]
         frames = np.zeros((16, 32, 32, 3), np.uint8)

@@ -24,7 +24,7 @@ def video(name: str) -> Path:
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg", "json"])
-async def test_ten_seconds_on_a_bicycle(live_server: LiveServer, encoding: str) -> None:
+async def test_ten_second_video_gives_overlapping_clips(live_server: LiveServer, encoding: str) -> None:
     flags = ("--clip-stride", "7", "--encoding", encoding, "--json", "--in-flight", "1")
     ended = await consume(video("bikes.mp4"), "--service-url", live_server.url, *flags)
     assert ended.code == 0, ended.errors

@@ -27,7 +27,7 @@ StartServer = Callable[..., Awaitable[TestServer]]
 MIB = 2**20
 
 
-async def test_a_consumer_that_is_there_before_its_service(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_consumer_waits_for_a_service_that_starts_later(tmp_path: Path, unused_tcp_port: int) -> None:
     video = write_video(tmp_path / "a.mp4", at(12, 16 / 3), rate=12)
     url = f"http://127.0.0.1:{unused_tcp_port}"
     async with consuming(video, "--service-url", url) as consumer:
@@ -40,7 +40,7 @@ async def test_a_consumer_that_is_there_before_its_service(tmp_path: Path, unuse
             assert await consumer.ended() == 0
 
 
-async def test_a_service_that_restarts_while_a_camera_is_watched(unused_tcp_port: int) -> None:
+async def test_camera_continues_after_service_restarts(unused_tcp_port: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
     with rtsp_server() as camera:
         async with consuming(camera.url, "--service-url", url, "--fps", "20") as consumer:
@@ -55,7 +55,7 @@ async def test_a_service_that_restarts_while_a_camera_is_watched(unused_tcp_port
     assert len(consumer.entries("service lost")) == 2
 
 
-async def test_a_service_that_is_killed_loses_no_clip_of_a_file(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_killed_service_loses_no_clip_of_a_file(tmp_path: Path, unused_tcp_port: int) -> None:
     video = write_video(tmp_path / "a.mp4", at(12, 8 * 16 / 3), rate=12, size=(64, 48))
     port = ("--port", str(unused_tcp_port))
     with serving(DEMO, *port, module="tests.faulty_server") as server:
@@ -74,14 +74,14 @@ async def test_a_service_that_is_killed_loses_no_clip_of_a_file(tmp_path: Path, 
     assert starts_s == pytest.approx([index * 16 / 3 for index in range(8)], abs=0.01)
 
 
-async def test_a_service_that_does_not_come_is_given_up_for_a_file(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_file_fails_after_the_wait_limit(tmp_path: Path, unused_tcp_port: int) -> None:
     video = write_video(tmp_path / "a.mp4", at(12, 1))
     ended = await consume(video, "--service-url", f"http://127.0.0.1:{unused_tcp_port}", "--wait", "1")
     assert ended.code == 1
     assert "is not ready after 1 s" in ended.errors[-1]
 
 
-async def test_a_busy_service_is_asked_again_by_a_file(tmp_path: Path, aiohttp_server: StartServer) -> None:
+async def test_file_retries_a_busy_service(tmp_path: Path, aiohttp_server: StartServer) -> None:
     asked: Counter[str] = Counter()
 
     async def reply(received: Received) -> web.Response:
@@ -98,7 +98,9 @@ async def test_a_busy_service_is_asked_again_by_a_file(tmp_path: Path, aiohttp_s
     assert any("service busy, trying again" in line for line in ended.errors)
 
 
-async def test_eight_cameras_and_a_slow_service(aiohttp_server: StartServer, unused_tcp_port: int) -> None:
+async def test_eight_cameras_with_a_slow_service_stay_bounded_and_fair(
+    aiohttp_server: StartServer, unused_tcp_port: int
+) -> None:
     """Memory stays flat, what is dropped is counted, and nobody starves."""
     service = RecordingService()
 
@@ -154,13 +156,13 @@ async def test_ctrl_c_while_clips_are_dropped(aiohttp_server: StartServer) -> No
     # Every line of the log was JSON, so none was part of a traceback.
 
 
-async def test_ctrl_c_while_a_camera_is_waited_for(live_server: LiveServer) -> None:
+async def test_ctrl_c_while_connecting_to_a_camera(live_server: LiveServer) -> None:
     async with consuming("rtsp://127.0.0.1:9/nobody", "--service-url", live_server.url) as consumer:
         await consumer.until("source lost, connecting again", 2)
         assert await consumer.stop() == 130
 
 
-async def test_sigterm_is_an_orderly_end(live_server: LiveServer) -> None:
+async def test_sigterm_exits_with_code_0(live_server: LiveServer) -> None:
     with rtsp_server() as camera:
         async with consuming(camera.url, "--service-url", live_server.url, "--fps", "20") as consumer:
             await consumer.until("clip")
@@ -168,7 +170,7 @@ async def test_sigterm_is_an_orderly_end(live_server: LiveServer) -> None:
     assert consumer.log[-1]["event"] == "stopped"
 
 
-async def test_a_port_for_figures_that_is_taken(tmp_path: Path, aiohttp_server: StartServer) -> None:
+async def test_metrics_port_in_use_fails(tmp_path: Path, aiohttp_server: StartServer) -> None:
     taken = (await aiohttp_server(RecordingService().application())).port
     video = write_video(tmp_path / "a.mp4", at(12, 1))
     ended = await consume(video, "--metrics-port", str(taken))
@@ -176,7 +178,7 @@ async def test_a_port_for_figures_that_is_taken(tmp_path: Path, aiohttp_server: 
     assert f"cannot listen on --metrics-port {taken}: address already in use; help: " in ended.errors[-1]
 
 
-async def test_one_file_that_fails_leaves_the_others_alone(tmp_path: Path, aiohttp_server: StartServer) -> None:
+async def test_failed_file_does_not_stop_the_others(tmp_path: Path, aiohttp_server: StartServer) -> None:
     async def reply(received: Received) -> web.Response:
         if received.frames.shape[2] == 64:
             return web.json_response({"title": "Internal Server Error"}, status=500)
@@ -191,7 +193,7 @@ async def test_one_file_that_fails_leaves_the_others_alone(tmp_path: Path, aioht
     assert any(f"done source={good} clips=6" in line for line in ended.errors)
 
 
-async def test_an_unknown_key_is_said_to_be_one(tmp_path: Path) -> None:
+async def test_unknown_api_key_gives_a_clear_error(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("right\n")
     video = write_video(tmp_path / "a.mp4", at(12, 16 / 3), rate=12)

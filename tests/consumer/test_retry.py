@@ -23,7 +23,7 @@ from consumer.retry import MAX_RETRY_AFTER_S, Backoff, WaitBudget, retry_after_s
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
     ],
 )
-def test_retry_after_is_read(header: str | None, expected_s: float | None) -> None:
+def test_retry_after_is_parsed(header: str | None, expected_s: float | None) -> None:
     assert retry_after_s(header) == expected_s
 
 
@@ -43,12 +43,12 @@ def test_pauses_grow_to_the_longest_and_are_never_shorter_than_asked(failures: i
         assert requested_s <= pause_s <= 1.25 * requested_s + 0.1
 
 
-def test_pauses_differ() -> None:
+def test_pauses_are_random() -> None:
     assert len({Backoff().pause_s(3) for _ in range(20)}) > 10
     assert len({Backoff().pause_s(3, 2.0) for _ in range(20)}) > 10
 
 
-def test_patience_has_an_end_or_none() -> None:
+def test_wait_budget_limits_pauses() -> None:
     assert WaitBudget(None).left_s(5) == 5
     assert WaitBudget(0).left_s(5) is None
     assert WaitBudget(1).left_s(5) == pytest.approx(1, abs=0.5)

@@ -39,7 +39,7 @@ def frames_of(path: Path) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def test_a_clip_is_saved_with_its_label_in_it(tmp_path: Path) -> None:
+def test_saved_clip_shows_its_label(tmp_path: Path) -> None:
     clip = clip_of()
     path = SavedClips(tmp_path / "new").save(clip, result_for(clip), live=False)
     assert path == tmp_path / "new" / "rtsp-door-554-1-a-b_000032.000s_id----1.mp4"
@@ -63,18 +63,18 @@ def test_any_size_and_any_label_can_be_saved(tmp_path: Path, size: tuple[int, in
     assert frames[0].shape == (size[1] * factor // 2 * 2, size[0] * factor // 2 * 2, 3)
 
 
-def test_a_live_clip_is_named_by_its_time(tmp_path: Path) -> None:
+def test_live_clip_is_named_by_its_time(tmp_path: Path) -> None:
     clip = Clip(clip_of().pictures, 1_700_000_000.25, 1_700_000_005.0)
     assert "_20231114T221320.250Z_" in SavedClips(tmp_path).save(clip, result_for(clip), live=True).name
 
 
-def test_a_directory_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_created_raises_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"cannot write .*file/clips: .*help: .*--save-clips"):
         SavedClips(tmp_path / "file" / "clips")
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_failed_save_leaves_no_file(tmp_path: Path) -> None:
     saved_clips, clip = SavedClips(tmp_path / "clips"), clip_of()
     (tmp_path / "clips").rmdir()
     with pytest.raises(OutputError, match="cannot write"):
@@ -92,7 +92,7 @@ async def test_clips_are_saved_as_they_are_classified(live_server: LiveServer, t
     assert all(len(frames_of(path)) == 16 for path in saved)
 
 
-async def test_with_events_only_evidence_is_saved(aiohttp_server: StartServer, tmp_path: Path) -> None:
+async def test_with_events_only_confident_clips_are_saved(aiohttp_server: StartServer, tmp_path: Path) -> None:
     service = RecordingService()
 
     async def reply(received: Received) -> object:
@@ -108,7 +108,7 @@ async def test_with_events_only_evidence_is_saved(aiohttp_server: StartServer, t
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_ctrl_c_leaves_no_half_written_clip(aiohttp_server: StartServer, tmp_path: Path, number: int) -> None:
+async def test_signals_leave_no_incomplete_clip(aiohttp_server: StartServer, tmp_path: Path, number: int) -> None:
     url = str((await aiohttp_server(RecordingService().application())).make_url("/"))
     directory = tmp_path / "clips"
     with rtsp_server(size=(640, 480)) as camera:

@@ -66,11 +66,11 @@ def test_each_setting_has_a_flag_and_a_variable(place: tuple[str, str]) -> None:
     assert value_of(parse_settings(["a.mp4"], {variable: text}), place) == value
 
 
-def test_the_flag_comes_before_the_variable() -> None:
+def test_flag_overrides_variable() -> None:
     assert parse_settings(["a.mp4", "--fps", "2"], {"VJEPA_CONSUMER_FPS": "5"}).sampling.fps == 2
 
 
-def test_every_setting_is_covered_here() -> None:
+def test_table_covers_every_setting() -> None:
     parts = {"service": Service, "sampling": Sampling, "reading": Reading, "reading.link": Link, "output": Output,
              "output.rules": Rules}  # fmt: skip
     all_of_them = {(name, each.name) for name, part in parts.items() for each in fields(part)}
@@ -101,7 +101,7 @@ def test_false_in_the_environment_is_false(text: str, value: bool) -> None:
     assert parse_settings(["a.mp4"], {"VJEPA_CONSUMER_JSON": text}).output.json is value
 
 
-def test_the_flag_beats_the_environment_both_ways() -> None:
+def test_json_flag_overrides_variable_both_ways() -> None:
     assert parse_settings(["a.mp4", "--no-json"], {"VJEPA_CONSUMER_JSON": "1"}).output.json is False
     assert parse_settings(["a.mp4", "--json"], {"VJEPA_CONSUMER_JSON": "0"}).output.json is True
 
@@ -137,9 +137,7 @@ def test_an_empty_variable_is_an_unset_one() -> None:
         (["--js"], "unrecognized arguments: --js"),
     ],
 )
-def test_what_cannot_be_used_is_said_in_one_line(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_argument_gives_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     source = ["a.mp4"] if arguments else []
     with pytest.raises(SystemExit) as ended:
         parse_settings([*source, *arguments], {})
@@ -149,7 +147,7 @@ def test_what_cannot_be_used_is_said_in_one_line(
     assert line.endswith("; help: see python -m consumer --help")
 
 
-def test_a_wrong_variable_is_refused_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_variable_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     for variable in ("VJEPA_CONSUMER_FPS", "VJEPA_CONSUMER_JSON"):
         with pytest.raises(SystemExit):
             parse_settings(["a.mp4"], {variable: "maybe"})

@@ -24,13 +24,13 @@ from consumer.sources.source import Kind, parse_source, rtp_description
         ("/dev/video0", Kind.CAMERA, True, False),
     ],
 )
-def test_what_is_named(text: str, kind: Kind, live: bool, datagrams: bool) -> None:
+def test_kind_of_each_source(text: str, kind: Kind, live: bool, datagrams: bool) -> None:
     source = parse_source(text)
     assert (source.kind, source.live, source.datagrams) == (kind, live, datagrams)
     assert (source.location, source.name) == (text, text)
 
 
-def test_a_directory_is_one_of_images(tmp_path: Path) -> None:
+def test_directory_is_read_as_images(tmp_path: Path) -> None:
     assert parse_source(str(tmp_path)).kind is Kind.IMAGES
 
 
@@ -41,14 +41,14 @@ def test_passwords_stay_out_of_the_name(user: str, password: str) -> None:
     assert "@camera" in source.location
 
 
-def test_a_session_is_described() -> None:
+def test_rtp_description() -> None:
     lines = rtp_description(parse_source("udp://239.0.0.5:5004?codec=hevc&payload=101")).split("\r\n")
     assert "c=IN IP4 239.0.0.5" in lines
     assert "m=video 5004 RTP/AVP 101" in lines
     assert "a=rtpmap:101 H265/90000" in lines
 
 
-def test_a_session_may_be_one_of_ipv6() -> None:
+def test_rtp_description_with_ipv6() -> None:
     assert "c=IN IP6 ff02::1" in rtp_description(parse_source("udp://[ff02::1]:5004?codec=h264"))
 
 
@@ -59,6 +59,6 @@ def test_any_other_text_is_a_path(text: str) -> None:
 
 
 @given(scheme=st.text("abcxyz", min_size=1, max_size=6), rest=st.text(max_size=20))
-def test_any_other_url_is_a_clear_error(scheme: str, rest: str) -> None:
+def test_unsupported_url_raises(scheme: str, rest: str) -> None:
     with pytest.raises(ValueError, match="accepted: the path of a video file"):
         parse_source(f"{scheme}://{rest}")

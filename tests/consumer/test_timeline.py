@@ -24,7 +24,7 @@ def test_times_are_counted_from_the_start_of_the_container_if_sound_comes_first(
     assert place_all([10_000, 10_100], start_s=8.0) == pytest.approx([2.0, 2.1])
 
 
-def test_a_container_that_claims_to_start_after_its_first_frame_is_not_believed() -> None:
+def test_container_start_after_the_first_frame_is_ignored() -> None:
     assert place_all([1_000, 1_100], start_s=5.0) == pytest.approx([0, 0.1])
 
 
@@ -32,7 +32,7 @@ def test_frames_without_a_time_stamp_follow_the_one_before() -> None:
     assert place_all([None, None, 5_000, None]) == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
-def test_frames_without_stamp_or_duration_come_at_the_usual_rate() -> None:
+def test_frames_without_stamp_or_duration_use_the_interval() -> None:
     assert place_all([None, None, None], duration=None) == pytest.approx([0, 0.04, 0.08])
 
 
@@ -40,7 +40,7 @@ def test_frames_out_of_order_do_not_shift_the_later_ones() -> None:
     assert place_all([0, 200, 100, 300]) == pytest.approx([0, 0.2, 0.2, 0.3])
 
 
-def test_a_second_recording_glued_on_goes_on_where_the_first_ended() -> None:
+def test_appended_recording_continues_the_times() -> None:
     assert place_all([0, 5_000, 5_100, 0, 100]) == pytest.approx([0, 5.0, 5.1, 5.2, 5.3])
 
 

@@ -41,7 +41,7 @@ def test_a_stream_that_starts_late_is_counted_from_its_start(tmp_path: Path, nam
     assert times_of(write_video(tmp_path / name, at(30, 1, start_s=100))) == pytest.approx(at(30, 1), abs=1e-3)
 
 
-def test_sound_that_starts_first_counts(tmp_path: Path) -> None:
+def test_times_count_from_sound_that_starts_first(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", at(30, 1, start_s=2), sound_s=3)
     assert times_of(path) == pytest.approx(at(30, 1, start_s=2), abs=0.03)
 
@@ -51,7 +51,7 @@ def test_a_variable_rate_is_kept(tmp_path: Path) -> None:
     assert times_of(write_video(tmp_path / "a.mp4", times_s)) == pytest.approx(times_s, abs=1e-3)
 
 
-def test_a_raw_stream_has_no_time_stamps_but_a_rate(tmp_path: Path) -> None:
+def test_raw_stream_without_time_stamps_uses_its_rate(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.h264", at(12, 2), time_base=Fraction(1, 12), rate=12)
     with av.open(path) as container:
         assert {packet.pts for packet in container.demux()} == {None}
@@ -59,7 +59,7 @@ def test_a_raw_stream_has_no_time_stamps_but_a_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.h264"])
-def test_the_length_is_that_of_the_packets(tmp_path: Path, name: str) -> None:
+def test_length_is_measured_from_the_packets(tmp_path: Path, name: str) -> None:
     path = write_video(tmp_path / name, at(12, 2.5, start_s=7), time_base=Fraction(1, 12), rate=12)
     with opened(path) as video:
         assert video.length_s(limit_s=100) == pytest.approx(2.5, abs=0.002)
@@ -67,7 +67,7 @@ def test_the_length_is_that_of_the_packets(tmp_path: Path, name: str) -> None:
         assert len(list(video.frames())) == 30
 
 
-def test_stopping_ends_the_frames(tmp_path: Path) -> None:
+def test_stop_ends_the_frames(tmp_path: Path) -> None:
     stopped = threading.Event()
     with open_video(parse_source(str(write_video(tmp_path / "a.mp4", at(30, 2)))), stopped) as video:
         frames = video.frames()
@@ -84,7 +84,7 @@ def test_damaged_packets_are_skipped_and_counted(tmp_path: Path, caplog: pytest.
     assert "damaged packets skipped" in caplog.messages
 
 
-def test_a_turned_video_is_set_upright(tmp_path: Path) -> None:
+def test_rotated_video_is_turned_upright(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", at(30, 0.2), size=(128, 96))
     turn_clockwise(path)
     with opened(path) as video:
@@ -97,7 +97,7 @@ def test_a_turned_video_is_set_upright(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["my:clip 1.mp4", "-.mp4", "%03d.mp4", "ü.mp4"])
-def test_odd_names_are_only_names(tmp_path: Path, name: str) -> None:
+def test_special_characters_in_file_names(tmp_path: Path, name: str) -> None:
     path = write_video(tmp_path / "a.mp4", at(30, 0.2)).rename(tmp_path / name)
     assert len(times_of(path)) == 6
 
@@ -115,13 +115,13 @@ def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
             pass
 
 
-def test_text_that_ffmpeg_would_draw_as_a_screen_is_no_video(tmp_path: Path) -> None:
+def test_text_file_raises(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello\n" * 100)
     with pytest.raises(NoVideoError, match="ansi"), opened(tmp_path / "notes.txt"):
         pass
 
 
-def test_sound_is_no_video(tmp_path: Path) -> None:
+def test_file_with_sound_only_raises(tmp_path: Path) -> None:
     with pytest.raises(NoVideoError, match=r"audio \(aac\).*help: "), opened(write_sound(tmp_path / "a.m4a")):
         pass
 

@@ -37,7 +37,7 @@ def picked(frames: list[Timed[int]], fps: float = 3) -> list[int]:
 
 
 @pytest.mark.parametrize(("source_fps", "expected"), [(30, [0, 10, 20, 30, 40]), (12, [0, 4, 8, 12, 16])])
-def test_whole_steps_are_taken_where_the_rates_allow(source_fps: int, expected: list[int]) -> None:
+def test_integer_rate_ratios_give_even_steps(source_fps: int, expected: list[int]) -> None:
     assert picked(steady(source_fps, source_fps * 10))[:5] == expected
 
 
@@ -54,22 +54,22 @@ def test_a_source_slower_than_the_sampling_has_frames_repeated() -> None:
     assert picked(steady(1, 3)) == [0, 0, 1, 1, 1, 2, 2, 2, 2]
 
 
-def test_a_still_of_one_frame_is_sampled_as_long_as_it_lasts() -> None:
+def test_single_frame_is_sampled_for_its_duration() -> None:
     assert picked(timed([0.0], last_s=2.0)) == [0] * 6
 
 
-def test_the_shortest_frame_gives_a_sample() -> None:
+def test_shortest_frame_gives_one_sample() -> None:
     assert picked(timed([0.0], last_s=ROUNDING_S / 10)) == [0]
 
 
-def test_sampling_starts_anew_after_a_gap() -> None:
+def test_sampling_restarts_after_a_gap() -> None:
     frames = [*steady(30, 30), *(Timed(each.time_s + 3600.1, each.duration_s, 100) for each in steady(30, 30))]
     samples = list(sample(frames, 3, MAX_GAP_S))
     assert [each.time_s for each in samples] == pytest.approx([0, 1 / 3, 2 / 3, 3600.1, 3600.1 + 1 / 3, 3600.1 + 2 / 3])
     assert [each.starts for each in samples] == [True, False, False, True, False, False]
 
 
-def test_nothing_comes_of_nothing() -> None:
+def test_no_frames_give_no_samples_and_no_windows() -> None:
     assert picked([]) == []
     assert windows([], 16, 3) == []
 
@@ -91,7 +91,7 @@ def test_every_tick_has_the_nearest_frame(steps_s: list[float], start_s: float, 
 
 
 @given(seconds=st.floats(0.2, 20), source_fps=st.floats(5, 120), fps=st.floats(0.5, 30))
-def test_all_of_the_source_is_sampled_and_nothing_beyond(seconds: float, source_fps: float, fps: float) -> None:
+def test_samples_cover_exactly_the_source(seconds: float, source_fps: float, fps: float) -> None:
     frames = steady(source_fps, max(1, round(seconds * source_fps)))
     end_s = frames[-1].time_s + frames[-1].duration_s
     samples = list(sample(frames, fps, MAX_GAP_S))
@@ -124,7 +124,7 @@ def test_windows_are_full_consecutive_and_share_no_frame(count: int, frames: int
     assert all(before.end_s == pytest.approx(after.start_s) for before, after in pairwise(found))
 
 
-def test_what_does_not_fill_a_window_is_dropped_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_incomplete_window_is_dropped_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sampling")
     assert len(windows(ticks(20), 16, 3)) == 1
     (record,) = caplog.records
@@ -158,7 +158,7 @@ def test_overlapping_windows_never_span_a_gap_either(starts_at: set[int], frames
         assert not starts_at & set(window.frames[1:])
 
 
-def test_every_partial_window_is_told_and_none_that_only_overlaps() -> None:
+def test_on_partial_counts_unused_frames_only() -> None:
     told: list[None] = []
     shape = Shape(frames=4, fps=3, stride=2)
     samples = ticks(13, starts_at=(0, 6, 9))
@@ -167,11 +167,11 @@ def test_every_partial_window_is_told_and_none_that_only_overlaps() -> None:
     assert len(told) == 1
 
 
-def test_a_live_source_s_few_frames_are_not_repeated() -> None:
+def test_without_fills_up_frames_are_not_repeated() -> None:
     assert windows(ticks(6), 16, 3, fills_up=False) == []
 
 
-def test_a_frame_that_starts_anew_starts_the_ticks_anew() -> None:
+def test_frame_that_starts_restarts_the_ticks() -> None:
     frames = steady(30, 30)
     frames[15] = replace(frames[15], starts=True)
     samples = list(sample(frames, 3, math.inf))

@@ -16,12 +16,10 @@ from consumer.client.wire import Model, Problem
         (599, b"", Problem("unknown status")),
     ],
 )
-def test_any_error_body_reads_as_a_problem(status: int, body: bytes, expected: Problem) -> None:
+def test_any_error_body_decodes_to_a_problem(status: int, body: bytes, expected: Problem) -> None:
     assert Problem.read(status, body) == expected
 
 
 @pytest.mark.parametrize(("crop", "short_edge_px"), [(256, 292), (384, 438), (224, 256), (None, None)])
-def test_frames_are_wanted_as_large_as_the_model_s_own_resizing_makes_them(
-    crop: int | None, short_edge_px: int | None
-) -> None:
+def test_model_short_edge(crop: int | None, short_edge_px: int | None) -> None:
     assert Model(frames=16, crop=crop).short_edge_px == short_edge_px
