@@ -1,4 +1,4 @@
-"""The whole way from a checkpoint to a verified bundle, stage by stage."""
+"""Runs all stages of an export, from the checkpoint to the verified bundle."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engines.storage.reference import Reference
 from engines.storage.verification import verify
 from export.architectures.base import Checkpoint, StagedNetwork
 from export.architectures.registry import find_checkpoint
-from export.bundling.stage_cache import Work, digest_of, link_files, origin_of, versions
+from export.bundling.stage_cache import StageCache, digest_of, link_files, origin_of, versions
 from export.bundling.staging import check_replaceable, staged, write_manifest
 from export.compilers.calibration import calibration_digest
 from export.compilers.compile import Compiled, compile_network
@@ -36,18 +36,18 @@ from export.targets import network_precision
 
 @dataclass(frozen=True)
 class Exported:
-    """``reused``: it had been built before, of the same checkpoint with the same options."""
+    """``reused``: the bundle already existed, built from the same checkpoint with the same options."""
 
     bundle: Bundle
     reused: bool
 
 
 def export_bundle(settings: ExportSettings) -> Exported:
-    """Build the bundle that ``settings`` ask for, or find it built.
+    """Build the bundle for ``settings``, or return it if it exists already.
 
     Raises:
-        CheckpointError, ExportError, EngineError, BundleError: no bundle is left behind, but what was finished on the
-            way is, for the next try.
+        CheckpointError, ExportError, EngineError, BundleError: no bundle is written, but the results of finished
+            stages are kept for the next attempt.
     """
     with stage("find checkpoint", spinner=False):
         checkpoint = find_checkpoint(settings.model, random_weights=settings.random_weights)
@@ -55,8 +55,8 @@ def export_bundle(settings: ExportSettings) -> Exported:
     check_replaceable(output)
     with stage("hash checkpoint"):
         origin = origin_of(checkpoint.sha256, checkpoint.random_weights, checkpoint.preprocessing)
-    learned = calibration_digest(settings.calibration)
-    options = (settings.precision, settings.max_batch, settings.plan, settings.verify, settings.inductor, learned)
+    videos = calibration_digest(settings.calibration)
+    options = (settings.precision, settings.max_batch, settings.plan, settings.verify, settings.inductor, videos)
     recipe = digest_of(origin, settings.target, *options)
     built = None if settings.force else _built(output, recipe)
     if built is not None:
@@ -64,11 +64,13 @@ def export_bundle(settings: ExportSettings) -> Exported:
     sizes = outline(checkpoint.sizes(), settings)
     say(describe(sizes, settings, checkpoint.model, output))
     check_room(sizes, output)
-    return Exported(_Export(settings, checkpoint, Work(output.parent, origin), recipe, output).run(), reused=False)
+    return Exported(
+        _Export(settings, checkpoint, StageCache(output.parent, origin), recipe, output).run(), reused=False
+    )
 
 
 def _built(output: Path, recipe: str) -> Bundle | None:
-    """The bundle in ``output`` if it is whole and of ``recipe``."""
+    """The bundle in ``output`` if it is intact and was built from ``recipe``, else None."""
     if not (output / FILE_NAME).is_file():
         return None
     try:
@@ -79,18 +81,20 @@ def _built(output: Path, recipe: str) -> Bundle | None:
 
 
 class _Export:
-    """One export. Its stages leave their results in directories, so that what is done need not be done again."""
+    """One export. Its stages keep their results in ``cache``, so that finished ones are not repeated."""
 
-    def __init__(self, settings: ExportSettings, checkpoint: Checkpoint, work: Work, recipe: str, output: Path) -> None:
-        self._settings, self._checkpoint, self._work = settings, checkpoint, work
+    def __init__(
+        self, settings: ExportSettings, checkpoint: Checkpoint, cache: StageCache, recipe: str, output: Path
+    ) -> None:
+        self._settings, self._checkpoint, self._cache = settings, checkpoint, cache
         self._recipe, self._output = recipe, output
         self._precision = network_precision(settings.target, settings.precision)
         self._tensors = network_tensors(checkpoint.clip_shape, len(checkpoint.labels), self._precision)
 
     def run(self) -> Bundle:
-        with self._work.alone(), staged(self._output) as directory:
+        with self._cache.locked(), staged(self._output) as directory:
             if self._settings.force:
-                self._work.forget()
+                self._cache.clear()
             if self._settings.verify:
                 link_files(self._reference(), directory)
             errors = self._probe() if self._settings.verify and self._precision != "fp32" else ()
@@ -102,7 +106,7 @@ class _Export:
                 write_manifest(directory, self._manifest(compiled, errors))
             if self._settings.verify:
                 _verify(open_bundle(directory))
-            self._work.forget()
+            self._cache.clear()
         return open_bundle(self._output)
 
     @functools.cached_property
@@ -112,7 +116,7 @@ class _Export:
 
     @functools.cached_property
     def _network(self) -> StagedNetwork:
-        """In FP32, until it is traced; the model goes into it."""
+        """In FP32 until it is traced. It takes over the modules of the model, which is therefore forgotten."""
         model = self._model
         del self._model
         settings = self._settings
@@ -126,10 +130,10 @@ class _Export:
             with stage("ask checkpoint"):
                 ask_checkpoint(self._checkpoint, model).write(directory / REFERENCE_FILE_NAME)
 
-        return self._work.product("reference", build)
+        return self._cache.product("reference", build)
 
     def _probe(self) -> tuple[StageError, ...]:
-        """Where the network loses by its precision."""
+        """Measure the error of each stage of the network in its precision."""
 
         def build(directory: Path) -> None:
             clip = Reference.read(self._reference() / REFERENCE_FILE_NAME).clips[0]
@@ -138,13 +142,13 @@ class _Export:
                 errors = stage_errors(network, pixels, self._precision)
             (directory / "errors.json").write_bytes(msgspec.json.encode(errors))
 
-        found = (self._work.product(f"probe-{self._precision}", build) / "errors.json").read_bytes()
+        found = (self._cache.product(f"probe-{self._precision}", build) / "errors.json").read_bytes()
         return msgspec.json.decode(found, type=tuple[StageError, ...])
 
     def _graph(self) -> Path:
         def build(directory: Path) -> None:
             network = self._network.to(DTYPES[self._precision])
-            # Compilers want the memory.
+            # Drop the reference, because compilers need the memory.
             del self._network
             with stage("trace"):
                 program = trace(network, self._tensors[0])
@@ -156,10 +160,10 @@ class _Export:
 
         kind = f"onnx{self._settings.plan.opset}" if self._settings.needs_onnx else "program"
         kind = f"{kind}-separate" if self._settings.target == "openvino" else kind
-        return self._work.product(f"{kind}-{self._precision}", build)
+        return self._cache.product(f"{kind}-{self._precision}", build)
 
     def _properties(self) -> dict[str, str]:
-        """What someone who finds the ONNX file alone should know."""
+        """Metadata that explains the ONNX file when it is found without its bundle."""
         checkpoint = self._checkpoint
         return {
             "model": checkpoint.model,
@@ -193,11 +197,11 @@ class _Export:
 
 
 def _verify(bundle: Bundle) -> None:
-    """Ask the bundle's own engine for the reference answers, where there is one on this machine."""
+    """Compare the engine's answers with the reference answers, if this machine can run the bundle."""
     try:
         engine = open_engine(bundle)
     except BundleUnsupportedError:
-        say("verify           not on this machine, but by the server when it first loads the bundle on its device")
+        say("verify           skipped here: the server verifies the bundle when it first loads it on its device")
         return
     try:
         with stage("verify"):

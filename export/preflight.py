@@ -1,4 +1,4 @@
-"""What must be here before an export is worth starting; asked before torch is even imported."""
+"""Checks, before torch is imported, that this machine can build for the chosen target."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from export.compilers.calibration import videos_in
 from export.compilers.tensorrt import require_tensorrt
 from export.settings import ExportSettings
 
-# What an RTX plan is for when neither the user nor the machine says: Ada, which the most RTX cards are.
+# Target of an RTX plan if neither the user nor this machine's GPU determines one: Ada, the most common RTX cards.
 _USUAL_COMPUTE_CAPABILITY = "8.9"
 
 
 def settled(settings: ExportSettings) -> ExportSettings:
-    """``settings`` with the GPU that a plan is for.
+    """``settings`` completed with the compute capabilities that an RTX plan is built for.
 
     Raises:
         ExportError: this machine cannot build for the target.

@@ -1,1 +1,1 @@
-"""What a network family must tell the export; one folder for each family."""
+"""Network families that can be exported: what each must provide, and one folder for each."""

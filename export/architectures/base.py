@@ -1,4 +1,4 @@
-"""What a network family must tell the export. To add a family, implement these and name it in ``registry``."""
+"""What a network family provides to the export. A new family implements these and is listed in ``registry``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ class StagedNetwork(nn.Module):
     """Normalised pixels [N, T, 3, crop, crop] to softmax probabilities in FP32, [N, labels]."""
 
     def stages(self) -> Iterator[tuple[str, nn.Module]]:
-        """The modules that a clip goes through on its way to the logits, in their order, with their names."""
+        """The names and modules that compute the logits, in the order in which a clip passes through them."""
         raise NotImplementedError
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        features = pixels
+        for _, stage in self.stages():
+            features = stage(features)
+        return features.float().softmax(-1)
 
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """``parameters`` of the classifier, ``stored`` parameters of the checkpoint, which may have more than it needs.
+    """``parameters`` counts those that the classifier uses, ``stored`` all those in the checkpoint.
 
-    ``activation_bytes`` is the size of the largest intermediate results while the checkpoint answers in FP32.
+    ``activation_bytes`` is the size of the largest intermediate results while the published model runs in FP32.
     """
 
     parameters: int
@@ -33,7 +39,7 @@ class NetworkSizes:
 
 
 class Checkpoint(Protocol):
-    """A published classifier of clips: what it expects, and its weights."""
+    """A published video classifier: its identity, its input, its labels and its weights."""
 
     @property
     def model(self) -> str:
@@ -47,7 +53,7 @@ class Checkpoint(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Hex digest over configuration and weights."""
+        """Hex digest of the configuration and the weights."""
         ...
 
     @property
@@ -67,7 +73,7 @@ class Checkpoint(Protocol):
         ...
 
     def sizes(self) -> NetworkSizes:
-        """Computed from the configuration, before any weight is loaded."""
+        """The sizes of the network, computed from the configuration without loading weights."""
         ...
 
     def load(self) -> Any:
@@ -75,12 +81,12 @@ class Checkpoint(Protocol):
         ...
 
     def probabilities(self, model: Any, pixels: torch.Tensor) -> torch.Tensor:
-        """What the loaded ``model`` answers to normalised pixels [N, T, 3, crop, crop]: FP32 [N, labels]."""
+        """The output of the loaded ``model`` for normalised pixels [N, T, 3, crop, crop]: FP32 [N, labels]."""
         ...
 
     def network(self, model: Any, *, fused_attention: bool, stacked: bool) -> StagedNetwork:
-        """The same function in the form that compilers get; it takes over the modules of ``model``.
+        """The same function in the form for compilers. It takes over the modules of ``model``, which becomes unusable.
 
-        With ``fused_attention`` attention is one operation. With ``stacked`` products of the same input are one.
+        With ``fused_attention``, attention is one operation. With ``stacked``, Q, K and V are one matrix product.
         """
         ...

@@ -1,4 +1,4 @@
-"""The files of a checkpoint: found in a directory or on the hub, read and hashed; the same for every family."""
+"""Finds, reads and hashes the files of a checkpoint in a directory or on the hub; the same for every family."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def locate(model: str, *, random_weights: bool) -> tuple[Path, str | None]:
         return Path(model), None
     if Path(model).exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise CheckpointError(
-            f"{model} is no checkpoint directory",
+            f"{model} is not a checkpoint directory",
             help="give a directory with config.json, a hub id OWNER/NAME, or demo",
         )
     path = _download(model, random_weights)
@@ -47,20 +47,20 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}", help="download the checkpoint again") from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object", help="download the checkpoint again")
+        raise CheckpointError(f"{path} contains no JSON object", help="download the checkpoint again")
     return content
 
 
 def check_weights(path: Path) -> None:
-    """Raises CheckpointError when there are none in ``path``."""
+    """Raises CheckpointError when ``path`` contains no weights."""
     if not any(path.glob("*.safetensors")):
         raise CheckpointError(
-            f"{path} holds no *.safetensors weights", help="give a complete checkpoint, or --random-weights"
+            f"{path} contains no *.safetensors weights", help="give a complete checkpoint, or --random-weights"
         )
 
 
 def digest_of_files(path: Path, *, random_weights: bool) -> str:
-    """Hex SHA-256 over name and content of configuration and weights, in order of the names."""
+    """Hex SHA-256 of the names and contents of the configuration and the weights, sorted by name."""
     files = [path / name for name in _CONFIG_FILES if (path / name).is_file()]
     if not random_weights:
         files += [file for pattern in _WEIGHT_FILES for file in path.glob(pattern)]
@@ -76,9 +76,11 @@ def _download(model: str, random_weights: bool) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=patterns))
     except GatedRepoError:
-        raise CheckpointError(f"{model} is gated", help="accept its terms on the hub, then `hf auth login`") from None
+        raise CheckpointError(
+            f"{model} is gated", help="accept its terms on the hub, then run `hf auth login`"
+        ) from None
     except RepositoryNotFoundError:
-        raise CheckpointError(f"the hub has no model {model}", help="check its name, or `hf auth login`") from None
+        raise CheckpointError(f"the hub has no model {model}", help="check its name, or run `hf auth login`") from None
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"cannot download {model}: {first_line(error)}",

@@ -1,31 +1,42 @@
-"""The network families that can be exported, chosen by ``model_type`` in ``config.json``."""
+"""Chooses the network family of a checkpoint by ``model_type`` in its ``config.json``."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from engines.errors import CheckpointError
 from export.architectures.base import Checkpoint
 from export.architectures.checkpoint_files import check_weights, locate, read_json
 from export.architectures.vjepa2.checkpoint import open_vjepa2
 
-FAMILIES = {"vjepa2": open_vjepa2}
+
+class _Family(NamedTuple):
+    """``classifier`` is the transformers class whose checkpoints ``open`` reads."""
+
+    classifier: str
+    open: Callable[[str, Path, str | None, dict[str, Any], bool], Checkpoint]
+
+
+_FAMILIES = {"vjepa2": _Family("VJEPA2ForVideoClassification", open_vjepa2)}
 
 
 def find_checkpoint(model: str, *, random_weights: bool = False) -> Checkpoint:
     """The checkpoint for ``demo``, a local directory, or a hub id.
 
     Raises:
-        CheckpointError: it cannot be had, or is of no family that can be exported.
+        CheckpointError: it cannot be found or downloaded, or its family is not supported.
     """
     path, revision = locate(model, random_weights=random_weights)
     config = read_json(path / "config.json")
     if config is None:
         raise CheckpointError(f"{path} has no config.json", help="give a Hugging Face checkpoint directory")
-    open_family = FAMILIES.get(str(config.get("model_type")))
-    if open_family is None:
-        raise CheckpointError(
-            f"{path} is a {config.get('model_type')} model", help="supported: VJEPA2ForVideoClassification"
-        )
+    family = _FAMILIES.get(str(config.get("model_type")))
+    if family is None:
+        supported = ", ".join(known.classifier for known in _FAMILIES.values())
+        raise CheckpointError(f"{path} is a {config.get('model_type')} model", help=f"supported: {supported}")
     if not random_weights:
         check_weights(path)
     name = model if revision or model == "demo" else path.resolve().name
-    return open_family(name, path, revision, config, random_weights)
+    return family.open(name, path, revision, config, random_weights)

@@ -1,1 +1,1 @@
-"""Products of the stages kept by what they were made from; bundles that appear whole or not at all."""
+"""Keeps the results of finished stages, and writes bundles so that they appear complete or not at all."""

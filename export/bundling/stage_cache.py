@@ -1,4 +1,4 @@
-"""What an export has made so far: kept by content, so that running it again goes on where it was stopped."""
+"""Keeps the results of finished stages under a digest of their inputs, so that an interrupted export can resume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock
 
 BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino", "nncf")
-# All that decides what a bundle holds: a change of any file in them begins every export anew.
+# The code that determines the content of a bundle. A change to any file in these folders starts every export anew.
 CODE_FOLDERS = (
     "engines/preprocessing",
     "export/architectures",
@@ -28,7 +28,7 @@ _KEPT_S = 7 * 24 * 3600
 
 
 def versions() -> dict[str, str]:
-    """Of everything installed that builds a bundle."""
+    """The versions of the installed libraries that build a bundle."""
     installed = {}
     for name in BUILDERS:
         with contextlib.suppress(PackageNotFoundError):
@@ -37,12 +37,12 @@ def versions() -> dict[str, str]:
 
 
 def digest_of(*parts: object) -> str:
-    """Hex SHA-256 over what a result was made from."""
+    """Hex SHA-256 of ``parts``, the inputs of a result."""
     return hashlib.sha256("\0".join(map(repr, parts)).encode()).hexdigest()
 
 
 def origin_of(*checkpoint: object) -> str:
-    """Digest of what tells a checkpoint from others, and of the code and libraries that turn it into an engine."""
+    """Digest of what identifies a checkpoint, and of the code and the libraries that turn it into an engine."""
     return digest_of(*checkpoint, code_digest(), versions())
 
 
@@ -52,26 +52,29 @@ def code_digest(root: Path = _ROOT) -> str:
     return digest_of(*((file.relative_to(root).as_posix(), file.read_bytes()) for file in files))
 
 
-class Work:
-    """Intermediate results in a hidden directory beside the bundles, each there as a whole or not at all."""
+class StageCache:
+    """Results of stages in a hidden directory beside the bundles.
+
+    Invariant: each result is a directory that appears under its name only when it is complete.
+    """
 
     def __init__(self, bundles: Path, origin: str) -> None:
         self._directory = bundles / ".work" / origin[:16]
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Wait until no other export of the same checkpoint works here."""
-        lock = self._locked()
+    def locked(self) -> Iterator[None]:
+        """Hold the lock that lets one export of a checkpoint run at a time, after waiting for it."""
+        lock = self._acquired()
         try:
             yield
         finally:
-            # While it is held: who waits for it then sees that it is gone, and makes another.
+            # Removed while it is held, so that a waiting export notices the removal and creates a new file.
             Path(lock.lock_file).unlink(missing_ok=True)
             self._remove_if_empty()
             lock.release()
 
     def product(self, name: str, build: Callable[[Path], None]) -> Path:
-        """The directory ``name``, which ``build`` fills unless it is there already."""
+        """The directory ``name``; ``build`` fills it if it does not exist yet."""
         path = self._directory / name
         if path.is_dir():
             return path
@@ -84,18 +87,18 @@ class Work:
             shutil.rmtree(aside, ignore_errors=True)
         return path
 
-    def forget(self) -> None:
-        """Remove all products, and what exports that nobody finished left behind more than a week ago."""
+    def clear(self) -> None:
+        """Remove all results of this export, and those of unfinished exports that are older than a week."""
         shutil.rmtree(self._directory, ignore_errors=True)
         for other in self._directory.parent.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # it has just been removed by its own export
+            with contextlib.suppress(FileNotFoundError):  # its own export has just removed it
                 if other.is_dir() and time.time() - other.stat().st_mtime > _KEPT_S:
                     shutil.rmtree(other, ignore_errors=True)
 
-    def _locked(self) -> BaseFileLock:
+    def _acquired(self) -> BaseFileLock:
         lock = FileLock(self._directory.with_suffix(".lock"))
         while not lock.is_locked:
-            # Between any two of these, whoever was here last may remove the directory.
+            # The export that finishes may remove the directory between any two of these calls.
             with contextlib.suppress(FileExistsError):
                 self._directory.parent.mkdir(parents=True)
             with contextlib.suppress(FileNotFoundError):
@@ -109,7 +112,7 @@ class Work:
 
 
 def link_files(product: Path, directory: Path) -> None:
-    """Put the files of ``product`` into ``directory`` without copying them, where the file system can."""
+    """Hard-link the files of ``product`` into ``directory``; copy them if the file system has no hard links."""
     for file in product.iterdir():
         try:
             os.link(file, directory / file.name)

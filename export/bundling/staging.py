@@ -1,4 +1,4 @@
-"""A bundle is written aside and renamed when it is whole, so that nobody ever sees half of one."""
+"""Writes a bundle into a hidden directory and renames it when it is complete, so that it is never seen half-written."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from engines.storage.bundle import sha256_of
 
 @contextlib.contextmanager
 def staged(output: Path) -> Iterator[Path]:
-    """A hidden directory beside ``output`` that takes its place when the block ends well, and vanishes otherwise.
+    """A hidden directory beside ``output`` that replaces it when the block succeeds and is removed when it fails.
 
     Raises:
-        ExportError: ``output`` is something other than a bundle, or cannot be written.
+        ExportError: ``output`` exists and is not a bundle, or cannot be written.
     """
     check_replaceable(output)
     try:
@@ -40,7 +40,7 @@ def staged(output: Path) -> Iterator[Path]:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Manifest:
-    """List and hash the files in ``directory``, seal the manifest, and write it there."""
+    """Add the files in ``directory`` with their hashes to ``manifest``, seal it, and write it there."""
     sealed = msgspec.structs.replace(manifest, files=tuple(_bundle_files(directory))).sealed()
     (directory / manifests.FILE_NAME).write_bytes(manifests.encode(sealed))
     return sealed
@@ -53,9 +53,9 @@ def _bundle_files(directory: Path) -> Iterator[BundleFile]:
 
 
 def check_replaceable(output: Path) -> None:
-    """Raises ExportError when ``output`` is something other than a bundle."""
+    """Raises ExportError when ``output`` exists and is not a bundle."""
     if output.exists() and not (output / manifests.FILE_NAME).is_file():
-        raise ExportError(f"{output} exists and is no bundle", help="remove it, or choose another --output")
+        raise ExportError(f"{output} exists and is not a bundle", help="remove it, or choose another --output")
 
 
 def _replace(output: Path, staging: Path) -> None:

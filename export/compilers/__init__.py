@@ -1,1 +1,1 @@
-"""One module for each target, from the traced network to the plan."""
+"""One module for each target; it compiles the traced network for the runtime of the target."""

@@ -1,4 +1,4 @@
-"""From the network's graph to what the target's runtime loads; nothing for those that load the graph itself."""
+"""Compiles the graph of the network for the target; runtimes that load the graph itself need no compilation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from export.settings import ExportSettings, PlanOptions
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the network was compiled for, by which libraries, and how."""
+    """The device that the network was compiled for, the versions of the compilers, and their options."""
 
     device: Device
     built_with: dict[str, str] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Compiled:
 def compile_network(
     settings: ExportSettings, network_input: Tensor, preprocessing: Preprocessing, directory: Path, cache: Path
 ) -> Compiled:
-    """Compile the graph in ``directory`` into it; ``cache`` is a directory that outlives the bundle.
+    """Compile the graph in ``directory`` and write the result there; the files in ``cache`` outlive the bundle.
 
     Raises:
         ExportError: the compiler refuses the network.
@@ -48,12 +48,12 @@ def compile_network(
     with stage("compile", spinner=False):
         _write_plan(settings, tensorrt, network_input, directory, timing_cache(tensorrt, gpu, cache))
     if gpu is not None:
-        _tell_attention(write_layer_table(tensorrt, directory / PLAN_FILE_NAME, directory / LAYERS_FILE_NAME))
+        _report_attention(write_layer_table(tensorrt, directory / PLAN_FILE_NAME, directory / LAYERS_FILE_NAME))
     return Compiled(_plan_device(settings.plan, gpu), {settings.target: tensorrt.version}, _recorded(settings.plan))
 
 
 def _compile_openvino(settings: ExportSettings, frames: int, preprocessing: Preprocessing, directory: Path) -> Compiled:
-    """OpenVINO compiles the ONNX file itself whenever it loads it; only integers are made beforehand."""
+    """Quantize for int8 only, because OpenVINO compiles the ONNX file each time it loads it."""
     from engines.runtimes.openvino import cpu_name
 
     device = Device(name=cpu_name())
@@ -67,7 +67,7 @@ def _compile_openvino(settings: ExportSettings, frames: int, preprocessing: Prep
         file.unlink()
     lost = f"same top-1 in {cost.same_top1} of {cost.clips} clips, probabilities within"
     lost += f" {cost.max_abs_probability_error:.1e}"
-    say(f"int8             {lost}, of those before on clips held out")
+    say(f"int8             {lost} (held-out clips, compared with the network before quantization)")
     return Compiled(device, {"nncf": version("nncf")}, {"calibration_clips": len(clips.learned), "held_out": lost})
 
 
@@ -75,7 +75,7 @@ def _compile_torch(settings: ExportSettings, gpu: CudaDevice | None, directory: 
     device = _device(gpu) if gpu else Device(name="CPU")
     if settings.inductor is None:
         return Compiled(device)
-    # Imported where it is needed: it takes a second.
+    # Imported here because the import takes a second.
     from export.compilers.inductor import COMPILED_FILE_NAME, compile_with_inductor
 
     program = directory / PROGRAM_FILE_NAME
@@ -111,11 +111,11 @@ def _device(gpu: CudaDevice) -> Device:
 
 
 def _recorded(options: PlanOptions) -> dict[str, bool | int | str]:
-    """The options that differ between plans, as the manifest keeps them."""
+    """The builder's options for the manifest, whose ``device`` already contains the compute capabilities."""
     kept = asdict(options)
     del kept["compute_capabilities"]
     return {name: value for name, value in kept.items() if value is not None}
 
 
-def _tell_attention(fused: int) -> None:
+def _report_attention(fused: int) -> None:
     say(f"attention        {fused} fused kernels" if fused else "attention        not fused: see layers.json")

@@ -1,4 +1,4 @@
-"""ONNX to a TensorRT plan; one builder for ``tensorrt`` and ``tensorrt_rtx``."""
+"""Builds a TensorRT plan from ONNX, with one builder for ``tensorrt`` and ``tensorrt_rtx``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _POLL_S = 0.2
 
 
 def require_tensorrt(target: TensorRtTarget, gpu: CudaDevice | None) -> TensorRt:
-    """The library for ``target``; raises ExportError when it cannot build a plan here."""
+    """The library for ``target``; raises ExportError when it cannot build a plan on this machine."""
     try:
         tensorrt = load_tensorrt(target)
     except EngineError as error:
@@ -40,14 +40,14 @@ def require_tensorrt(target: TensorRtTarget, gpu: CudaDevice | None) -> TensorRt
 
 
 def timing_cache(tensorrt: TensorRt, gpu: CudaDevice | None, directory: Path) -> Path | None:
-    """Where the times that kernels took on ``gpu`` are kept; None for a library that measures none."""
+    """The file for kernel timings measured on ``gpu``; None without a GPU, or if the library measures none."""
     if gpu is None or not tensorrt.keeps_timings:
         return None
     return directory / f".timings-{tensorrt.version}-{gpu.name.replace(' ', '-')}"
 
 
 class PlanBuilder:
-    """Builds one plan; the builder's warnings go to ``log``."""
+    """Builds one plan, and writes the builder's warnings and errors to ``log``."""
 
     def __init__(self, tensorrt: TensorRt, options: PlanOptions, log: Path) -> None:
         self._tensorrt, self._options = tensorrt, options
@@ -56,7 +56,7 @@ class PlanBuilder:
         library = tensorrt.module
         self._logger = _logger(library, self._log)
         self._builder = library.Builder(self._logger)
-        # Ignored from TensorRT 11 on, which knows no other kind of network.
+        # TensorRT 11 and later ignore this flag, because all their networks are strongly typed.
         strongly_typed = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         self._network = self._builder.create_network(strongly_typed)
         self._config = self._builder.create_builder_config()
@@ -64,7 +64,7 @@ class PlanBuilder:
     def build(
         self, onnx: Path, plan: Path, network_input: Tensor, max_batch: int, phases: Phases, timings: Path | None = None
     ) -> None:
-        """Write ``plan`` for batches of 1 to ``max_batch``; ``timings`` is read before and renewed after.
+        """Write ``plan`` for batches of 1 to ``max_batch``; ``timings`` is read before the build and updated after it.
 
         Raises:
             ExportError: the parser or the builder refuses the network.
@@ -111,19 +111,19 @@ class PlanBuilder:
             self._tensorrt.set_compute_capabilities(config, options.compute_capabilities)
 
     def _load_timings(self, timings: Path | None) -> trt.ITimingCache | None:
-        """The cache of measured kernels that the builder goes on from, None where there is no such thing."""
+        """The timing cache that the builder starts from, None if timings are not kept."""
         if timings is None or not self._tensorrt.keeps_timings:
             return None
         known = timings.read_bytes() if timings.is_file() else b""
         cache = self._config.create_timing_cache(known)
-        # False on a cache of another GPU or driver: it is left aside and written anew.
+        # False for the cache of another GPU or driver, which is replaced by an empty one.
         if not self._config.set_timing_cache(cache, ignore_mismatch=False):
             cache = self._config.create_timing_cache(b"")
             self._config.set_timing_cache(cache, ignore_mismatch=False)
         return cache
 
     def _serialize(self) -> trt.IHostMemory | None:
-        """Build in a thread, so that Ctrl-C is heard: it ends the build at the builder's next step."""
+        """Build in a thread, so that Ctrl-C is handled; it cancels the build at the builder's next step."""
         with ThreadPoolExecutor(1) as thread:
             building = thread.submit(self._builder.build_serialized_network, self._network, self._config)
             try:
@@ -138,18 +138,18 @@ class PlanBuilder:
 
 
 class BuildLog:
-    """The builder's messages from warnings on, in a file; written from any of its threads."""
+    """A file for the builder's warnings and errors, which may come from any thread."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()
-        self.last_error = "it gave no reason"
+        self.last_error = "no reason was reported"
 
     @property
     def cure(self) -> str:
-        """What to try after ``last_error``."""
+        """A remedy to try after ``last_error``."""
         if "OutOfMemory" in self.last_error:
-            return "try --opset 23, which keeps attention one node, or lower --max-batch"
-        return "try another --optimization-level or --opset, or a later release"
+            return "try --opset 23, which writes attention as one node, or lower --max-batch"
+        return "try another --optimization-level or --opset, or a later release of the library"
 
     def write(self, severity: str, message: str) -> None:
         with self._lock:

@@ -1,1 +1,1 @@
-"""What is done to any network: traced, probed for its precision, asked for reference answers, estimated."""
+"""Steps that apply to every network: trace it, probe its precision, record reference answers, estimate sizes."""

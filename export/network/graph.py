@@ -1,4 +1,4 @@
-"""The lean network as a graph: an ONNX file, or a torch program; normalised pixels in, probabilities out."""
+"""Traces a network and writes it as an ONNX file or a torch program: normalised pixels in, probabilities out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ONNX_FILE_NAME = "model.onnx"
 PROGRAM_FILE_NAME = "model.pt2"
 MOST_CLIPS = 64
 
-# Below this an ONNX file holds its weights itself.
+# From this size on, weights go into a file beside the ONNX file.
 _LEAST_EXTERNAL_BYTES = 64 * 2**20
 _MODULE_NAMES = "pkg.torch.onnx.name_scopes"
 
@@ -38,8 +38,8 @@ def network_tensors(clip_shape: tuple[int, int, int, int], labels: int, precisio
 
 
 def trace(network: StagedNetwork, network_input: Tensor) -> torch.export.ExportedProgram:
-    """``network`` as a program for batches of 1 to ``MOST_CLIPS``."""
-    # Two clips, because torch takes a batch of one for a constant.
+    """Trace ``network`` as a program for batches of 1 to ``MOST_CLIPS`` clips."""
+    # Two clips, because torch would treat a batch size of 1 as a constant.
     example = torch.zeros(2, *network_input.clip_shape, dtype=getattr(torch, network_input.dtype))
     batch = torch.export.Dim("batch", min=1, max=MOST_CLIPS)
     with torch.no_grad():
@@ -47,7 +47,7 @@ def trace(network: StagedNetwork, network_input: Tensor) -> torch.export.Exporte
 
 
 def write_program(program: torch.export.ExportedProgram, directory: Path) -> None:
-    """Write ``model.pt2`` into ``directory``, without the paths of the machine that traced it."""
+    """Write ``model.pt2`` into ``directory``, without the file paths of the machine that traced it."""
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     torch.export.save(program, directory / PROGRAM_FILE_NAME)
@@ -56,7 +56,7 @@ def write_program(program: torch.export.ExportedProgram, directory: Path) -> Non
 def write_onnx(
     program: torch.export.ExportedProgram, directory: Path, opset: int, properties: Mapping[str, str]
 ) -> None:
-    """Write ``model.onnx`` into ``directory``, large weights beside it, and have onnx check it in full."""
+    """Write ``model.onnx`` into ``directory``, with large weights in a second file, and run onnx's full checker."""
     with warnings.catch_warnings(), _quiet_exporter():
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
@@ -68,7 +68,7 @@ def write_onnx(
             output_names=[OUTPUT_NAME],
         )
     if exported is None:
-        raise ExportError("torch's exporter gave no program")
+        raise ExportError("torch's ONNX exporter returned no program")
     _name_nodes_by_module(exported.model)
     exported.model.metadata_props.update(properties)
     path = directory / ONNX_FILE_NAME
@@ -81,7 +81,7 @@ def _weights_bytes(model: onnx_ir.Model) -> int:
 
 
 def _name_nodes_by_module(model: onnx_ir.Model) -> None:
-    """``blocks.0.attention.qkv/MatMul``; of what torch notes on each node nothing is kept beside."""
+    """Name nodes like ``blocks.0.attention.qkv/MatMul`` and remove the metadata that torch adds to them."""
     seen: Counter[str] = Counter()
     for node in model.graph.all_nodes():
         module = _module_of(node)
@@ -92,7 +92,7 @@ def _name_nodes_by_module(model: onnx_ir.Model) -> None:
 
 
 def _module_of(node: onnx_ir.Node) -> str:
-    """The module that ``node`` computes for; torch forgets it of some, which then are of the one that feeds them."""
+    """The module that ``node`` belongs to; where torch recorded none, that of the node that produces its input."""
     scopes = ast.literal_eval(node.metadata_props.get(_MODULE_NAMES, "[]"))
     feeding = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
     if scopes or feeding is None or feeding.name is None:
@@ -102,7 +102,7 @@ def _module_of(node: onnx_ir.Node) -> str:
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """torch warns of every optional package that it could register operators for."""
+    """Silence torch's warnings about optional packages that it could register operators for."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The network in another precision, and where it loses by that."""
+"""Measures in which stages a network loses accuracy when it runs in a lower precision."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 
 def stage_errors(network: StagedNetwork, pixels: torch.Tensor, precision: Precision) -> tuple[StageError, ...]:
-    """How far ``network``, in FP32, would drift from itself stage by stage in ``precision``, for ``pixels`` [N, ...].
+    """Run ``network`` on ``pixels`` [N, ...] in FP32 and in ``precision``, and compare the outputs of each stage.
 
-    A stage is converted, run and thrown away before the next: the network is never held twice.
+    Each stage is copied, converted, run and discarded before the next one, so memory holds one network and one stage.
     """
     exact = rounded = pixels
     errors = []
@@ -32,7 +32,7 @@ def stage_errors(network: StagedNetwork, pixels: torch.Tensor, precision: Precis
 
 
 class TensorCores(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Products of 16-bit tensors are summed in FP32 and rounded once, as tensor cores do; CPUs' own are far slower."""
+    """Computes 16-bit matrix products in FP32 and rounds once, as tensor cores do; this is also far faster on CPUs."""
 
     _PRODUCTS = frozenset(
         getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm", "convolution")

@@ -1,4 +1,4 @@
-"""The clips that an export is verified with, and what the checkpoint itself answers to them."""
+"""Reference clips for verifying an export, and the answers of the published model to them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SEED = 20_000_000
 
 
 def reference_clips(frames: int) -> tuple[Clip, ...]:
-    """Clips of ``frames`` frames of several sizes: rendered motions, fine noise, and coarse noise in large frames.
+    """Clips of ``frames`` frames in several sizes: rendered motions, fine noise, and coarse noise in large frames.
 
-    They travel in the bundle, so they are small or compress well.
+    They are stored in the bundle, so they are small or compress well.
     """
     noise = np.random.default_rng(_SEED)
     rendered = [render_clip(_SEED + index, frames=frames, size=size).frames for index, size in enumerate(_MOTION_SIZES)]
@@ -40,7 +40,7 @@ def reference_clips(frames: int) -> tuple[Clip, ...]:
 
 
 def ask_checkpoint(checkpoint: Checkpoint, model: Any) -> Reference:
-    """What the loaded ``model`` of ``checkpoint`` itself answers in FP32."""
+    """The reference clips and the probabilities in FP32 of ``model``, which was loaded from ``checkpoint``."""
     clips = reference_clips(checkpoint.clip_shape[0])
     with torch.inference_mode():
         pixels = (normalised(clip, checkpoint.preprocessing) for clip in clips)
@@ -49,7 +49,7 @@ def ask_checkpoint(checkpoint: Checkpoint, model: Any) -> Reference:
 
 
 def normalised(clip: Clip, preprocessing: Preprocessing) -> torch.Tensor:
-    """The network's input for ``clip``, float32 [1, T, 3, crop, crop]."""
+    """Preprocess ``clip`` into the input of the network, float32 [1, T, 3, crop, crop]."""
     preprocess = CpuPreprocessor(preprocessing, threads=1)
     try:
         return torch.from_numpy(preprocess.batch([clip]))

@@ -210,7 +210,7 @@ def test_directory_without_a_bundle_is_not_overwritten(odd_checkpoint: Path, tmp
     (tmp_path / "precious.txt").write_text("mine")
     refused = run_here("export", str(odd_checkpoint), "--output", str(tmp_path))
     assert refused.returncode == 1
-    assert "is no bundle" in refused.stderr
+    assert "is not a bundle" in refused.stderr
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 

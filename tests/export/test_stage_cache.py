@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from export.bundling.stage_cache import Work
+from export.bundling.stage_cache import StageCache
 
 ORIGINS = ("0" * 64, "1" * 64)
 _TURNS = 12
@@ -20,14 +20,14 @@ def test_concurrent_exports_take_turns_and_leave_no_files(tmp_path: Path, thread
 
     def export(number: int) -> None:
         origin = ORIGINS[number % 2]
-        work = Work(tmp_path, origin)
+        cache = StageCache(tmp_path, origin)
         for turn in range(_TURNS):
-            with work.alone():
+            with cache.locked():
                 inside[origin] += 1
-                product = work.product(f"product-{number}-{turn}", lambda directory: (directory / "file").touch())
+                product = cache.product(f"product-{number}-{turn}", lambda directory: (directory / "file").touch())
                 assert inside[origin] == 1
                 assert [file.name for file in product.iterdir()] == ["file"]
-                work.forget()
+                cache.clear()
                 inside[origin] -= 1
 
     with ThreadPoolExecutor(threads) as exports:

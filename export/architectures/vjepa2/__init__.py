@@ -1,1 +1,1 @@
-"""V-JEPA 2: its checkpoints, read and folded into the lean network."""
+"""V-JEPA 2: reads its checkpoints and converts them into the lean network."""

@@ -1,4 +1,4 @@
-"""A V-JEPA 2 classifier as published: where it is, what it expects, its weights."""
+"""A published V-JEPA 2 classifier: its configuration, its preprocessing and its weights."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from export.architectures.checkpoint_files import PREPROCESSOR_FILES, digest_of_
 from export.architectures.vjepa2.network import LeanClassifier
 
 _SEED = 0
-# The largest intermediate results of a block while the checkpoint answers, in widths of a token.
+# Size of the largest intermediate results of a block, in multiples of the tokens' size.
 _TOKEN_WIDTHS = 16
 
 
 @dataclass(frozen=True)
 class VJepa2Checkpoint:
-    """``model`` is the hub id or the directory's name; ``revision`` the hub's commit, None for a directory."""
+    """Implements ``export.architectures.base.Checkpoint``."""
 
     model: str
     path: Path
@@ -35,13 +35,11 @@ class VJepa2Checkpoint:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """In the order of the classifier's outputs."""
         names: Mapping[int, str] = self.config.id2label
         return tuple(names[index] for index in range(len(names)))
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Over configuration, preprocessor configuration and weights."""
         return digest_of_files(self.path, random_weights=self.random_weights)
 
     @property
@@ -50,7 +48,7 @@ class VJepa2Checkpoint:
         return config.frames_per_clip, config.in_chans, config.crop_size, config.crop_size
 
     def sizes(self) -> NetworkSizes:
-        """Of the classifier, and of the checkpoint with the predictor, which the classifier does not need."""
+        """The checkpoint also stores the predictor, which the classifier does not use."""
         config = self.config
         with torch.device("meta"):
             model = VJEPA2ForVideoClassification(config)
@@ -60,10 +58,10 @@ class VJepa2Checkpoint:
         return NetworkSizes(stored - predictor, stored, int(tokens * config.hidden_size * _TOKEN_WIDTHS * 4))
 
     def load(self) -> VJEPA2ForVideoClassification:
-        """The model in FP32, ready for inference; seeded random weights if that was asked for.
+        """The model in FP32, ready for inference, with seeded random weights if ``random_weights`` is set.
 
         Raises:
-            CheckpointError: weights are missing, of other shapes, or unreadable.
+            CheckpointError: weights are missing, have other shapes, or are unreadable.
         """
         if self.random_weights:
             torch.manual_seed(_SEED)
@@ -73,10 +71,10 @@ class VJepa2Checkpoint:
                 self.path,
                 dtype=torch.float32,
                 attn_implementation="sdpa",
-                ignore_mismatched_sizes=True,  # _check_complete tells them more plainly
+                ignore_mismatched_sizes=True,  # _check_complete reports them in one line
                 output_loading_info=True,
             )
-        except Exception as error:  # transformers and safetensors raise many kinds; all mean the same here
+        except Exception as error:  # transformers and safetensors raise many types of exceptions
             raise CheckpointError(
                 f"cannot load the weights in {self.path}: {first_line(error)}", help="download the checkpoint again"
             ) from error
@@ -84,19 +82,17 @@ class VJepa2Checkpoint:
         return model.eval()
 
     def probabilities(self, model: VJEPA2ForVideoClassification, pixels: torch.Tensor) -> torch.Tensor:
-        """FP32 [N, labels], from normalised pixels [N, T, 3, crop, crop]."""
         logits: torch.Tensor = model(pixels).logits
         return logits.softmax(-1)
 
     def network(self, model: VJEPA2ForVideoClassification, *, fused_attention: bool, stacked: bool) -> LeanClassifier:
-        """The lean network, which takes over the modules of ``model``."""
         return LeanClassifier(model, fused_attention=fused_attention, stacked=stacked)
 
 
 def open_vjepa2(
     model: str, path: Path, revision: str | None, config: dict[str, Any], random_weights: bool
 ) -> VJepa2Checkpoint:
-    """The checkpoint in ``path``, whose ``config.json`` holds ``config``; raises CheckpointError."""
+    """Open the checkpoint in ``path`` with the content ``config`` of its config.json; raises CheckpointError."""
     read = _read_config(path, config)
     return VJepa2Checkpoint(model, path, revision, read, _read_preprocessing(path, read), random_weights)
 
@@ -104,14 +100,14 @@ def open_vjepa2(
 def _read_config(path: Path, content: dict[str, Any]) -> VJEPA2Config:
     try:
         return VJEPA2Config.from_dict(content)
-    except Exception as error:  # transformers refuses values with many kinds of errors
+    except Exception as error:  # transformers raises many types of exceptions for invalid values
         raise CheckpointError(
             f"cannot use {path / 'config.json'}: {first_line(error)}", help="supported: VJEPA2ForVideoClassification"
         ) from error
 
 
 def _read_preprocessing(path: Path, config: VJEPA2Config) -> Preprocessing:
-    """As ``VJEPA2VideoProcessor`` reads it: the resize always follows from the crop, whatever ``size`` says."""
+    """Read it as ``VJEPA2VideoProcessor`` does, which derives the resize from the crop and ignores ``size``."""
     candidates = (read_json(path / name) for name in PREPROCESSOR_FILES)
     content = next((found for found in candidates if found is not None), {})
     crop = _crop_pixels(content.get("crop_size", config.crop_size))
@@ -129,9 +125,10 @@ def _crop_pixels(crop_size: Any) -> int:
 
 
 def _check_complete(model: str, loading: Mapping[str, Any]) -> None:
+    """Raises CheckpointError when weights of the classifier are missing or have other shapes."""
     missing = sorted([*loading["missing_keys"], *(key for key, *_ in loading.get("mismatched_keys") or ())])
     if missing:
         raise CheckpointError(
-            f"{model} lacks {len(missing)} of the classifier's weights, {missing[0]} for one",
+            f"{model} lacks {len(missing)} of the classifier's weights, for example {missing[0]}",
             help="give a checkpoint of a VJEPA2ForVideoClassification (a pretrained encoder alone has no labels)",
         )

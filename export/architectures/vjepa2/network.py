@@ -1,14 +1,15 @@
-"""The lean graph: a V-JEPA 2 classifier in which all that does not depend on the pixels is computed beforehand.
+"""The lean network: a V-JEPA 2 classifier in which everything that does not depend on the pixels is precomputed.
 
-Architecture: V-JEPA 2 (arXiv 2506.09985), as in transformers' ``modeling_vjepa2``. Tubelets of the clip become tokens;
-blocks of attention, with rotary positions over frame, row and column, and MLP refine them; an attentive pooler, blocks
-and one learned query, sums them up for a linear classifier. The same function up to rounding, but
+Architecture: V-JEPA 2 (arXiv 2506.09985), as in transformers' ``modeling_vjepa2``. Tubelets of the clip become tokens.
+Transformer blocks process them, with rotary positions over frame, row and column. An attentive pooler, which consists
+of blocks and one learned query, reduces them to one vector for a linear classifier. The lean network computes the same
+function up to rounding, with these changes:
 
-- the patches' convolution is one product;
-- Q, K and V are one product, with the attention's scale already in Q (for CPUs a product each);
-- the rotation is one table of cosines and one of sines (``rotary``) instead of angles worked out in every layer;
-- the pooler's query is folded into its key projection: K's bias adds the same to all tokens' scores, which the softmax
-  takes out again, and as the softmax's weights sum to 1, values are projected once, after the weighted sum.
+- The convolution of the patches is one matrix product.
+- Q, K and V are one matrix product with the attention's scale folded into Q (for CPUs, three products).
+- The rotation uses one table of cosines and one of sines (``rotary``) instead of computing angles in every layer.
+- The pooler's query is folded into its key projection. The bias of K adds the same value to the scores of all tokens,
+  which the softmax cancels. The weights of the softmax sum to 1, so values are projected once, after the weighted sum.
 
 Shapes: N clips, T frames, S tokens, C width, H heads, D = C / H, L labels.
 """
@@ -29,9 +30,9 @@ from export.architectures.vjepa2.rotary import Rotary, half_split_order
 class LeanClassifier(StagedNetwork):
     """Normalised pixels [N, T, 3, crop, crop] to softmax probabilities in FP32, [N, L].
 
-    Takes over the modules of ``model``, which cannot be used any more: no weight is held twice. With
-    ``fused_attention`` attention is one operation, for those who have a kernel for it; else it is spelt out. With
-    ``stacked`` Q, K and V are one product, which GPUs like better; OpenVINO would copy the three out of it.
+    Takes over the modules of ``model``, which becomes unusable, so that no weight is held twice. With
+    ``fused_attention``, attention is one operation, for runtimes with a kernel for it; otherwise it is two products and
+    a softmax. With ``stacked``, Q, K and V are one product, which is faster on GPUs; OpenVINO would copy its parts.
     """
 
     def __init__(
@@ -55,7 +56,6 @@ class LeanClassifier(StagedNetwork):
                 module.fused = fused_attention
 
     def stages(self) -> Iterator[tuple[str, nn.Module]]:
-        """What a clip goes through one after the other on its way to the logits, by name."""
         yield "patches", self.patches
         yield from ((f"blocks.{index}", block) for index, block in enumerate(self.blocks))
         yield "norm", self.norm
@@ -63,23 +63,17 @@ class LeanClassifier(StagedNetwork):
         yield "pooler", self.pooler
         yield "classifier", self.classifier
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        features = pixels
-        for _, stage in self.stages():
-            features = stage(features)
-        return features.float().softmax(-1)
-
 
 class Patches(nn.Module):
-    """Pixels [N, T, 3, crop, crop] to tokens [N, S, C], one for each tubelet: ``depth`` of them along time.
+    """Pixels [N, T, 3, crop, crop] to tokens [N, S, C], one per tubelet; ``depth`` is their number along time.
 
-    The convolution of the checkpoint, whose kernels do not overlap, is one product with the tubelets' pixels.
+    The kernels of the checkpoint's convolution do not overlap, so it is one product with the pixels of the tubelets.
     """
 
     def __init__(self, convolution: nn.Conv3d, frames: int, crop: int) -> None:
         super().__init__()
         self.tubelet, self.patch = int(convolution.kernel_size[0]), int(convolution.kernel_size[1])
-        # A clip shorter than a tubelet is repeated, as transformers does.
+        # A clip that is shorter than a tubelet is repeated, as in transformers.
         self.repeats = self.tubelet if frames < self.tubelet else 1
         self.depth, self.grid = frames * self.repeats // self.tubelet, crop // self.patch
         bias = None if convolution.bias is None else convolution.bias.detach()
@@ -113,7 +107,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention on tokens [N, S, C], with rotary positions where ``rotary`` is given."""
+    """Multi-head self-attention on tokens [N, S, C], with rotary positions if ``rotary`` is given."""
 
     def __init__(
         self,
@@ -152,14 +146,14 @@ class Attention(nn.Module):
         return self.query(tokens), self.key(tokens), self.value(tokens)
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        """[N, H, S, D]; the scale is in the queries."""
+        """[N, H, S, D] for queries that already contain the scale."""
         if self.fused:
             return nn.functional.scaled_dot_product_attention(query, key, value, scale=1.0)
         return (query @ key.transpose(-2, -1)).softmax(-1) @ value
 
 
 class Pooler(nn.Module):
-    """One learned query that attends to all tokens [N, S, C]; gives [N, C]."""
+    """Attention of one learned query to all tokens [N, S, C]; returns [N, C]."""
 
     query: torch.Tensor
     score: torch.Tensor
@@ -203,7 +197,7 @@ def _pooler_block(layer: Any, heads: int, stacked: bool) -> Block:
 def _score_weights(
     query_projection: nn.Linear, key_projection: nn.Linear, query: torch.Tensor, heads: int
 ) -> torch.Tensor:
-    """What a token [C] is multiplied with to give its attention scores [H]: float32 [C, H]."""
+    """The matrix that maps a token [C] to its attention scores [H]: float32 [C, H]."""
     projected = _by_head(query_projection(query), heads).double()
     keys = _by_head(key_projection.weight, heads).double()
     scores: torch.Tensor = (projected[:, None] @ keys)[:, 0] * projected.shape[1] ** -0.5
@@ -216,7 +210,7 @@ def _by_head(rows: torch.Tensor, heads: int) -> torch.Tensor:
 
 
 def _half_split(linear: nn.Linear, heads: int) -> nn.Linear:
-    """The projection with each head's features in half-split order."""
+    """The projection with the features of each head in half-split order."""
     size = linear.out_features // heads
     order = half_split_order(size)
 
@@ -234,7 +228,7 @@ def _scaled(linear: nn.Linear, scale: float) -> nn.Linear:
 
 
 def _stacked(*linears: nn.Linear) -> nn.Linear:
-    """One projection that gives the outputs of all, one after the other."""
+    """One projection whose output is the concatenated output of all ``linears``."""
     biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
     return _linear(torch.cat([linear.weight.detach() for linear in linears]), torch.cat(biases) if biases else None)
 

@@ -1,11 +1,11 @@
 """V-JEPA 2's rotary position embedding as one multiplication table, in the half-split form.
 
-transformers' ``rotate_queries_or_keys`` rotates neighbours, (x[0], x[1]), (x[2], x[3]), ..., in three sections of each
-head: by the token's frame, row and column; what is left of the head stays as it is. It tiles the angles of a section
-([a b c a b c]) while pairing neighbours, so the two of a pair turn by different angles. The tables here hold, for each
-of the head's features, the angle that it really gets. Putting all first features of the pairs before all second ones
-(rows of the Q and K projections, once, offline) makes the rotation two slices instead of a strided shuffle; products of
-Q with K do not notice, as both are reordered alike.
+``rotate_queries_or_keys`` in transformers rotates pairs of neighbours, (x[0], x[1]), (x[2], x[3]), ..., in three
+sections of each head: by the frame, the row and the column of the token. The rest of the head is not rotated. It tiles
+the angles of a section ([a b c a b c]) but pairs neighbours, so the two features of a pair get different angles. The
+tables here contain the angle that transformers applies to each feature of the head. The rows of the Q and K projections
+are reordered once, offline: all first features of the pairs come before all second ones. The rotation then needs two
+slices instead of a strided shuffle. Q and K are reordered in the same way, so their products do not change.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _BASE = 10_000.0
 
 
 def padded_size(head_size: int) -> int:
-    """Features per head of Q and K: even, so that they split into halves; an odd head gets one that is always 0."""
+    """Features per head of Q and K, rounded up to an even number; the added feature of an odd head is always 0."""
     return head_size + head_size % 2
 
 
 def half_split_order(head_size: int) -> torch.Tensor:
-    """Where each feature of the half-split head comes from: int64 [padded_size]."""
+    """The original index of each feature of the half-split head: int64 [padded_size]."""
     return torch.arange(padded_size(head_size)).view(-1, 2).T.flatten()
 
 
 def rotary_tables(head_size: int, tokens: int, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines in half-split order, float64 [tokens, padded_size]; ``grid`` is patches per edge of a frame."""
+    """Cosines and sines in half-split order, float64 [tokens, padded_size], for ``grid`` patches per edge of a frame."""
     section = 2 * (head_size // 3 // 2)
     token = torch.arange(tokens, dtype=torch.float64)
     positions = (token // grid**2, token // grid % grid, token % grid)
@@ -41,7 +41,7 @@ def rotary_tables(head_size: int, tokens: int, grid: int) -> tuple[torch.Tensor,
 
 
 class Rotary(nn.Module):
-    """Turns queries or keys [N, H, S, padded_size], in half-split order, by their tokens' positions."""
+    """Rotates queries or keys [N, H, S, padded_size], in half-split order, by the positions of their tokens."""
 
     cos: torch.Tensor
     sin: torch.Tensor
@@ -53,7 +53,7 @@ class Rotary(nn.Module):
         self.register_buffer("sin", sin.float()[None, None])
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        # In this form, with tables of four dimensions and halves whose sizes are given, OpenVINO has one kernel for it.
+        # OpenVINO has one kernel for this form: tables of four dimensions, and halves of explicit sizes.
         half = features.shape[-1] // 2
         first, second = torch.split(features, [half, half], -1)
         return features * self.cos + torch.cat((-second, first), -1) * self.sin
