@@ -27,7 +27,7 @@ def half_split_order(head_size: int) -> torch.Tensor:
 
 
 def rotary_tables(head_size: int, tokens: int, grid: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines in half-split order, float64 [tokens, padded_size], for ``grid`` patches per edge of a frame."""
+    """Cosines and sines in half-split order, float64 [tokens, padded_size]; ``grid`` is the patches per edge."""
     section = 2 * (head_size // 3 // 2)
     token = torch.arange(tokens, dtype=torch.float64)
     positions = (token // grid**2, token // grid % grid, token % grid)
