@@ -55,6 +55,26 @@ def test_missing_bundle_error_lists_existing_bundles(command: str) -> None:
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_directory_of_a_bundle_wins_over_the_same_name_in_engines_bundles(
+    command: str, odd_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = Path(shutil.copytree(odd_bundle, tmp_path / "demo"))
+    (bundle / "model.onnx").write_bytes(b"altered")
+    # The local bundle is damaged, so that verify stops before it writes its result into a bundle.
+    monkeypatch.chdir(tmp_path)
+    refused = run_here("export", command, "demo")
+    assert refused.returncode == 2
+    assert "bundle demo has a truncated model.onnx" in refused.stderr
+
+
+def test_name_finds_the_bundle_in_engines_bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = run_here("export", "show", "demo")
+    assert shown.returncode == 0, shown.stderr
+    assert "Pushing something from left to right" in shown.stdout
+
+
 def test_show_refuses_altered_bundle(odd_bundle: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(odd_bundle, tmp_path / "bundle"))
     (bundle / "model.onnx").write_bytes(b"altered")

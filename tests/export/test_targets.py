@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from export.pipeline import export_bundle
 from export.preflight import settled
 from export.settings import parse_settings
 from tests.in_process import run_here
-from tests.live_server import run_module
+from tests.live_server import ROOT, run_module
 
 needs_rtx = pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not installed")
 
@@ -130,6 +132,12 @@ def test_unbuildable_target_is_refused_before_torch_is_imported(tmp_path: Path, 
     assert "import torch" not in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_preflight_and_settings_do_not_import_torch() -> None:
+    program = "import sys, export.preflight, export.__main__; print({'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()"
 
 
 def test_onnx_metadata_contains_model_labels_and_preprocessing(odd_bundle: Path) -> None:
