@@ -1,4 +1,4 @@
-"""A clip as it travels from the decoder to the engine."""
+"""A decoded clip: the input of every engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the CPU this process may use."""
+"""The number of CPU cores that this process may use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def cgroup_cores(quota_file: Path = _CGROUP_QUOTA) -> int | None:
-    """Cores that a container's quota amounts to, rounded up; None without a quota (or with cgroup v1)."""
+    """The container's CPU quota in cores, rounded up; None without a quota or with cgroup v1."""
     try:
         quota, period = quota_file.read_text().split()
     except (OSError, ValueError):
@@ -19,6 +19,6 @@ def cgroup_cores(quota_file: Path = _CGROUP_QUOTA) -> int | None:
 
 
 def usable_cores() -> int:
-    """Logical cores of this process's affinity (of the machine where there is none), at most its container's quota."""
+    """Logical cores in this process's affinity mask (else of the machine), at most the container's quota."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(own, cgroup_cores() or own)

@@ -1,4 +1,4 @@
-"""``engine.json``: what a bundle is, what it was built from, with and for, and what its files must hash to."""
+"""``engine.json``: the model, source, target and build of a bundle, and the hashes of its files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A value of the manifest; unknown fields are refused, because a reader that skips one may serve it wrongly."""
+    """A value of the manifest. Unknown fields are refused: a reader that ignores one might serve the bundle wrongly."""
 
 
 class Source(Record, frozen=True):
@@ -44,7 +44,7 @@ class Preprocessing:
 
 
 class Tensor(Record, frozen=True):
-    """A network input or output: ``clip_shape`` is what there is for each clip of the batch, its first dimension."""
+    """A network input or output: ``clip_shape`` is its shape without the first dimension, the batch."""
 
     name: str
     dtype: Literal["float32", "float16"]
@@ -52,16 +52,16 @@ class Tensor(Record, frozen=True):
 
 
 class Device(Record, frozen=True):
-    """What the network was compiled for; ``compute_capabilities`` only for CUDA, ``9.0`` for instance."""
+    """The device that the network was compiled for; ``compute_capabilities`` (``9.0``) only for CUDA."""
 
     name: str
     compute_capabilities: tuple[str, ...] = ()
 
 
 class Verification(Record, frozen=True):
-    """How far the bundle's probabilities were from the checkpoint's in FP32, where, and in which precision it ran.
+    """The result of comparing the bundle's probabilities with the checkpoint's in FP32 on one device.
 
-    ``clips`` counts each as often as it was asked: alone, and in batches up to the largest.
+    ``clips`` counts every comparison: each clip alone, and clips in batches of up to ``max_batch``.
     """
 
     device: str
@@ -74,14 +74,14 @@ class Verification(Record, frozen=True):
 
 
 class StageError(Record, frozen=True):
-    """Largest deviation of a stage's output from FP32, as a share of the largest FP32 value; it adds up on the way."""
+    """Largest deviation of a stage's output from FP32, relative to the largest FP32 value; errors accumulate."""
 
     stage: str
     relative_error: float
 
 
 class BundleFile(Record, frozen=True):
-    """A file of the bundle, by its plain name."""
+    """A file of the bundle; ``name`` has no directory part."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
     size_bytes: int
@@ -91,8 +91,8 @@ class BundleFile(Record, frozen=True):
 class Manifest(Record, frozen=True):
     """The whole of ``engine.json``.
 
-    ``recipe`` is a digest of all that the bundle was made from and with; ``options`` are those of the compiler.
-    ``verification`` is None until the bundle has run on the device it is for.
+    ``recipe`` is a digest of all inputs and tools of the build; ``options`` are the compiler's.
+    ``verification`` is None until the bundle was verified on its target device.
     """
 
     format_version: int
@@ -117,22 +117,22 @@ class Manifest(Record, frozen=True):
     digest: str = ""
 
     def sealed(self) -> Manifest:
-        """The same manifest with ``digest`` set, so that a later change of any field is noticed."""
+        """The same manifest with ``digest`` set, so that a later change of any field is detected."""
         return msgspec.structs.replace(self, digest=self.expected_digest())
 
     def expected_digest(self) -> str:
-        """SHA-256 of the canonical JSON of everything but ``digest``."""
+        """SHA-256 of the canonical JSON of all fields except ``digest``."""
         unsealed = msgspec.structs.replace(self, digest="")
         return hashlib.sha256(msgspec.json.encode(unsealed, order="deterministic")).hexdigest()
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Indented UTF-8 JSON, for people as much as for the server."""
+    """The manifest as indented UTF-8 JSON."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
 def decode(text: bytes) -> Manifest:
-    """Raises msgspec.DecodeError (of which ValidationError is one) when ``text`` is not a manifest."""
+    """The manifest in ``text``; raises msgspec.DecodeError if it is not one."""
     return msgspec.json.decode(text, type=Manifest)
 
 
@@ -141,5 +141,5 @@ class _Version(msgspec.Struct):
 
 
 def decode_format_version(text: bytes) -> int:
-    """Only the version, which every past and future manifest has; raises msgspec.DecodeError."""
+    """Only the version, a field of every past and future format; raises msgspec.DecodeError."""
     return msgspec.json.decode(text, type=_Version).format_version

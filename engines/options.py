@@ -1,4 +1,4 @@
-"""What whoever loads an engine may decide about it."""
+"""Options for loading an engine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ Graphs = Literal["whole", "network", "none"]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """``threads`` bounds what is taken of the CPU, 0 is every core; the others are for CUDA devices.
+    """``threads`` limits the CPU threads; 0 means every core. The other options apply to torch devices.
 
-    ``device`` is ``cuda:N``, or None for the first. ``max_clip_bytes`` is the largest clip there may be, which each of
-    the ``lanes`` (batches at once; 0 is 2 on CUDA, 1 elsewhere) has room for on the device. ``page_locked_bytes`` of
-    the host's memory are shared by all clips on their way; 0 where another engine's ``allocate`` is used.
-    ``graphs`` is what is launched as a CUDA graph: preprocessing and network, the network alone, or nothing. Lanes
-    compute one after the other, unless ``side_by_side``.
+    ``device``: ``cuda:N``, ``cpu``, or None for the first CUDA device, else the CPU.
+    ``max_clip_bytes``: the largest clip; each lane reserves this much memory on the device.
+    ``page_locked_bytes``: host memory shared by all clips in flight; 0 where another engine's ``allocate`` is used.
+    ``lanes``: batches in the engine at the same time; 0 means 2 on CUDA, 1 elsewhere.
+    ``graphs``: which work is launched as CUDA graphs: preprocessing and network, only the network, or none.
+    ``side_by_side``: the lanes' networks run concurrently; by default they take turns.
     """
 
     threads: int = 0

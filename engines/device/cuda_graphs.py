@@ -1,4 +1,4 @@
-"""Work whose many launches are given to the device as one CUDA graph, when it comes again and again."""
+"""Captures repeated work as CUDA graphs, so that its many kernels take one launch."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from engines.errors import first_line
 
 _log = logging.getLogger(__name__)
 
-# A graph may choose other kernels than a plain run, and FP16 rounds differently then; less than a level of a pixel.
+# A graph may use other kernels than a plain run, whose FP16 rounding differs by less than one pixel level.
 _TOLERANCE = 5e-3
 
 Work = Callable[[], None]
 
 
 class Recorder(Protocol):
-    """Makes graphs of work."""
+    """Records work as graphs."""
 
     def record(self, work: Work) -> Work:
-        """Call ``work``, which only records what it launches; what then launches it; raises RuntimeError."""
+        """Capture the launches of ``work`` without running them; returns the replay; raises RuntimeError."""
         ...
 
     def wait(self) -> None:
-        """Until all that was launched is done."""
+        """Block until all launched work has finished."""
         ...
 
 
 class CudaRecorder:
-    """On the current stream. Its graphs share their memory, because they never run at once."""
+    """Records on the current stream. Invariant: its graphs never run concurrently, so they share one memory pool."""
 
-    # torch keeps some of a capture's state for the whole process.
+    # torch keeps part of the capture state for the whole process.
     _one_at_a_time = threading.Lock()
 
     @functools.cached_property
@@ -47,7 +47,7 @@ class CudaRecorder:
     def record(self, work: Work) -> Work:
         graph = torch.cuda.CUDAGraph()
         with self._one_at_a_time:
-            # The default mode would fail on any CUDA call of another thread meanwhile.
+            # In the default mode, a CUDA call of another thread would make the capture fail.
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 work()
@@ -60,13 +60,13 @@ class CudaRecorder:
 
 
 class GraphSwitch:
-    """On until one graph of its kind fails, in any lane; then everything of that kind is launched plainly."""
+    """On until one graph of its kind fails in any lane; after that, all lanes launch this kind of work plainly."""
 
     def __init__(self, what: str) -> None:
         self.what, self.is_on = what, True
 
     def turn_off(self, key: Hashable, why: str) -> None:
-        """Warns once."""
+        """Turn off for good; only the first call logs a warning."""
         if self.is_on:
             self.is_on = False
             _log.warning("no CUDA graphs, launching plainly", extra={"of": self.what, "key": str(key), "why": why})
@@ -74,17 +74,17 @@ class GraphSwitch:
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """``work`` is kept for the tensors that it holds, which the graph reads and writes without holding them."""
+    """``work`` keeps the tensors alive that the graph reads and writes by address."""
 
     replay: Work
     work: Work
 
 
 class CapturedRuns:
-    """A lane's graphs, the ``most`` that were used last.
+    """A lane's ``most`` most recently used graphs.
 
-    Work is run plainly the first time, so that what comes once costs no graph. The second time it is captured, and
-    the graph taken only if it does the same.
+    Work runs plainly the first time, so that work that comes once costs no capture. The second time it is captured, and
+    the graph is kept only if it gives the same result. Invariant: a key always means the same work and addresses.
     """
 
     def __init__(self, recorder: Recorder, switch: GraphSwitch, most: int) -> None:
@@ -92,7 +92,7 @@ class CapturedRuns:
         self._known: OrderedDict[Hashable, _Graph | None] = OrderedDict()
 
     def __call__(self, key: Hashable, work: Work, result: torch.Tensor) -> None:
-        """Queue ``work``, always the same for a ``key``, on the current stream; it fills ``result``, floats."""
+        """Queue ``work`` of ``key``, which fills the float tensor ``result``, on the current stream."""
         if not self._switch.is_on:
             self._known.clear()
             work()
@@ -109,18 +109,18 @@ class CapturedRuns:
         self._known[key] = graph
         self._known.move_to_end(key)
         if len(self._known) > self._most:
-            # Its memory is given back only when the device has done with it.
+            # The device must have finished with a graph before its memory is freed.
             self._recorder.wait()
             self._known.popitem(last=False)
 
     def _captured(self, key: Hashable, work: Work, result: torch.Tensor) -> _Graph | None:
-        """The graph, or None, with ``work`` done plainly and no more graphs to come."""
+        """A checked graph; or None after running ``work`` plainly and turning the switch off."""
         work()
         self._recorder.wait()
         expected = result.clone()
         try:
             graph = _Graph(self._recorder.record(work), work)
-            # A graph that was captured empty would leave these.
+            # An empty graph would leave the NaN values in place.
             result.fill_(torch.nan)
             graph.replay()
             self._recorder.wait()

@@ -1,4 +1,4 @@
-"""The engine of networks that run on a torch device, whichever compiler made them."""
+"""The engine for networks on a torch device, independent of the compiler that made them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 class DeviceEngine:
-    """Lanes on one device, and the page-locked memory that clips are decoded into; as many batches at once as lanes."""
+    """Lanes on one device, and the page-locked memory that clips are decoded into.
+
+    Invariant: a lane is either in ``_free_lanes`` or used by exactly one ``infer``.
+    """
 
     def __init__(
         self,
@@ -34,7 +37,7 @@ class DeviceEngine:
         new_network: Callable[[], DeviceNetwork],
         options: EngineOptions,
     ) -> None:
-        """Takes all the memory that it will need, on the host and on the device; raises EngineError."""
+        """Reserve all memory on host and device in advance; raises EngineError."""
         self._manifest, self._device, self._options = manifest, device, options
         self._on_cuda = device.type == "cuda"
         self._memory = self._page_locked_memory()
@@ -68,13 +71,15 @@ class DeviceEngine:
                 f" the engine has room for {self._most_bytes}"
             )
         piece = self._memory.allocate(count_bytes) if self._memory else None
-        # While the memory is full, ordinary memory does too; it is copied up more slowly.
+        # When no page-locked memory is free, ordinary memory works too; only its copy to the device is slower.
         return np.empty(shape, np.uint8) if piece is None else piece.reshape(shape)
 
     def infer(self, clips: Sequence[Clip]) -> Inference:
         for clip in clips:
             if clip.frames.nbytes > self._options.max_clip_bytes:
-                raise EngineError(f"a clip of {clip.frames.nbytes} bytes; room is {self._options.max_clip_bytes}")
+                raise EngineError(
+                    f"a clip has {clip.frames.nbytes} bytes; the lane's room is {self._options.max_clip_bytes}"
+                )
         lane = self._free_lanes.get()
         try:
             with explained(self._device):
@@ -87,7 +92,7 @@ class DeviceEngine:
             self._free_lanes.get()
         self._memory = None
         if self._on_cuda:
-            # torch keeps what it frees, where TensorRT, and the engine that takes over, cannot have it.
+            # Otherwise torch caches the freed memory, and neither TensorRT nor the next engine could allocate it.
             torch.cuda.empty_cache()
 
     @property
@@ -119,7 +124,7 @@ class DeviceEngine:
                 for network in networks
             ]
         if self._on_cuda:
-            # What was filled so far was on the default stream, for which no lane waits.
+            # The buffers were filled on the default stream, for which no lane waits.
             torch.cuda.synchronize(self._device)
             with memory.taken_for("work"):
                 for lane in lanes:

@@ -1,4 +1,4 @@
-"""One batch at a time on its way through the device: frames up, preprocessing, network, probabilities down."""
+"""A lane takes one batch at a time through the device: copy frames, preprocess, run the network, copy the answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engines.preprocessing.device import WORKSPACE_BYTES, DevicePreprocessor
 
 _STARTED, _COPIED, _PREPARED, _TURN, _FINISHED = range(5)
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
-# Graphs kept: of preprocessing, one for each size and number of clips alike; of the network, one for each batch.
+# Graphs kept: preprocessing has one for each frame size and number of equal clips, the network one for each batch size.
 _MOST_PREPARATIONS, _MOST_BATCHES = 32, 16
 
 
@@ -32,7 +32,7 @@ class DeviceNetwork(Protocol):
 
 
 class LaneGraphs:
-    """What of the lanes' work is launched as graphs, as long as the device can."""
+    """Which work all lanes launch as CUDA graphs; a switch turns off when one graph of its kind fails."""
 
     def __init__(self, device: torch.device, graphs: Graphs) -> None:
         self.preparation, self.network = GraphSwitch("preprocessing"), GraphSwitch("network")
@@ -41,7 +41,11 @@ class LaneGraphs:
 
 
 class Lane:
-    """Buffers, a stream and a network of its own, so that lanes can work side by side."""
+    """Owns its buffers and stream; lanes share only the turn, the graph switches and, where it is safe, the network.
+
+    Invariant: one thread at a time calls ``infer``, and it returns only after the device has finished the batch. So the
+    buffers are free for the next batch, and CUDA graphs may keep their addresses.
+    """
 
     def __init__(
         self,
@@ -65,7 +69,7 @@ class Lane:
         self._batches = CapturedRuns(recorder, graphs.network, _MOST_BATCHES)
 
     def reserve(self) -> None:
-        """Take the device memory that the largest batch needs, and give it back to this lane alone."""
+        """Allocate the memory that the largest batch needs; torch then keeps it cached for this lane's stream."""
         with torch.inference_mode(), self._timeline.working():
             torch.empty(WORKSPACE_BYTES, dtype=torch.uint8, device=self._device)
             self._run_network(len(self._pixels))
@@ -95,7 +99,7 @@ class Lane:
         )
 
     def _prepare(self, clips: Sequence[Clip]) -> None:
-        """Clips of one size go through preprocessing together; a batch that is too large for staging, in pieces."""
+        """Preprocess equal clips together; a batch that does not fit into the staging buffer goes in pieces."""
         first = 0
         for piece in _pieces(clips, len(self._staging)):
             staged = self._upload(piece)
@@ -107,7 +111,7 @@ class Lane:
                 first += batch
 
     def _upload(self, clips: list[Clip]) -> list[tuple[torch.Tensor, PixelFormat]]:
-        """Frames on the device, uint8 [N * T, H, W, 3], of clips that are alike; nobody waits."""
+        """Queue the copies; frames on the device, uint8 [N * T, H, W, 3], for each run of equal clips."""
         if self._device.type == "cpu":
             return [(torch.from_numpy(clip.frames), clip.pixel_format) for clip in clips]
         staged, offset = [], 0
@@ -137,7 +141,7 @@ class Lane:
 
 
 def _pieces(clips: Sequence[Clip], room_bytes: int) -> Iterator[list[Clip]]:
-    """Neighbours that fit into ``room_bytes`` together; every one alone where there is no room for two."""
+    """Consecutive clips that fit into ``room_bytes`` together; at least one clip in each piece."""
     piece: list[Clip] = []
     for clip in clips:
         if piece and sum(other.frames.nbytes for other in piece) + clip.frames.nbytes > room_bytes:

@@ -1,4 +1,4 @@
-"""What is taken of a device's memory, and what for."""
+"""Accounts for the device memory that is reserved at start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engines.options import MIB
 
 
 class DeviceMemory:
-    """A ledger in MiB, by purpose. The device's own account: what TensorRT takes, torch knows nothing of."""
+    """MiB taken for each purpose, as the device reports them: torch's own figures do not include TensorRT's memory."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -19,7 +19,7 @@ class DeviceMemory:
 
     @contextlib.contextmanager
     def taken_for(self, purpose: str) -> Iterator[None]:
-        """What is allocated in the block is for ``purpose``."""
+        """Count the memory that the block allocates under ``purpose``."""
         before = self._free_bytes()
         yield
         self.taken_mib[f"{purpose}_mib"] = (before - self._free_bytes()) // MIB

@@ -1,4 +1,4 @@
-"""Host memory that a CUDA device copies from without the CPU's help: reserved once and handed out."""
+"""Page-locked host memory, which a CUDA device copies from directly: reserved once, allocated in pieces."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ _ALIGNMENT_BYTES = 4096
 
 
 class PageLockedMemory:
-    """First fit from one block; a piece comes back when the last array that looks at it is gone."""
+    """First-fit allocation from one block; a piece is freed when the last array that uses it is collected.
+
+    Invariants under ``_lock``: free pieces are sorted by offset, never overlap or touch, and no live array uses them.
+    """
 
     def __init__(self, size_bytes: int, *, locked: bool) -> None:
-        """``locked`` False is ordinary memory, for a device that is the CPU."""
+        """``locked=False`` takes ordinary memory, for the CPU device."""
         self.size_bytes = size_bytes
         self._block = torch.empty(size_bytes, dtype=torch.uint8, pin_memory=locked)
         self._lock = threading.Lock()
-        self._free: list[tuple[int, int]] = [(0, size_bytes)]  # offset and size, by offset, never touching
+        self._free: list[tuple[int, int]] = [(0, size_bytes)]  # offset and size in bytes
 
     @property
     def free_bytes(self) -> int:
@@ -30,12 +33,12 @@ class PageLockedMemory:
             return sum(size for _, size in self._free)
 
     def allocate(self, count_bytes: int) -> npt.NDArray[np.uint8] | None:
-        """Uninitialised uint8 [count_bytes]; None when no free piece is large enough now."""
+        """Uninitialised uint8 [count_bytes]; None if no free piece is large enough."""
         size = -(-count_bytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
         offset = self._take(size)
         if offset is None:
             return None
-        # Views of an array may outlive it, but not what it looks at.
+        # A view may outlive its array, but every view keeps this buffer alive; so its end frees the piece.
         piece = (ctypes.c_uint8 * count_bytes).from_address(self._block.data_ptr() + offset)
         weakref.finalize(piece, self._give_back, offset, size)
         return np.frombuffer(memoryview(piece), np.uint8)
@@ -56,7 +59,7 @@ class PageLockedMemory:
                 self._join(left)
 
     def _join(self, left: int) -> None:
-        """Make one of the free pieces ``left`` and ``left + 1`` if they touch."""
+        """Merge the free pieces ``left`` and ``left + 1`` if they touch."""
         if left < 0 or left + 1 >= len(self._free):
             return
         (offset, size), (after, more) = self._free[left : left + 2]

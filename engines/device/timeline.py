@@ -1,4 +1,4 @@
-"""The order in which a device works, seen from the host: marks to measure between, and the wait for the last one."""
+"""Ordered device work with marks to measure and wait for, and the turn that orders the networks of all lanes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import torch
 
 
 class Timeline(Protocol):
-    """A lane's work, in the order in which it was given."""
+    """The work of one lane, executed in the order in which it was queued; a mark is reused by the next batch."""
 
     def working(self) -> contextlib.AbstractContextManager[None]:
-        """What is given to torch in the block goes to this timeline."""
+        """In the block, torch queues its work on this timeline."""
         ...
 
     def mark(self, index: int) -> None:
-        """Mark number ``index`` is reached when all that was given so far is done."""
+        """Set mark ``index``: it is reached when all work queued so far has finished."""
         ...
 
     def follow(self, other: Timeline, index: int) -> None:
-        """What is given from here on starts only when mark ``index`` of ``other``, as it was set last, is reached."""
+        """Work queued from now on starts only after the most recently set mark ``index`` of ``other`` is reached."""
         ...
 
     def wait(self, index: int) -> None:
@@ -31,12 +31,12 @@ class Timeline(Protocol):
         ...
 
     def between_ms(self, first: int, second: int) -> float:
-        """Milliseconds between two marks that have been reached."""
+        """Milliseconds between two marks; both must have been reached."""
         ...
 
 
 class CpuTimeline:
-    """The host itself: everything is done when it returns."""
+    """The host: every call has finished its work when it returns."""
 
     def __init__(self, marks: int) -> None:
         self._times_s = [0.0] * marks
@@ -59,7 +59,7 @@ class CpuTimeline:
 
 
 class CudaTimeline:
-    """A stream of its own, which does not wait for the default stream nor it for this."""
+    """A separate CUDA stream; it and the default stream do not wait for each other."""
 
     def __init__(self, device: torch.device, marks: int) -> None:
         self._device = device
@@ -90,12 +90,16 @@ class CudaTimeline:
 
 
 def timeline(device: torch.device, marks: int) -> Timeline:
-    """A new timeline on ``device`` with room for so many marks."""
+    """A new timeline on ``device`` with ``marks`` marks."""
     return CudaTimeline(device, marks) if device.type == "cuda" else CpuTimeline(marks)
 
 
 class Turn:
-    """One for all lanes of a device. The device waits, no thread does, except on the CPU, which is both."""
+    """Orders the networks of a device's lanes, because concurrent networks would both finish late.
+
+    Lanes that share a turn queue their networks one after another; on CUDA the device waits, not the host thread.
+    Invariant: ``_last`` is the mark that ends the most recently queued network.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -103,9 +107,9 @@ class Turn:
 
     @contextlib.contextmanager
     def taken(self, timeline: Timeline, last_mark: int) -> Iterator[None]:
-        """What is given to ``timeline`` in the block starts after what was given in the turn before.
+        """Work that the block queues on ``timeline`` starts after the work of the previous turn has finished.
 
-        ``last_mark`` of ``timeline`` is to be set at the end of the block.
+        The block must end by setting mark ``last_mark`` of ``timeline``.
         """
         with self._lock:
             if self._last is not None:
