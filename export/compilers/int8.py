@@ -43,7 +43,7 @@ def quantize(onnx: Path, directory: Path, clips: Calibration, preprocessing: Pre
     # Before NNCF, which starts the same telemetry; its import takes three seconds.
     ov = load_openvino()
     import nncf
-    from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters
+    from nncf.quantization.advanced_parameters import AdvancedSmoothQuantParameters, OverflowFix
 
     smoothing = AdvancedSmoothQuantParameters(matmul=_SMOOTHING)
     nncf.set_log_level(logging.ERROR)
@@ -57,11 +57,23 @@ def quantize(onnx: Path, directory: Path, clips: Calibration, preprocessing: Pre
             nncf.Dataset(clips.learned, lambda clip: preprocess.batch([clip])),
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(clips.learned),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smoothing),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                # Without VNNI, sums of two products saturate at 16 bits, unless the weights leave room for them.
+                overflow_fix=OverflowFix.FIRST_LAYER if _has_vnni() else OverflowFix.ENABLE,
+                smooth_quant_alphas=smoothing,
+            ),
         )
         ov.save_model(quantized, directory / NETWORK_FILE_NAME, compress_to_fp16=False)
         held_out = [preprocess.batch([clip]) for clip in clips.held_out]
         return _cost(_answers(network, held_out), _answers(quantized, held_out))
+
+
+def _has_vnni() -> bool:
+    """Whether the CPU sums products of bytes in 32 bits; False where the system does not tell."""
+    try:
+        return "vnni" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def _answers(network: ov.Model, inputs: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
