@@ -1,4 +1,4 @@
-"""From packed 8-bit frames of any size to what the network reads, on the CPU.
+"""Turns packed 8-bit frames of any size into the network's input, on the CPU.
 
 The steps are those of transformers' ``VJEPA2VideoProcessor``: resize the short edge (bilinear, antialiased, rounded
 to 8 bits), cut out the centre, scale to [0, 1], normalise each channel by its mean and standard deviation.
@@ -16,8 +16,9 @@ from PIL import Image
 from engines.clip import Clip
 from engines.manifest import Preprocessing
 
-# Beyond this aspect ratio only the crop is resized: 1 x 16384 pixels would grow to gigabytes first. Not below it,
-# because Pillow keeps the box's corners in 32 bits, which turns exact ties of rounding (1/255 on 0.8 % of values).
+# Beyond this aspect ratio only the crop is resized, because 1 x 16384 pixels would grow to gigabytes first. Below it
+# the whole frame is resized, because Pillow keeps the corners of a box in 32 bits, which rounds some exact ties
+# otherwise (1/255 on 0.8 % of the values).
 MOST_RESIZED_ASPECT = 4
 
 

@@ -1,7 +1,7 @@
-"""From packed 8-bit frames of any size to what the network reads, on the device that runs it.
+"""Turns packed 8-bit frames of any size into the network's input, on the device that runs the network.
 
-The same steps as ``preprocessing`` and, but for some tall frames, level for level the same result: Pillow sums 8-bit
-pixels times 22-bit weights in integers. Here the weights are split into two halves of 11 bits, which FP16 holds, so
+The steps are those of ``preprocessing/cpu.py``, and the result is the same, level for level, except for some tall
+frames. Pillow sums 8-bit pixels times 22-bit weights in integers. Here the weights are split into two halves of 11 bits, which FP16 holds, so
 tensor cores multiply them. Sums stay below 2**24, so they are exact in FP32, unless frames shrink more than 15 times
 (then they are right to 2**-20 of a level); the halves are put together again in integers.
 """
@@ -20,16 +20,16 @@ from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import resized_shape
 from engines.preprocessing.resampling import PRECISION_BITS, resample_weights, used_span
 
-# Frame sizes whose tables are kept; those of 1080p take 2 MB.
+# Tables are kept for so many frame sizes; the tables of 1080p take 2 MB.
 _MOST_TABLES = 64
 _HALF_BITS = PRECISION_BITS // 2
-# Frames go through in pieces whose intermediate results take so much: all of a batch of small ones, five of 4K.
+# Frames are processed in groups whose intermediate results take so much: a whole batch of small frames, five of 4K.
 WORKSPACE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Tables:
-    """For one frame size: what of a frame is used, and the weights of its columns and rows.
+    """For one frame size: the part of a frame that is used, and the weights of its columns and rows.
 
     ``across`` [columns, 2 * crop] and ``down`` [rows, 2 * crop]: upper halves, then lower halves.
     """
@@ -41,11 +41,11 @@ class Tables:
 
 
 class DevicePreprocessor:
-    """Turns clips on ``device`` into the network's input; a handful of launches, and nothing waits for the host."""
+    """Turns clips on ``device`` into the network's input with a few launches that never wait for the host."""
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         self._preprocessing, self._device = preprocessing, device
-        # What products are taken of. CPUs have none of FP16 with sums in FP32.
+        # The dtype of the products. CPUs have no products of FP16 with sums in FP32.
         self._dtype = torch.float16 if device.type == "cuda" else torch.float32
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         self._scale = (1 / (255 * std)).to(device)
@@ -67,7 +67,7 @@ class DevicePreprocessor:
         pixels = frames[:, tables.rows, tables.columns].permute(0, 3, 1, 2)
         planes = torch.empty(pixels.shape, dtype=self._dtype, device=self._device).copy_(pixels)
         narrow = _levels(self._product(planes, tables.across))
-        # Columns before rows from here on, so that this is one product too.
+        # From here on columns stand before rows, so that this is one product too.
         turned = torch.empty((*pixels.shape[:2], crop, pixels.shape[2]), dtype=self._dtype, device=self._device)
         small = _levels(self._product(turned.copy_(narrow.transpose(-2, -1)), tables.down)).transpose(-2, -1)
         if pixel_format == "BGR":
@@ -81,7 +81,7 @@ class DevicePreprocessor:
         return sums.view(*planes.shape[:-1], -1)
 
     def _frame_bytes(self, tables: Tables) -> int:
-        """What one frame takes on its way: as planes, and as sums in FP32 and in integers."""
+        """The memory that one frame takes meanwhile: as planes, and as sums in FP32 and in integers."""
         rows, (columns, sums) = tables.rows.stop - tables.rows.start, tables.across.shape
         return int(3 * rows * (columns * self._dtype.itemsize + sums * (4 + 4)))
 
@@ -100,7 +100,7 @@ class DevicePreprocessor:
 
 
 def _aligned(span: slice, most: int) -> slice:
-    """``span`` widened to where tensor cores like to begin and end."""
+    """``span`` widened to the alignment of tensor cores."""
     return slice(span.start // 8 * 8, min(-(-span.stop // 8) * 8, most))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-# Of Pillow's fixed point.
+# The bits after the point in Pillow's fixed-point numbers.
 PRECISION_BITS = 22
 
 
 def resample_weights(source: int, target: int, offset: int, count: int) -> npt.NDArray[np.int32]:
-    """What gives pixels ``offset`` to ``offset + count`` of ``source`` pixels resized to ``target``.
+    """The weights that give pixels ``offset`` to ``offset + count`` of ``source`` pixels resized to ``target``.
 
     Weights int32 [count, source], in units of 2**-22.
 
@@ -29,6 +29,6 @@ def resample_weights(source: int, target: int, offset: int, count: int) -> npt.N
 
 
 def used_span(weights: npt.NDArray[np.int32]) -> slice:
-    """The source pixels that have any weight."""
+    """The source pixels whose weight is not zero."""
     used = np.flatnonzero(weights.any(axis=0))
     return slice(int(used[0]), int(used[-1]) + 1)

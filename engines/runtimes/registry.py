@@ -1,4 +1,4 @@
-"""Which runtime serves which bundle; each is imported only when it is needed."""
+"""Chooses the runtime for a bundle, and imports it only when it is needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from engines.storage.verification import verify_once
 
 
 def load_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008, it is frozen
-    """The engine for a checked bundle, verified if it never ran on its device.
+    """The engine for a checked bundle, which is verified if it has never run on its device.
 
     Raises:
         BundleUnsupportedError: no runtime here serves the bundle's target.
@@ -35,7 +35,7 @@ def load_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Eng
 
 
 def open_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008, it is frozen
-    """As ``load_engine``, for those who verify it themselves."""
+    """Like ``load_engine``, but without the verification."""
     target = bundle.manifest.target
     if target == "openvino":
         _check_cpu(bundle, options.device)
@@ -84,7 +84,7 @@ def _is_servable(path: Path) -> bool:
 
 
 def _runs_here(manifest: Manifest) -> bool:
-    """Whether this machine has what the bundle's target needs."""
+    """Whether this machine has the device that the bundle's target needs."""
     if manifest.target == "openvino":
         return True
     if not importlib.util.find_spec("torch"):

@@ -1,4 +1,4 @@
-"""Which of torch's attention kernels is the fastest on this device for this network: tried, not believed."""
+"""Measures which of torch's attention kernels is the fastest on this device for this network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RUNS = 10
 def use_fastest_attention(
     program: Callable[[torch.Tensor], torch.Tensor], network_input: Tensor, device: torch.device
 ) -> str:
-    """Have the whole process use the kernel with which ``program`` takes one clip in the least time; its name."""
+    """Make the whole process use the kernel with which ``program`` is fastest on one clip, and return its name."""
     pixels = torch.zeros(1, *network_input.clip_shape, dtype=getattr(torch, network_input.dtype), device=device)
     times_ms = {}
     for name, kernel in KERNELS.items():
@@ -39,14 +39,14 @@ def use_fastest_attention(
 
 
 def use_attention(name: str) -> None:
-    """For the whole process; what the kernel cannot do is done without a fused one."""
+    """Set the kernel for the whole process; torch falls back to an unfused one where the kernel cannot be used."""
     torch.backends.cuda.enable_flash_sdp(name == "flash")
     torch.backends.cuda.enable_cudnn_sdp(name == "cudnn")
     torch.backends.cuda.enable_mem_efficient_sdp(name == "efficient")
 
 
 def _milliseconds(run: Callable[[], object], device: torch.device) -> float:
-    """The shortest of some runs."""
+    """The shortest time of several runs."""
     times = []
     with torch.cuda.device(device):
         for _ in range(_RUNS):

@@ -53,7 +53,7 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
     network = TorchNetwork(_load(bundle, device))
 
     def new_network() -> TorchNetwork:
-        """Lanes share one program, unless it keeps state of its own while it runs and is to run in two at once."""
+        """Lanes share one program, unless it keeps state while it runs and must run in two lanes at once."""
         own = options.side_by_side and "inductor" in bundle.manifest.options
         return TorchNetwork(_load(bundle, device)) if own else network
 
@@ -82,7 +82,7 @@ def _load_traced(bundle: Bundle, device: torch.device) -> Program:
 
 def _load_compiled(bundle: Bundle, device: torch.device) -> Program:
     _check_compiled(bundle, device)
-    # Its own bookkeeping between threads would meet the capture of graphs; lanes take turns anyway.
+    # Its own synchronisation of threads would disturb the capture of graphs; lanes take turns anyway.
     return aoti_load_package(
         str(bundle.file(".pt2")), run_single_threaded=True, device_index=-1 if device.index is None else device.index
     )

@@ -1,4 +1,4 @@
-"""A bundle on disk: found, and checked before anything in it is believed."""
+"""A bundle on disk: found, and checked before anything in it is used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEMO = BUNDLES / "demo"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A directory whose files are those of its manifest."""
+    """A directory whose files match its manifest."""
 
     path: Path
     manifest: Manifest
@@ -59,7 +59,7 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def replace_manifest(bundle: Bundle, **changes: Any) -> Bundle:
-    """``bundle`` with fields of its manifest changed, on disk too; raises OSError where it cannot be written."""
+    """``bundle`` with changed fields of its manifest, also on disk; raises OSError when it cannot be written."""
     manifest = msgspec.structs.replace(bundle.manifest, **changes).sealed()
     aside = bundle.path / f".{manifests.FILE_NAME}.partial"
     aside.write_bytes(manifests.encode(manifest))

@@ -1,4 +1,4 @@
-"""Clips and the checkpoint's answers to them: a bundle carries some, so that any machine can check it."""
+"""Clips and the checkpoint's answers to them, which a bundle contains so that any machine can verify it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reference:
-    """``probabilities``: what the checkpoint answers to ``clips`` in FP32, float32 [clips, labels]."""
+    """``probabilities``: the checkpoint's answers to ``clips`` in FP32, float32 [clips, labels]."""
 
     clips: tuple[Clip, ...]
     probabilities: Floats

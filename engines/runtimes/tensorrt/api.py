@@ -1,4 +1,4 @@
-"""``tensorrt`` and ``tensorrt_rtx``: nearly one API under two names. What differs between them is here."""
+"""The differences between ``tensorrt`` and ``tensorrt_rtx``, which have nearly the same API under two names."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class TensorRt:
 
     @property
     def builds_without_gpu(self) -> bool:
-        """RTX plans are finished on the GPU that runs them, so none is needed to build one."""
+        """Whether plans can be built without a GPU: RTX plans are finished on the GPU that runs them."""
         return self.target == "tensorrt-rtx"
 
     @property
     def keeps_timings(self) -> bool:
-        """RTX measures nothing while it builds; its timing cache is empty, and asking for one needs a GPU."""
+        """Whether a timing cache helps: RTX measures nothing while it builds, and its empty cache needs a GPU."""
         return self.target == "tensorrt"
 
     @property
     def compute_capabilities(self) -> dict[str, trt.ComputeCapability]:
-        """The GPUs that an RTX plan can be built for elsewhere, by compute capability (``8.9``); empty for TensorRT."""
+        """The compute capabilities (``8.9``) that RTX plans can be built for on any machine; empty for TensorRT."""
         if self.target == "tensorrt":
             return {}
         members = self.module.ComputeCapability.__members__
@@ -60,11 +60,11 @@ class TensorRt:
     def load_plan(self, serialized: bytes) -> trt.ICudaEngine | None:
         """The plan on the current CUDA device, or None with the reason in ``errors``."""
         self.errors.clear()
-        # The plan needs its runtime for as long as it lives; the library does not see to that itself.
+        # The plan needs its runtime as long as it lives, and the library does not keep the runtime alive.
         return self._runtime.deserialize_cuda_engine(serialized)
 
     def objections(self, serialized: bytes) -> tuple[bool, tuple[str, ...]]:
-        """Whether the plan cannot run here, and what the library has against it, as it names it (``UNSUPPORTED_CC``).
+        """Whether the plan cannot run here, and the library's name of the reason (``UNSUPPORTED_CC``).
 
         Only RTX can tell before it tries; what it merely warns of, a plan that is not the fastest, does run.
         """
@@ -76,7 +76,7 @@ class TensorRt:
         return validity == self.module.EngineValidity.INVALID, found
 
     def execution_context(self, plan: trt.ICudaEngine, errors: ErrorLog) -> trt.IExecutionContext | None:
-        """A context to run ``plan`` in, which tells ``errors`` what fails in it; None when there is no memory for it.
+        """A context to run ``plan`` in, which reports its failures to ``errors``; None when there is no memory for it.
 
         RTX compiles a plan's kernels when they are first needed; it is told to wait for those made for the very shapes.
         """
@@ -102,14 +102,14 @@ class TensorRt:
             ) from None
 
     def set_compute_capabilities(self, config: trt.IBuilderConfig, capabilities: tuple[str, ...]) -> None:
-        """Make the builder's plan one for these GPUs."""
+        """Have the builder make a plan for these GPUs."""
         config.num_compute_capabilities = len(capabilities)
         for index, capability in enumerate(capabilities):
             config.set_compute_capability(self.compute_capabilities[capability], index)
 
 
 def load_tensorrt(target: TensorRtTarget) -> TensorRt:
-    """Raises EngineError with a cure when the library is missing, broken, or of a version that is not supported."""
+    """Load the library; raises EngineError when it is missing, broken, or of a version that is not supported."""
     name = _MODULES[target]
     try:
         module = importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""What TensorRT complains of, kept until somebody asks: it returns False or nothing, and tells why elsewhere."""
+"""Keeps the errors of TensorRT, which returns False or nothing and reports the reason to a logger."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_KEPT = 32
 
 
 class ErrorLog:
-    """The last complaints, each with its code where there is one; written from any of the library's threads."""
+    """The last errors, each with its code if it has one; the library writes from any of its threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +30,7 @@ class ErrorLog:
             self._errors.clear()
 
     def entries(self) -> list[tuple[str, str]]:
-        """Code and text of each, the oldest first."""
+        """Code and text of each error, the oldest first."""
         with self._lock:
             return list(self._errors)
 
@@ -40,12 +40,12 @@ class ErrorLog:
 
     def __str__(self) -> str:
         entries = self.entries()
-        # What went wrong first is the cause, what is said last the least of its consequences.
+        # The first error is the cause, later ones are its consequences.
         return " ".join(part for part in reversed(entries[0]) if part) if entries else "it gave no reason"
 
 
 def logger_into(library: Library, log: ErrorLog) -> trt.ILogger:
-    """Keeps errors, and drops what is less."""
+    """Keeps errors, and drops messages that are less severe."""
 
     class Logger(library.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -60,7 +60,7 @@ def logger_into(library: Library, log: ErrorLog) -> trt.ILogger:
 
 
 def recorder_into(library: Library, log: ErrorLog) -> trt.IErrorRecorder:
-    """For one runtime or context: tells the code of each error, not only a text."""
+    """The recorder for one runtime or context, which gets the code of each error besides its text."""
 
     class Recorder(library.IErrorRecorder):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

@@ -1,16 +1,16 @@
-"""``tensorrt`` or ``tensorrt_rtx`` as a type: the same classes under two names, of which one at most may be there."""
+"""The type of ``tensorrt`` and ``tensorrt_rtx``, which have the same classes; a machine may have none of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    # Known from ``typings``, also where the library is not installed.
+    # ``typings`` describes the library, also where it is not installed.
     import tensorrt_rtx as trt
 
 
 class Library(Protocol):
-    """The module's names that are used; ``Runtime`` and what it makes for running, the others for building."""
+    """The names of the module that are used: ``Runtime`` and its products for running, the others for building."""
 
     __version__: str
     ILogger: type[trt.ILogger]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 EXPORT_AGAIN = "export the model again on this machine"
-# What RTX has against a plan, as it names it: in words, and with what to do.
+# RTX's reasons for refusing a plan, by its own names: a sentence, and how to mend it.
 OBJECTIONS = {
     "VERSION_MISMATCH": ("it was built by another release", "install the release that it was built with"),
     "UNSUPPORTED_CC": ("it is not for this GPU's compute capability", EXPORT_AGAIN),
@@ -37,8 +37,7 @@ OBJECTIONS = {
 
 
 class TensorRtNetwork:
-    """An execution context of its own for each lane, over one plan; device memory for intermediate results comes with
-    it."""
+    """The execution context of one lane. Lanes share the plan; each context has device memory for its results."""
 
     def __init__(self, tensorrt: TensorRt, plan: trt.ICudaEngine, manifest: Manifest) -> None:
         self._errors = ErrorLog()
@@ -89,7 +88,7 @@ def open_tensorrt_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine
     _check_gpu(bundle, gpus[device.index])
     tensorrt = load_tensorrt(target)
     _check_version(bundle, tensorrt)
-    # A plan belongs to the device that is current when it is loaded.
+    # A plan is bound to the device that is current when it is loaded.
     with torch.cuda.device(device), explained(device):
         plan = _load_plan(bundle, tensorrt)
         return DeviceEngine(manifest, device, lambda: TensorRtNetwork(tensorrt, plan, manifest), options)
