@@ -45,7 +45,7 @@ _LOST_WORDS = ("illegal memory access", "illegal instruction", "misaligned addre
 
 @contextlib.contextmanager
 def explained(device: torch.device) -> Iterator[None]:
-    """Turn torch's errors in the block into EngineError, or into EngineLostError when the device has become unusable."""
+    """Turn torch's errors in the block into EngineError, or into EngineLostError when the device is unusable."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -16,9 +16,9 @@ from PIL import Image
 from engines.clip import Clip
 from engines.manifest import Preprocessing
 
-# Above this aspect ratio only the crop is resized, because a full resize of 1 x 16384 pixels needs gigabytes. Below it
-# the whole frame is resized: Pillow rounds the corners of a crop box to 32-bit floats, which changes 0.8 % of the values
-# by 1/255.
+# Above this aspect ratio only the crop is resized, because a full resize of 1 x 16384 pixels needs gigabytes. Up to it
+# the whole frame is resized, because Pillow keeps the corners of a crop box in 32 bits, which changes the rounding of
+# exact ties (0.8 % of the values differ by 1/255).
 MOST_RESIZED_ASPECT = 4
 
 

@@ -2,8 +2,8 @@
 
 The steps are those of ``preprocessing/cpu.py``, and the 8-bit levels are equal except for some tall frames. Pillow sums
 8-bit pixels times 22-bit weights in integers. This module splits each weight into two halves of 11 bits, which FP16
-represents exactly, so that tensor cores can multiply them. The sums stay below 2**24 and are exact in FP32, unless frames
-shrink more than 15 times (then the error is at most 2**-20 of a level). Integer arithmetic joins the halves again.
+represents exactly, so that tensor cores can multiply them. The sums stay below 2**24 and are exact in FP32, unless
+frames shrink more than 15 times (then the error is at most 2**-20 of a level). Integer arithmetic joins the halves again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class DevicePreprocessor:
     def __call__(self, frames: torch.Tensor, pixel_format: PixelFormat, out: torch.Tensor, tables: Tables) -> None:
         """Fill ``out`` [T, 3, crop, crop], channels in RGB order, from uint8 frames [T, H, W, 3] on the device.
 
-        ``tables`` must be those for H and W. A CUDA graph of this call reads them, so they must live as long as the graph.
+        ``tables`` must be those for H and W, and must live as long as any CUDA graph of this call, which reads them.
         """
         piece = max(1, WORKSPACE_BYTES // self._frame_bytes(tables))
         for first in range(0, len(frames), piece):

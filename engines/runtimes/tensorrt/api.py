@@ -1,4 +1,4 @@
-"""``tensorrt`` and ``tensorrt_rtx``: nearly one API under two names. What differs between them is here."""
+"""Hides the differences between ``tensorrt`` and ``tensorrt_rtx``, whose APIs are nearly the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CURES: dict[TensorRtTarget, str] = {
 
 @dataclass(frozen=True)
 class TensorRt:
-    """One of the two libraries, loaded."""
+    """One of the two libraries, after its import."""
 
     target: TensorRtTarget
     module: Library
@@ -41,12 +41,12 @@ class TensorRt:
 
     @property
     def builds_without_gpu(self) -> bool:
-        """RTX plans are finished on the GPU that runs them, so none is needed to build one."""
+        """Whether a build needs no GPU: the GPU that runs an RTX plan finishes its compilation."""
         return self.target == "tensorrt-rtx"
 
     @property
     def keeps_timings(self) -> bool:
-        """RTX measures nothing while it builds; its timing cache is empty, and asking for one needs a GPU."""
+        """Whether a build fills a timing cache; RTX measures nothing, and a request for its cache needs a GPU."""
         return self.target == "tensorrt"
 
     @property
@@ -102,14 +102,14 @@ class TensorRt:
             ) from None
 
     def set_compute_capabilities(self, config: trt.IBuilderConfig, capabilities: tuple[str, ...]) -> None:
-        """Make the builder's plan one for these GPUs."""
+        """Build the plan for GPUs of these compute capabilities."""
         config.num_compute_capabilities = len(capabilities)
         for index, capability in enumerate(capabilities):
             config.set_compute_capability(self.compute_capabilities[capability], index)
 
 
 def load_tensorrt(target: TensorRtTarget) -> TensorRt:
-    """Raises EngineError with a cure when the library is missing, broken, or of a version that is not supported."""
+    """Import the library; raises EngineError with a cure when it is missing, broken or of an unsupported version."""
     name = _MODULES[target]
     try:
         module = importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""What TensorRT complains of, kept until somebody asks: it returns False or nothing, and tells why elsewhere."""
+"""Records the errors of TensorRT, whose calls return only False or None and report the reason to a logger."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_KEPT = 32
 
 
 class ErrorLog:
-    """The last complaints, each with its code where there is one; written from any of the library's threads."""
+    """The latest errors, each with its code if known; any thread of the library may add one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +30,7 @@ class ErrorLog:
             self._errors.clear()
 
     def entries(self) -> list[tuple[str, str]]:
-        """Code and text of each, the oldest first."""
+        """The code and the text of each error, the oldest first."""
         with self._lock:
             return list(self._errors)
 
@@ -40,12 +40,12 @@ class ErrorLog:
 
     def __str__(self) -> str:
         entries = self.entries()
-        # What went wrong first is the cause, what is said last the least of its consequences.
+        # The first error is the cause; the later ones are its consequences.
         return " ".join(part for part in reversed(entries[0]) if part) if entries else "it gave no reason"
 
 
 def logger_into(library: Library, log: ErrorLog) -> trt.ILogger:
-    """Keeps errors, and drops what is less."""
+    """A logger that adds errors to ``log`` and drops less severe messages."""
 
     class Logger(library.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -60,7 +60,7 @@ def logger_into(library: Library, log: ErrorLog) -> trt.ILogger:
 
 
 def recorder_into(library: Library, log: ErrorLog) -> trt.IErrorRecorder:
-    """For one runtime or context: tells the code of each error, not only a text."""
+    """A recorder for one runtime or context; it adds each error to ``log`` with its code."""
 
     class Recorder(library.IErrorRecorder):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

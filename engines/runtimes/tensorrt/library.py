@@ -1,16 +1,16 @@
-"""``tensorrt`` or ``tensorrt_rtx`` as a type: the same classes under two names, of which one at most may be there."""
+"""The common type of the modules ``tensorrt`` and ``tensorrt_rtx``, which may be missing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    # Known from ``typings``, also where the library is not installed.
+    # The stubs in ``typings`` declare it, so the library need not be installed.
     import tensorrt_rtx as trt
 
 
 class Library(Protocol):
-    """The module's names that are used; ``Runtime`` and what it makes for running, the others for building."""
+    """The names that this project uses of the module, to run plans and to build them."""
 
     __version__: str
     ILogger: type[trt.ILogger]
