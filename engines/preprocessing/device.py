@@ -3,7 +3,7 @@
 The steps are those of ``preprocessing/cpu.py``, and the 8-bit levels are equal except for some tall frames. Pillow sums
 8-bit pixels times 22-bit weights in integers. This module splits each weight into two halves of 11 bits, which FP16
 represents exactly, so that tensor cores can multiply them. The sums stay below 2**24 and are exact in FP32, unless
-frames shrink more than 15 times (then the error is at most 2**-20 of a level). Integer arithmetic joins the halves again.
+frames shrink more than 15 times (then the error is at most 2**-20 of a level). Integer arithmetic joins the halves.
 """
 
 from __future__ import annotations

@@ -60,13 +60,13 @@ class TensorRt:
     def load_plan(self, serialized: bytes) -> trt.ICudaEngine | None:
         """The plan on the current CUDA device, or None with the reason in ``errors``."""
         self.errors.clear()
-        # The plan needs its runtime for as long as it lives; the library does not see to that itself.
+        # The runtime must outlive the plan, and the library does not ensure this.
         return self._runtime.deserialize_cuda_engine(serialized)
 
     def objections(self, serialized: bytes) -> tuple[bool, tuple[str, ...]]:
-        """Whether the plan cannot run here, and what the library has against it, as it names it (``UNSUPPORTED_CC``).
+        """Whether the plan cannot run here, and the names of the library's diagnostics (``UNSUPPORTED_CC``).
 
-        Only RTX can tell before it tries; what it merely warns of, a plan that is not the fastest, does run.
+        Only RTX can check a plan before loading it. A plan with diagnostics that are only warnings runs, but slower.
         """
         if self.target == "tensorrt":
             return False, ()
@@ -76,9 +76,9 @@ class TensorRt:
         return validity == self.module.EngineValidity.INVALID, found
 
     def execution_context(self, plan: trt.ICudaEngine, errors: ErrorLog) -> trt.IExecutionContext | None:
-        """A context to run ``plan`` in, which tells ``errors`` what fails in it; None when there is no memory for it.
+        """A context that runs ``plan`` and records its errors in ``errors``; None when memory is insufficient.
 
-        RTX compiles a plan's kernels when they are first needed; it is told to wait for those made for the very shapes.
+        RTX compiles kernels on first use; ``EAGER`` makes it wait for the kernels specialised for the actual shapes.
         """
         if self.target == "tensorrt":
             context = plan.create_execution_context()
@@ -95,7 +95,7 @@ class TensorRt:
     def _runtime(self) -> trt.Runtime:
         try:
             return self.module.Runtime(logger_into(self.module, self.errors))
-        except TypeError:  # what its bindings make of a library that gives them nothing
+        except TypeError:  # the bindings raise this when the library returns no runtime
             raise EngineError(
                 f"{self.target} {self.version} cannot start: {self.errors}",
                 help="look at nvidia-smi, update the driver",
