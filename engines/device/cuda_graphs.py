@@ -83,8 +83,9 @@ class _Graph:
 class CapturedRuns:
     """A lane's ``most`` most recently used graphs.
 
-    Work runs without a graph the first time, so that work that occurs once costs no capture. The second time it is captured, and
-    the graph is kept only if it gives the same result. Invariant: a key always means the same work and addresses.
+    Work runs without a graph the first time, so that work that occurs once costs no capture. The second time it is
+    captured, and the graph is kept only if it gives the same result. Invariant: a key always means the same work and
+    addresses.
     """
 
     def __init__(self, recorder: Recorder, switch: GraphSwitch, most: int) -> None:
