@@ -1,4 +1,4 @@
-"""The CUDA devices of this machine. The driver is asked directly, without a toolkit and without torch."""
+"""Lists the CUDA devices of this machine through the driver library, without the CUDA toolkit and without torch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
 
 @dataclass(frozen=True)
 class CudaDevice:
-    """The name of a device, and its compute capability, for instance ``9.0``."""
+    """The name and the compute capability (for instance ``9.0``) of one device."""
 
     name: str
     compute_capability: str
 
 
 def cuda_devices() -> list[CudaDevice]:
-    """The devices in the order of the driver; empty without a driver or a device."""
+    """The devices in the driver's order; the list is empty without a driver or a device."""
     try:
         driver = ctypes.CDLL(_LIBRARY)
     except OSError:
@@ -46,10 +46,10 @@ def driver_version() -> str | None:
 
 
 def device_names(asked: Sequence[str]) -> tuple[str | None, ...]:
-    """The devices to open an engine on, as ``asked``; ``cuda`` means all devices, None the default of the runtime.
+    """The devices to open engines on; ``cuda`` alone means every CUDA device, None means the runtime's default.
 
     Raises:
-        ConfigurationError: all are asked for, and there is none.
+        ConfigurationError: ``cuda`` was requested, and the machine has no CUDA device.
     """
     if tuple(asked) != ("cuda",):
         return tuple(asked) or (None,)

@@ -1,4 +1,4 @@
-"""Decides what a CUDA failure ends: one batch, or the whole engine."""
+"""Translates CUDA errors: some fail one batch only, others make the whole engine unusable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from engines.errors import EngineError, EngineLostError, first_line
 from engines.options import MIB
 
-# Numbers of the CUDA runtime. After one of these errors every further call fails.
+# Error numbers of the CUDA runtime. After one of these errors, every further call fails.
 LOST: dict[int, str] = {
     46: "it is taken by another process, or has been taken away",
     101: "it is not there any more",
@@ -30,7 +30,7 @@ LOST: dict[int, str] = {
     999: "the driver does not know what happened",
 }
 _OUT_OF_MEMORY = 2
-# Faults of the machine that every batch meets, although the device is not broken.
+# These errors come from the machine's setup. Every batch fails with them, but the device is not broken.
 _UNFIT: dict[int, tuple[str, str]] = {
     35: ("the driver is older than the CUDA that this torch was built for", "update the driver, or install torch"),
     100: ("the driver sees no device", "look at nvidia-smi and at CUDA_VISIBLE_DEVICES"),
@@ -39,13 +39,13 @@ _UNFIT: dict[int, tuple[str, str]] = {
     803: ("the driver's parts are of different releases", "reboot, or reinstall the driver"),
     804: ("this CUDA needs a newer driver, or a data-centre GPU", "update the driver"),
 }
-# Texts of errors for which torch gives no number.
+# These texts identify a lost device when torch gives no error number.
 _LOST_WORDS = ("illegal memory access", "illegal instruction", "misaligned address", "unspecified launch failure")
 
 
 @contextlib.contextmanager
 def explained(device: torch.device) -> Iterator[None]:
-    """Turn torch's errors in the block into EngineError, or into EngineLostError when the device is lost."""
+    """Turn torch's errors in the block into EngineError, or into EngineLostError when the device is unusable."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -56,7 +56,7 @@ def explained(device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained_page_locking(size_bytes: int) -> Iterator[None]:
-    """Turn the failure to lock that much host memory into EngineError."""
+    """Turn a failure to page-lock ``size_bytes`` of host memory into EngineError."""
     try:
         yield
     except RuntimeError as error:

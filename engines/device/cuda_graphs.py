@@ -60,7 +60,7 @@ class CudaRecorder:
 
 
 class GraphSwitch:
-    """On until one graph of its kind fails in any lane; after that, all lanes launch this kind of work plainly."""
+    """Is on until a graph of its kind of work fails in any lane; then all lanes launch this work without graphs."""
 
     def __init__(self, what: str) -> None:
         self.what, self.is_on = what, True
@@ -83,8 +83,9 @@ class _Graph:
 class CapturedRuns:
     """A lane's ``most`` most recently used graphs.
 
-    Work runs plainly the first time, so that work that comes once costs no capture. The second time it is captured, and
-    the graph is kept only if it gives the same result. Invariant: a key always means the same work and addresses.
+    Work runs without a graph the first time, so that work that occurs once costs no capture. The second time it is
+    captured, and the graph is kept only if it gives the same result. Invariant: a key always means the same work and
+    addresses.
     """
 
     def __init__(self, recorder: Recorder, switch: GraphSwitch, most: int) -> None:
@@ -114,7 +115,7 @@ class CapturedRuns:
             self._known.popitem(last=False)
 
     def _captured(self, key: Hashable, work: Work, result: torch.Tensor) -> _Graph | None:
-        """A checked graph; or None after running ``work`` plainly and turning the switch off."""
+        """A checked graph; or None after turning the switch off and running ``work`` without a graph."""
         work()
         self._recorder.wait()
         expected = result.clone()

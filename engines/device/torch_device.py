@@ -1,4 +1,4 @@
-"""Chooses the device for torch, and explains why torch cannot use it."""
+"""Chooses the device for torch, and explains why torch cannot use a device."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _log = logging.getLogger(__name__)
 
 
 def torch_device(name: str | None) -> torch.device:
-    """The device ``name``, for instance ``cuda:1``; by default the first CUDA device, or the CPU without one.
+    """The device called ``name``, for instance ``cuda:1``; by default the first CUDA device, else the CPU.
 
     Raises:
-        ConfigurationError: there is no such device.
-        EngineError: there is, but torch cannot use it: the driver is too old, or this torch too new or too old.
+        ConfigurationError: the machine has no such device.
+        EngineError: torch cannot use the device, because the driver or torch has an unsuitable version.
     """
     if name is None:
         return torch.device("cuda:0" if _finds_cuda() else "cpu")
@@ -36,7 +36,7 @@ def torch_device(name: str | None) -> torch.device:
 
 
 def compute_capability(device: torch.device) -> str | None:
-    """The compute capability, for instance ``9.0``; None for the CPU."""
+    """The compute capability of ``device``, for instance ``9.0``; None for the CPU."""
     if device.type != "cuda":
         return None
     major, minor = torch.cuda.get_device_capability(device)
@@ -55,7 +55,7 @@ def _finds_cuda() -> bool:
 
 
 def _check_usable(gpu: CudaDevice) -> None:
-    """Raises EngineError unless torch supports the driver and the GPU."""
+    """Raise EngineError unless torch supports the driver and the GPU."""
     if torch.version.cuda is None:
         raise EngineError(
             f"torch {torch.__version__} was built without CUDA, so it cannot use the {gpu.name} of this machine",
@@ -79,9 +79,10 @@ def _check_usable(gpu: CudaDevice) -> None:
 
 
 def _is_covered(capability: str, built_for: list[str]) -> bool:
-    """Kernels (sm_86) run on the same major version from their minor version on, PTX (compute_80) on all later ones.
+    """Whether code built for ``built_for`` runs on ``capability``, for instance ``8.9``.
 
-    ``capability``: ``8.9`` for instance.
+    Kernels (sm_86) run on the same major version and the same or a later minor version. PTX (compute_80) runs on the
+    same and on every later compute capability.
     """
     major, minor = map(int, capability.split("."))
     for name in built_for:

@@ -1,1 +1,1 @@
-"""Frames to network input, on the CPU and on a device."""
+"""Converts frames to network input, on the CPU or on the device of the network."""

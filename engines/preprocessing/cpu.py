@@ -1,4 +1,4 @@
-"""Turns packed 8-bit frames of any size into the network's input, on the CPU.
+"""Converts packed 8-bit frames of any size to the network's input, on the CPU.
 
 The steps are those of transformers' ``VJEPA2VideoProcessor``: resize the short edge (bilinear, antialiased, rounded
 to 8 bits), cut out the centre, scale to [0, 1], normalise each channel by its mean and standard deviation.
@@ -16,9 +16,9 @@ from PIL import Image
 from engines.clip import Clip
 from engines.manifest import Preprocessing
 
-# Beyond this aspect ratio only the crop is resized, because 1 x 16384 pixels would grow to gigabytes first. Below it
-# the whole frame is resized, because Pillow keeps the corners of a box in 32 bits, which rounds some exact ties
-# otherwise (1/255 on 0.8 % of the values).
+# Above this aspect ratio only the crop is resized, because a full resize of 1 x 16384 pixels needs gigabytes. Up to it
+# the whole frame is resized, because Pillow keeps the corners of a crop box in 32 bits, which changes the rounding of
+# exact ties (0.8 % of the values differ by 1/255).
 MOST_RESIZED_ASPECT = 4
 
 
@@ -49,7 +49,7 @@ def crop_clip(frames: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> np
 
 
 class CpuPreprocessor:
-    """Writes clips of any frame size into the network's input; the frames of a clip are spread over the cores."""
+    """Writes clips of any frame size into the network's input; threads share the frames of a clip."""
 
     def __init__(self, preprocessing: Preprocessing, threads: int) -> None:
         self._preprocessing = preprocessing

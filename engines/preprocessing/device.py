@@ -1,9 +1,9 @@
-"""Turns packed 8-bit frames of any size into the network's input, on the device that runs the network.
+"""Converts packed 8-bit frames of any size to the network's input, on the device that runs the network.
 
-The steps are those of ``preprocessing/cpu.py``, and the result is the same, level for level, except for some tall
-frames. Pillow sums 8-bit pixels times 22-bit weights in integers. Here the weights are split into two halves of 11 bits, which FP16 holds, so
-tensor cores multiply them. Sums stay below 2**24, so they are exact in FP32, unless frames shrink more than 15 times
-(then they are right to 2**-20 of a level); the halves are put together again in integers.
+The steps are those of ``preprocessing/cpu.py``, and the 8-bit levels are equal except for some tall frames. Pillow sums
+8-bit pixels times 22-bit weights in integers. This module splits each weight into two halves of 11 bits, which FP16
+represents exactly, so that tensor cores can multiply them. The sums stay below 2**24 and are exact in FP32, unless
+frames shrink more than 15 times (then the error is at most 2**-20 of a level). Integer arithmetic joins the halves.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import resized_shape
 from engines.preprocessing.resampling import PRECISION_BITS, resample_weights, used_span
 
-# Tables are kept for so many frame sizes; the tables of 1080p take 2 MB.
+# The number of frame sizes whose tables are cached; the tables for 1080p take 2 MB.
 _MOST_TABLES = 64
 _HALF_BITS = PRECISION_BITS // 2
-# Frames are processed in groups whose intermediate results take so much: a whole batch of small frames, five of 4K.
+# Frames are processed in pieces whose intermediate results fit into this size: a whole clip of small frames, or five
+# frames of 4K.
 WORKSPACE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Tables:
-    """For one frame size: the part of a frame that is used, and the weights of its columns and rows.
+    """The used part of a frame of one size, and the weights of its columns and rows.
 
-    ``across`` [columns, 2 * crop] and ``down`` [rows, 2 * crop]: upper halves, then lower halves.
+    ``across`` [columns, 2 * crop] and ``down`` [rows, 2 * crop] hold the upper halves, then the lower halves.
     """
 
     rows: slice
@@ -41,11 +42,11 @@ class Tables:
 
 
 class DevicePreprocessor:
-    """Turns clips on ``device`` into the network's input with a few launches that never wait for the host."""
+    """Turns clips on ``device`` into the network's input with few launches and without waiting for the host."""
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         self._preprocessing, self._device = preprocessing, device
-        # The dtype of the products. CPUs have no products of FP16 with sums in FP32.
+        # The type of the factors. CPUs offer no FP16 product with FP32 sums.
         self._dtype = torch.float16 if device.type == "cuda" else torch.float32
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         self._scale = (1 / (255 * std)).to(device)
@@ -55,7 +56,7 @@ class DevicePreprocessor:
     def __call__(self, frames: torch.Tensor, pixel_format: PixelFormat, out: torch.Tensor, tables: Tables) -> None:
         """Fill ``out`` [T, 3, crop, crop], channels in RGB order, from uint8 frames [T, H, W, 3] on the device.
 
-        ``tables`` are those for H and W; a CUDA graph of this call reads them as long as it lives.
+        ``tables`` must be those for H and W, and must live as long as any CUDA graph of this call, which reads them.
         """
         piece = max(1, WORKSPACE_BYTES // self._frame_bytes(tables))
         for first in range(0, len(frames), piece):
@@ -67,7 +68,7 @@ class DevicePreprocessor:
         pixels = frames[:, tables.rows, tables.columns].permute(0, 3, 1, 2)
         planes = torch.empty(pixels.shape, dtype=self._dtype, device=self._device).copy_(pixels)
         narrow = _levels(self._product(planes, tables.across))
-        # From here on columns stand before rows, so that this is one product too.
+        # The transposed copy makes the resize of the rows one matrix product too.
         turned = torch.empty((*pixels.shape[:2], crop, pixels.shape[2]), dtype=self._dtype, device=self._device)
         small = _levels(self._product(turned.copy_(narrow.transpose(-2, -1)), tables.down)).transpose(-2, -1)
         if pixel_format == "BGR":
@@ -81,7 +82,7 @@ class DevicePreprocessor:
         return sums.view(*planes.shape[:-1], -1)
 
     def _frame_bytes(self, tables: Tables) -> int:
-        """The memory that one frame takes meanwhile: as planes, and as sums in FP32 and in integers."""
+        """The bytes of one frame's intermediate results: its planes, and its sums in FP32 and in integers."""
         rows, (columns, sums) = tables.rows.stop - tables.rows.start, tables.across.shape
         return int(3 * rows * (columns * self._dtype.itemsize + sums * (4 + 4)))
 
@@ -100,7 +101,7 @@ class DevicePreprocessor:
 
 
 def _aligned(span: slice, most: int) -> slice:
-    """``span`` widened to the alignment of tensor cores."""
+    """``span`` widened to multiples of 8, which suit tensor cores, and cut off at ``most``."""
     return slice(span.start // 8 * 8, min(-(-span.stop // 8) * 8, most))
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-# The bits after the point in Pillow's fixed-point numbers.
+# The number of fractional bits in Pillow's fixed-point weights.
 PRECISION_BITS = 22
 
 
 def resample_weights(source: int, target: int, offset: int, count: int) -> npt.NDArray[np.int32]:
-    """The weights that give pixels ``offset`` to ``offset + count`` of ``source`` pixels resized to ``target``.
+    """The weights that resize ``source`` pixels to ``target`` and keep ``count`` pixels from ``offset`` on.
 
-    Weights int32 [count, source], in units of 2**-22.
-
-    As ``precompute_coeffs`` of Pillow's ``Resample.c`` has it: a triangle as wide as the reduction, at least 2 pixels,
-    cut off at the picture's borders and normalised.
+    Returns int32 [count, source], in units of 2**-22. The weights equal those of ``precompute_coeffs`` in Pillow's
+    ``Resample.c``: a triangle that reaches one scale factor (at least 1 pixel) to each side, cut off at the picture's
+    borders and normalised.
     """
     scale = source / target
     support = max(scale, 1.0)
@@ -29,6 +28,6 @@ def resample_weights(source: int, target: int, offset: int, count: int) -> npt.N
 
 
 def used_span(weights: npt.NDArray[np.int32]) -> slice:
-    """The source pixels whose weight is not zero."""
+    """The range of source pixels with a weight other than zero."""
     used = np.flatnonzero(weights.any(axis=0))
     return slice(int(used[0]), int(used[-1]) + 1)

@@ -1,4 +1,4 @@
-"""Chooses the runtime for a bundle, and imports it only when it is needed."""
+"""Selects the runtime that serves a bundle; a runtime is imported only when a bundle needs it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from engines.storage.verification import verify_once
 
 
 def load_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008, it is frozen
-    """The engine for a checked bundle, which is verified if it has never run on its device.
+    """Open the engine of a checked bundle, and verify the bundle if it was never verified.
 
     Raises:
         BundleUnsupportedError: no runtime here serves the bundle's target.
-        VerificationError: its answers are wrong.
+        VerificationError: the answers of the bundle are wrong.
         BundleDamagedError, EngineError: see the runtime.
     """
     engine = open_engine(bundle, options)
@@ -35,7 +35,7 @@ def load_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Eng
 
 
 def open_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008, it is frozen
-    """Like ``load_engine``, but without the verification."""
+    """Open the engine as ``load_engine`` does, but without verification."""
     target = bundle.manifest.target
     if target == "openvino":
         _check_cpu(bundle, options.device)
@@ -69,7 +69,7 @@ def _check_torch(bundle: Bundle) -> None:
 
 
 def default_bundle(bundles: Path = BUNDLES) -> Path:
-    """The newest bundle in ``bundles`` with a checkpoint's weights that this machine can serve, else the demo's."""
+    """The newest bundle in ``bundles`` with a checkpoint's weights that this machine can serve, else the demo."""
     built = (path for path in bundles_in(bundles) if path != DEMO and _is_servable(path))
     return next(built, DEMO)
 

@@ -1,4 +1,4 @@
-"""Measures which of torch's attention kernels is the fastest on this device for this network."""
+"""Selects the fastest of torch's attention kernels for a network on a device by measuring each of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RUNS = 10
 def use_fastest_attention(
     program: Callable[[torch.Tensor], torch.Tensor], network_input: Tensor, device: torch.device
 ) -> str:
-    """Make the whole process use the kernel with which ``program`` is fastest on one clip, and return its name."""
+    """Select, for the whole process, the kernel that runs ``program`` on one clip fastest; returns its name."""
     pixels = torch.zeros(1, *network_input.clip_shape, dtype=getattr(torch, network_input.dtype), device=device)
     times_ms = {}
     for name, kernel in KERNELS.items():
@@ -29,7 +29,7 @@ def use_fastest_attention(
                 times_ms[name] = _milliseconds(lambda: program(pixels), device)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError:  # not for this precision, head size or device
+        except RuntimeError:  # the kernel does not support this precision, head size or device
             continue
     if not times_ms:
         return "torch's own choice"
@@ -39,14 +39,14 @@ def use_fastest_attention(
 
 
 def use_attention(name: str) -> None:
-    """Set the kernel for the whole process; torch falls back to an unfused one where the kernel cannot be used."""
+    """Enable one fused kernel for the whole process; torch computes what it does not support without fusion."""
     torch.backends.cuda.enable_flash_sdp(name == "flash")
     torch.backends.cuda.enable_cudnn_sdp(name == "cudnn")
     torch.backends.cuda.enable_mem_efficient_sdp(name == "efficient")
 
 
 def _milliseconds(run: Callable[[], object], device: torch.device) -> float:
-    """The shortest time of several runs."""
+    """The time of the shortest of several runs, in milliseconds."""
     times = []
     with torch.cuda.device(device):
         for _ in range(_RUNS):

@@ -1,7 +1,7 @@
-"""The lean network as a torch program (.pt2), on a CUDA device or the CPU; no transformers is needed.
+"""Runs the network as a torch program (.pt2) on a CUDA device or the CPU, without transformers.
 
-The program is either what torch traced, run operation by operation, or what Inductor compiled of it for one kind of
-device (``--inductor`` of the export).
+The program is either traced (torch runs it operation by operation) or compiled by Inductor for one kind of device
+(``--inductor`` of the export).
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
     """Run a ``torch`` bundle in the precision that it was exported in, on the first CUDA device if there is one.
 
     Raises:
-        ConfigurationError: there is no such device.
-        BundleUnsupportedError: it was compiled for another device or by another torch.
+        ConfigurationError: the machine has no such device.
+        BundleUnsupportedError: the program was compiled for another device or by another torch.
         EngineError: torch cannot load the program.
-        BundleDamagedError: it is not the one that the manifest describes.
+        BundleDamagedError: the program does not match the manifest.
     """
     threads = options.threads or cgroup_cores() or 0
     if threads:
@@ -53,7 +53,7 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
     network = TorchNetwork(_load(bundle, device))
 
     def new_network() -> TorchNetwork:
-        """Lanes share one program, unless it keeps state while it runs and must run in two lanes at once."""
+        """The network of a lane; compiled programs keep state while they run, so lanes side by side need one each."""
         own = options.side_by_side and "inductor" in bundle.manifest.options
         return TorchNetwork(_load(bundle, device)) if own else network
 
@@ -82,7 +82,7 @@ def _load_traced(bundle: Bundle, device: torch.device) -> Program:
 
 def _load_compiled(bundle: Bundle, device: torch.device) -> Program:
     _check_compiled(bundle, device)
-    # Its own synchronisation of threads would disturb the capture of graphs; lanes take turns anyway.
+    # The loader's synchronisation of threads would disturb graph capture, and no two threads run one program at once.
     return aoti_load_package(
         str(bundle.file(".pt2")), run_single_threaded=True, device_index=-1 if device.index is None else device.index
     )

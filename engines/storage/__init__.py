@@ -1,1 +1,1 @@
-"""A bundle on disk: opened, checked, verified."""
+"""Finds, checks and verifies bundles on disk."""

@@ -1,4 +1,4 @@
-"""A bundle on disk: found, and checked before anything in it is used."""
+"""Finds bundles on disk, and checks their files before anything reads them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Bundle:
 
 
 def find_bundle(name: str) -> Path:
-    """The bundle in the directory ``name``, else the one of that name in ``engines/bundles``.
+    """The path of the bundle in the directory ``name``, else of the bundle of that name in ``engines/bundles``.
 
-    The path may hold no bundle; ``open_bundle`` says so.
+    The path may hold no bundle; ``open_bundle`` then raises BundleNotFoundError.
     """
     given, known = Path(name), BUNDLES / name
     for path in (given, known):
@@ -48,9 +48,9 @@ def open_bundle(path: Path) -> Bundle:
     """Read and check the bundle in ``path``: manifest, format version, every file's size and SHA-256.
 
     Raises:
-        BundleNotFoundError: no bundle there.
-        BundleDamagedError: truncated, altered or incomplete.
-        BundleUnsupportedError: of another format version.
+        BundleNotFoundError: ``path`` holds no bundle.
+        BundleDamagedError: the bundle is truncated, altered or incomplete.
+        BundleUnsupportedError: the bundle has another format version.
     """
     manifest = _read_manifest(path)
     for file in manifest.files:
@@ -59,7 +59,7 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def replace_manifest(bundle: Bundle, **changes: Any) -> Bundle:
-    """``bundle`` with changed fields of its manifest, also on disk; raises OSError when it cannot be written."""
+    """Change fields of the manifest, on disk too; raises OSError when the directory is not writable."""
     manifest = msgspec.structs.replace(bundle.manifest, **changes).sealed()
     aside = bundle.path / f".{manifests.FILE_NAME}.partial"
     aside.write_bytes(manifests.encode(manifest))
@@ -74,7 +74,7 @@ def sha256_of(path: Path) -> str:
 
 
 def bundles_in(directory: Path) -> list[Path]:
-    """Directories in ``directory`` that hold a manifest, the newest first; half-written ones are hidden."""
+    """Directories in ``directory`` that hold a manifest, the newest first; incomplete bundles are hidden."""
     found = directory.glob(f"[!.]*/{manifests.FILE_NAME}")
     return [file.parent for file in sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)]
 

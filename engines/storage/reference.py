@@ -1,4 +1,4 @@
-"""Clips and the checkpoint's answers to them, which a bundle contains so that any machine can verify it."""
+"""Reference clips and the checkpoint's answers; a bundle carries them so that any machine can verify it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reference:
-    """``probabilities``: the checkpoint's answers to ``clips`` in FP32, float32 [clips, labels]."""
+    """``probabilities`` float32 [clips, labels] are the checkpoint's answers to ``clips`` in FP32."""
 
     clips: tuple[Clip, ...]
     probabilities: Floats

@@ -1,4 +1,4 @@
-"""Verifies that a bundle answers as its checkpoint does, by comparing their answers to the same clips."""
+"""Verifies a bundle: compares its answers to the reference clips with the answers of its checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engines.manifest import Manifest, Precision, Verification
 from engines.storage.bundle import Bundle, replace_manifest
 from engines.storage.reference import FILE_NAME, Floats, Reference
 
-# The largest accepted difference between a probability and the checkpoint's in FP32.
+# The largest accepted difference between a probability and the checkpoint's probability in FP32.
 TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3, "int8": 1e-1}
 
 
@@ -28,10 +28,10 @@ def carries_reference(manifest: Manifest) -> bool:
 
 
 def verify(engine: Engine, reference: Reference) -> Verification:
-    """Compare the engine's answers with the checkpoint's, for every clip alone and in batches up to the largest.
+    """Compare the engine's answers with the checkpoint's: first clip by clip, then in batches up to the largest.
 
     Raises:
-        VerificationError: a probability is further off than the precision's tolerance.
+        VerificationError: the error of a probability exceeds the precision's tolerance.
         EngineError: the runtime failed on a batch.
     """
     clips, batches = reference.clips, list(_batches(len(reference.clips), engine.manifest.max_batch))
@@ -45,14 +45,14 @@ def verify(engine: Engine, reference: Reference) -> Verification:
 
 
 def _batches(clips: int, max_batch: int) -> Iterator[list[int]]:
-    """The batches of clips to ask: kernels differ between batch sizes, and so do their faults."""
+    """The clip indices of each batch; several batch sizes are tested because each size may use other kernels."""
     yield from ([clip] for clip in range(clips))
     sizes = {2**power for power in range(1, max_batch.bit_length())} | {max_batch}
     yield from ([place % clips for place in range(size)] for size in sorted(sizes - {1}))
 
 
 def _wrong(found: Verification, batch: int) -> VerificationError:
-    """``batch`` is the smallest batch size with a wrong answer."""
+    """The error to raise; ``batch`` is the smallest batch size with a wrong answer."""
     return VerificationError(
         f"on {found.device} the engine's probabilities are up to {found.max_abs_probability_error:.1e} from the"
         f" checkpoint's, {f'in batches of {batch}' if batch > 1 else 'clip by clip'}; accepted in"
@@ -62,7 +62,7 @@ def _wrong(found: Verification, batch: int) -> VerificationError:
 
 
 def compare(answers: Floats, reference: Floats, precision: Precision, device: str) -> Verification:
-    """Largest difference and share of clips whose best label, and whose set of five best, are the same."""
+    """The largest difference, and the shares of clips with the same best label and the same set of five best."""
     ranks, reference_ranks = np.argsort(-answers), np.argsort(-reference)
     same_five = [set(a) == set(b) for a, b in zip(ranks[:, :5], reference_ranks[:, :5], strict=True)]
     return Verification(
@@ -77,7 +77,7 @@ def compare(answers: Floats, reference: Floats, precision: Precision, device: st
 
 
 def verify_once(bundle: Bundle, engine: Engine) -> None:
-    """Verify a bundle that has not run on its device yet, and record the result in it; one without reference passes.
+    """Verify a bundle that was never verified, and store the result in its manifest; without a reference, do nothing.
 
     Raises:
         VerificationError, EngineError: see ``verify``.
@@ -88,6 +88,6 @@ def verify_once(bundle: Bundle, engine: Engine) -> None:
     if reference is None:
         return
     found = verify(engine, reference)
-    # A bundle that cannot be written to is verified at every start, which takes a few inferences.
+    # A read-only bundle is verified again at every start, which costs a few inferences.
     with contextlib.suppress(OSError):
         replace_manifest(bundle, verification=found)

@@ -1,1 +1,1 @@
-"""Plans of TensorRT and of TensorRT-RTX."""
+"""Runs plans of TensorRT and of TensorRT-RTX."""

@@ -1,4 +1,4 @@
-"""The differences between ``tensorrt`` and ``tensorrt_rtx``, which have nearly the same API under two names."""
+"""Hides the differences between ``tensorrt`` and ``tensorrt_rtx``, whose APIs are nearly the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CURES: dict[TensorRtTarget, str] = {
 
 @dataclass(frozen=True)
 class TensorRt:
-    """One of the two libraries, loaded."""
+    """One of the two libraries, after its import."""
 
     target: TensorRtTarget
     module: Library
@@ -41,12 +41,12 @@ class TensorRt:
 
     @property
     def builds_without_gpu(self) -> bool:
-        """Whether plans can be built without a GPU: RTX plans are finished on the GPU that runs them."""
+        """Whether a build needs no GPU: the GPU that runs an RTX plan finishes its compilation."""
         return self.target == "tensorrt-rtx"
 
     @property
     def keeps_timings(self) -> bool:
-        """Whether a timing cache helps: RTX measures nothing while it builds, and its empty cache needs a GPU."""
+        """Whether a build fills a timing cache; RTX measures nothing, and a request for its cache needs a GPU."""
         return self.target == "tensorrt"
 
     @property
@@ -60,13 +60,13 @@ class TensorRt:
     def load_plan(self, serialized: bytes) -> trt.ICudaEngine | None:
         """The plan on the current CUDA device, or None with the reason in ``errors``."""
         self.errors.clear()
-        # The plan needs its runtime as long as it lives, and the library does not keep the runtime alive.
+        # The runtime must outlive the plan, and the library does not ensure this.
         return self._runtime.deserialize_cuda_engine(serialized)
 
     def objections(self, serialized: bytes) -> tuple[bool, tuple[str, ...]]:
-        """Whether the plan cannot run here, and the library's name of the reason (``UNSUPPORTED_CC``).
+        """Whether the plan cannot run here, and the names of the library's diagnostics (``UNSUPPORTED_CC``).
 
-        Only RTX can tell before it tries; what it merely warns of, a plan that is not the fastest, does run.
+        Only RTX can check a plan before loading it. A plan with diagnostics that are only warnings runs, but slower.
         """
         if self.target == "tensorrt":
             return False, ()
@@ -76,9 +76,9 @@ class TensorRt:
         return validity == self.module.EngineValidity.INVALID, found
 
     def execution_context(self, plan: trt.ICudaEngine, errors: ErrorLog) -> trt.IExecutionContext | None:
-        """A context to run ``plan`` in, which reports its failures to ``errors``; None when there is no memory for it.
+        """A context that runs ``plan`` and records its errors in ``errors``; None when memory is insufficient.
 
-        RTX compiles a plan's kernels when they are first needed; it is told to wait for those made for the very shapes.
+        RTX compiles kernels on first use; ``EAGER`` makes it wait for the kernels specialised for the actual shapes.
         """
         if self.target == "tensorrt":
             context = plan.create_execution_context()
@@ -95,21 +95,21 @@ class TensorRt:
     def _runtime(self) -> trt.Runtime:
         try:
             return self.module.Runtime(logger_into(self.module, self.errors))
-        except TypeError:  # what its bindings make of a library that gives them nothing
+        except TypeError:  # the bindings raise this when the library returns no runtime
             raise EngineError(
                 f"{self.target} {self.version} cannot start: {self.errors}",
                 help="look at nvidia-smi, update the driver",
             ) from None
 
     def set_compute_capabilities(self, config: trt.IBuilderConfig, capabilities: tuple[str, ...]) -> None:
-        """Have the builder make a plan for these GPUs."""
+        """Build the plan for GPUs of these compute capabilities."""
         config.num_compute_capabilities = len(capabilities)
         for index, capability in enumerate(capabilities):
             config.set_compute_capability(self.compute_capabilities[capability], index)
 
 
 def load_tensorrt(target: TensorRtTarget) -> TensorRt:
-    """Load the library; raises EngineError when it is missing, broken, or of a version that is not supported."""
+    """Import the library; raises EngineError with a cure when it is missing, broken or of an unsupported version."""
     name = _MODULES[target]
     try:
         module = importlib.import_module(name)

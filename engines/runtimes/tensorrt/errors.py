@@ -1,4 +1,4 @@
-"""Keeps the errors of TensorRT, which returns False or nothing and reports the reason to a logger."""
+"""Records the errors of TensorRT, whose calls return only False or None and report the reason to a logger."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_KEPT = 32
 
 
 class ErrorLog:
-    """The last errors, each with its code if it has one; the library writes from any of its threads."""
+    """The latest errors, each with its code if known; any thread of the library may add one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +30,7 @@ class ErrorLog:
             self._errors.clear()
 
     def entries(self) -> list[tuple[str, str]]:
-        """Code and text of each error, the oldest first."""
+        """The code and the text of each error, the oldest first."""
         with self._lock:
             return list(self._errors)
 
@@ -40,12 +40,12 @@ class ErrorLog:
 
     def __str__(self) -> str:
         entries = self.entries()
-        # The first error is the cause, later ones are its consequences.
+        # The first error is the cause; the later ones are its consequences.
         return " ".join(part for part in reversed(entries[0]) if part) if entries else "it gave no reason"
 
 
 def logger_into(library: Library, log: ErrorLog) -> trt.ILogger:
-    """Keeps errors, and drops messages that are less severe."""
+    """A logger that adds errors to ``log`` and drops less severe messages."""
 
     class Logger(library.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -60,7 +60,7 @@ def logger_into(library: Library, log: ErrorLog) -> trt.ILogger:
 
 
 def recorder_into(library: Library, log: ErrorLog) -> trt.IErrorRecorder:
-    """The recorder for one runtime or context, which gets the code of each error besides its text."""
+    """A recorder for one runtime or context; it adds each error to ``log`` with its code."""
 
     class Recorder(library.IErrorRecorder):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:

@@ -1,16 +1,16 @@
-"""The type of ``tensorrt`` and ``tensorrt_rtx``, which have the same classes; a machine may have none of them."""
+"""The common type of the modules ``tensorrt`` and ``tensorrt_rtx``, which may be missing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    # ``typings`` describes the library, also where it is not installed.
+    # The stubs in ``typings`` declare it, so the library need not be installed.
     import tensorrt_rtx as trt
 
 
 class Library(Protocol):
-    """The names of the module that are used: ``Runtime`` and its products for running, the others for building."""
+    """The names that this project uses of the module, to run plans and to build them."""
 
     __version__: str
     ILogger: type[trt.ILogger]

@@ -1,4 +1,4 @@
-"""Plans of TensorRT and TensorRT-RTX on a CUDA device."""
+"""Runs plans of TensorRT and TensorRT-RTX on a CUDA device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 EXPORT_AGAIN = "export the model again on this machine"
-# RTX's reasons for refusing a plan, by its own names: a sentence, and how to mend it.
+# For each diagnostic by which RTX rejects a plan: its meaning and the cure.
 OBJECTIONS = {
     "VERSION_MISMATCH": ("it was built by another release", "install the release that it was built with"),
     "UNSUPPORTED_CC": ("it is not for this GPU's compute capability", EXPORT_AGAIN),
@@ -37,7 +37,7 @@ OBJECTIONS = {
 
 
 class TensorRtNetwork:
-    """The execution context of one lane. Lanes share the plan; each context has device memory for its results."""
+    """One lane's execution context of a shared plan; the context owns device memory for intermediate results."""
 
     def __init__(self, tensorrt: TensorRt, plan: trt.ICudaEngine, manifest: Manifest) -> None:
         self._errors = ErrorLog()
@@ -65,7 +65,7 @@ class TensorRtNetwork:
 
     def _fail(self, stream: torch.cuda.Stream) -> NoReturn:
         if not torch.cuda.is_current_stream_capturing():
-            stream.synchronize()  # raises torch's own error, which has a number, if it is the device that has failed
+            stream.synchronize()  # raises torch's numbered error if the device has failed
         kind = torch.OutOfMemoryError if self._errors.out_of_memory else RuntimeError
         raise kind(f"{self._target} refused to run the network: {self._errors}")
 
@@ -74,8 +74,8 @@ def open_tensorrt_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine
     """Run a plan on the first CUDA device, or on the one that ``options`` name.
 
     Raises:
-        ConfigurationError: there is no such device.
-        BundleUnsupportedError: no GPU, another GPU than the plan is for, another release of the library.
+        ConfigurationError: the machine has no such device.
+        BundleUnsupportedError: no GPU, or the plan is for another GPU or another release of the library.
         EngineError: the library is missing or cannot load the plan.
     """
     manifest = bundle.manifest
