@@ -24,7 +24,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
     """Waits for its turn before the fixtures are made and before the test's timeout counts."""
-    with turn(alone=item.get_closest_marker("alone") is not None):
+    alone = item.get_closest_marker("alone") is not None
+    with turn(alone=alone), pytest.MonkeyPatch.context() as environment:
+        if alone:
+            # The processes of a test that measures are not traced, which would slow them down.
+            environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         return (yield)
 
 
