@@ -36,7 +36,7 @@ _PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", 
 _PROGRAMS += ["tests.latency"] if (ROOT / "tests/latency/__main__.py").exists() else []
 _WITH_COMMANDS = ("export.demo",)
 # Of docker-compose, and of the commands of the demo's own recipe.
-_OTHERS_FLAGS = {"--profile", "--cov", "--help", "--compile", "--cache", "--plot", "--photos", "--wheels"}
+_OTHERS_FLAGS = {"--profile", "--cov", "--help", "--compile", "--cache", "--plot", "--photos", "--small", "--wheels"}
 
 
 # `just test-quick` runs without torch, and the export's help needs it.
