@@ -26,6 +26,10 @@ from tests.server.peers import Peer, clients, encoded, metrics, post_head, small
 LOAD = 0.8
 BAD = 0.05
 LEAVING = 0.05
+# Far fewer than the service admits. A machine that gets slower than it was when measured gets fewer requests, so that a
+# refusal is always a fault.
+MOST_AT_ONCE = 24
+PATIENT = ("--deadline-ms", "60000")
 MOST_GROWTH_BYTES = 4 * 2**20
 PAGE_BYTES = 4096
 
@@ -43,6 +47,11 @@ class Soak:
     descriptors_before: int = 0
     descriptors_after: int = 0
 
+    @property
+    def under_way(self) -> int:
+        """Requests without an answer whose clients have not left."""
+        return self.sent - self.left - self.statuses.total()
+
     def complaints(self) -> Iterator[str]:
         """Nothing when all is well."""
         outcomes = {
@@ -52,9 +61,9 @@ class Soak:
             yield f"{received:.0f} requests received, but {outcomes} ended"
         if not self.sent - self.left <= received <= self.sent:
             yield f"{self.sent} requests sent, {self.left} of them by clients that left, but {received:.0f} received"
-        if self.sent != self.left + self.statuses.total():
+        if self.under_way:
             yield f"{self.sent} requests sent, but only {self.statuses} answered and {self.left} left"
-        if unexpected := set(self.statuses) - {200, 400, 422, 503}:
+        if unexpected := set(self.statuses) - {200, 400, 422}:
             yield f"answers of {unexpected}"
         if self.statuses[200] < 0.85 * self.sent:
             yield f"only {self.statuses[200]} of {self.sent} answered with 200"
@@ -72,7 +81,7 @@ class Soak:
 
 
 async def soak(server: LiveServer, seconds: float, seed: int = 0) -> Soak:
-    """Load ``server`` at ``LOAD`` of its capacity, which is measured first."""
+    """Load ``server`` at ``LOAD`` of its capacity, which is measured first, and no faster than it answers."""
     rng = random.Random(seed)
     bodies = [encoded(frames) for frames in small_clips(8)]
     capacity = (await ask(server, bodies[0], 4, 3)).clips_per_s
@@ -92,7 +101,8 @@ async def _load(server: LiveServer, result: Soak, bodies: list[bytes], rng: rand
     sampled_s = began_s
     async with asyncio.TaskGroup() as group:
         while (now_s := time.monotonic()) < began_s + seconds:
-            for _ in range(int((now_s - began_s) * result.per_s) - result.sent):
+            due = int((now_s - began_s) * result.per_s) - result.sent
+            for _ in range(min(due, MOST_AT_ONCE - result.under_way)):
                 result.sent += 1
                 group.create_task(_request(server, result, rng.choice(bodies), rng))
             if now_s - sampled_s >= seconds / 100:
@@ -138,11 +148,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="just soak", description="Steady load for a long time; nothing may grow.")
     parser.add_argument("--minutes", type=float, default=20, help="(default: 20)")
     flags = parser.parse_args()
-    with serving(DEMO, "--log-level", "info") as server:
+    with serving(DEMO, "--log-level", "info", *PATIENT) as server:
         result = asyncio.run(soak(server, flags.minutes * 60))
         code = server.stop()
     complaints = [*result.complaints(), *([f"exit code {code}"] if code else [])]
-    print(f"{result.sent} requests at {result.per_s:.0f} a second; {dict(result.statuses)}, {result.left} left")
+    print(f"{result.sent} requests, at most {result.per_s:.0f} a second; {dict(result.statuses)}, {result.left} left")
     print(f"file descriptors: {result.descriptors_before} before, {result.descriptors_after} after")
     for what, first in result.held[0].items():
         print(f"{what}: {first} at first, {result.held[-1][what]} at last, growth {result.growth(what):.0f}")
