@@ -2,7 +2,8 @@
 
 The engines are the bundle's own, one for each of ``--device`` (which need not exist), of as many lanes as ``--lanes``.
 What goes wrong is decided by a clip's first pixel (``Fault``) and by the words on standard input: ``hold`` keeps every
-batch inside its engine until ``release``, ``break`` makes every batch fail, ``lose cuda:1`` takes that device away.
+batch inside its engine until ``release``, ``break`` makes every batch fail, ``lose cuda:1`` takes that device away,
+``drift cuda:1`` makes it answer each label with the probability of another one.
 They log ``in engine`` with the second pixels of the clips, which tests use as their numbers.
 """
 
@@ -60,6 +61,7 @@ class Orders:
         self.free.set()
         self.broken = False
         self.lost: set[str] = set()
+        self.drifted: set[str] = set()
         threading.Thread(target=self._obey, daemon=True).start()
 
     def _obey(self) -> None:
@@ -73,6 +75,8 @@ class Orders:
                 self.broken = True
             elif word == "lose":
                 self.lost.update(devices)
+            elif word == "drift":
+                self.drifted.update(devices)
             _log.info("told", extra={"word": line.strip()})
 
 
@@ -128,6 +132,8 @@ class FaultyEngine:
             threading.Event().wait()
         with self._alone:
             inference = self._engine.infer(clips)
+        if self._device in self._orders.drifted:
+            inference.probabilities[:] = np.roll(inference.probabilities, 1, axis=1)
         if Fault.NAN in faults:
             inference.probabilities[:] = np.nan
         return inference

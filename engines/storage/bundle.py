@@ -54,7 +54,7 @@ def open_bundle(path: Path) -> Bundle:
     """
     manifest = _read_manifest(path)
     for file in manifest.files:
-        _check_file(path, file)
+        check_file(path, file)
     return Bundle(path, manifest)
 
 
@@ -102,7 +102,8 @@ def _check_version(path: Path, version: int) -> None:
         )
 
 
-def _check_file(path: Path, file: BundleFile) -> None:
+def check_file(path: Path, file: BundleFile) -> None:
+    """Raise BundleDamagedError unless ``file`` of the bundle in ``path`` is as its manifest says."""
     try:
         size_bytes = (path / file.name).stat().st_size
     except FileNotFoundError:

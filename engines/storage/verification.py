@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from engines.engine import Engine
 from engines.errors import VerificationError
 from engines.manifest import Manifest, Precision, Verification
-from engines.storage.bundle import Bundle, replace_manifest
+from engines.storage.bundle import Bundle, check_file, replace_manifest
 from engines.storage.reference import FILE_NAME, Floats, Reference
 
 # The largest accepted difference between a probability and the checkpoint's probability in FP32.
@@ -19,7 +20,19 @@ TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3, 
 
 def reference_of(bundle: Bundle) -> Reference | None:
     """The clips and answers that ``bundle`` carries; None when it was exported without them (``--no-verify``)."""
-    return Reference.read(bundle.path / FILE_NAME) if carries_reference(bundle.manifest) else None
+    return reference_in(bundle.path, bundle.manifest)
+
+
+def reference_in(path: Path, manifest: Manifest) -> Reference | None:
+    """The reference of the bundle that ``manifest`` describes, read from its directory ``path``; None as above.
+
+    Raises BundleDamagedError if another bundle has taken its place in ``path`` since it was opened.
+    """
+    for file in manifest.files:
+        if file.name == FILE_NAME:
+            check_file(path, file)
+            return Reference.read(path / FILE_NAME)
+    return None
 
 
 def carries_reference(manifest: Manifest) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from engines.clip import Clip
 from engines.engine import Engine
@@ -24,6 +26,14 @@ _RETRY_LOST_S = 5
 _MIN_HALF = 2
 
 
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A clip for one engine only; from ``latest_s`` on (the loop's clock) it goes before the clips of clients."""
+
+    job: Job
+    latest_s: float
+
+
 class Batcher:
     """Gives the oldest clips to the engine with the least work.
 
@@ -33,7 +43,7 @@ class Batcher:
     then, and no clip waits longer. Clips of different frame sizes share a batch.
 
     Invariants: all attributes belong to the event loop. Only the task ``batcher`` takes clips for a batch. A job that
-    is still wanted is either in the queue or in exactly one engine instance, and moves between them without an
+    is still wanted is in the queue, in ``_checks`` or in exactly one engine instance, and moves between them without an
     ``await``. A lost engine leaves ``_instances`` for good; when the last one leaves, ``on_lost`` is called once
     and every waiting job is refused.
     """
@@ -52,6 +62,7 @@ class Batcher:
         self._metrics = metrics
         self._batch_wait_s = batch_wait_s
         self._queue = ClipQueue()
+        self._checks: dict[EngineInstance, _Check] = {}
         self._changed = asyncio.Event()
         self._on_lost: Callable[[EngineLostError], None] = lambda error: None
         self._task: asyncio.Task[None] | None = None
@@ -60,6 +71,11 @@ class Batcher:
     def waiting(self) -> int:
         """Number of clips in the queue."""
         return len(self._queue)
+
+    @property
+    def instances(self) -> tuple[EngineInstance, ...]:
+        """The engines that are not lost."""
+        return tuple(self._instances)
 
     @property
     def engines_serving(self) -> int:
@@ -108,12 +124,34 @@ class Batcher:
             # keep the pixels in memory until the next garbage collection.
             del job
 
+    async def check(self, instance: EngineInstance, clip: Clip, latest_s: float) -> Classified:
+        """Classify ``clip`` alone on ``instance`` as soon as no client's clip waits, or first of all from ``latest_s``.
+
+        At most one check of an instance waits at a time. Raises what ``classify`` raises.
+        """
+        if instance not in self._instances:
+            raise _lost_error()
+        job = Job(clip, "normal", math.inf, asyncio.get_running_loop().create_future(), tried=True)
+        self._checks[instance] = _Check(job, latest_s)
+        self._changed.set()
+        try:
+            return await job.answer
+        finally:
+            self._checks.pop(instance, None)
+            del job
+
+    def lose(self, instance: EngineInstance, error: EngineLostError) -> None:
+        """Use ``instance`` no more, because its answers are wrong."""
+        if instance in self._instances:
+            self._lose(instance, error)
+            self._changed.set()
+
     async def _run(self) -> None:
         jobs: list[Job] = []
         try:
             while self._instances:
                 instance = await self._next_instance()
-                jobs = self._queue.take(self._share(instance))
+                jobs = self._take(instance)
                 if jobs:
                     instance.start(jobs, self._ended)
                 jobs = []  # do not keep the clips in memory while the task waits
@@ -126,6 +164,9 @@ class Batcher:
         """Wait until a batch should be started, and return the engine for it."""
         while True:
             self._changed.clear()
+            checked = next((one for one in self._checks if self._is_due(one)), None)
+            if checked is not None:
+                return checked
             # While all lanes are taken, only a change can make room, so that there is no timeout.
             free = min((one for one in self._instances if one.has_room), key=lambda one: one.load, default=None)
             wait_s = self._wait_s(free) if free is not None and self.waiting else None
@@ -134,6 +175,18 @@ class Batcher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
+
+    def _take(self, instance: EngineInstance) -> list[Job]:
+        if self._is_due(instance):
+            return [self._checks.pop(instance).job]
+        return self._queue.take(self._share(instance))
+
+    def _is_due(self, instance: EngineInstance) -> bool:
+        """Whether a check waits for ``instance`` and may start now."""
+        check = self._checks.get(instance)
+        if check is None or not instance.has_room:
+            return False
+        return (instance.is_idle and not self.waiting) or time.monotonic() >= check.latest_s
 
     def _wait_s(self, instance: EngineInstance) -> float:
         """Seconds until the waiting clips should go to ``instance``; at most 0 for now."""
@@ -163,6 +216,8 @@ class Batcher:
     def _lose(self, instance: EngineInstance, error: BaseException) -> None:
         """Continue without ``instance``. Other engines try each of its clips once, since a clip may have broken it."""
         self._instances.remove(instance)
+        if (check := self._checks.pop(instance, None)) is not None:
+            _refuse([check.job])
         lost = error if isinstance(error, EngineLostError) else EngineLostError(f"the batcher failed: {error!r}")
         unanswered = instance.abandon()
         retried = [job for job in unanswered if self._instances and job.wanted and not job.tried]

@@ -146,6 +146,33 @@ def add_engine(parser: configargparse.ArgParser) -> None:
     )
 
 
+def add_checks(parser: configargparse.ArgParser) -> None:
+    parser.add(
+        "--canary-s",
+        type=_seconds_or_off,
+        default=Settings.canary_s,
+        metavar="SECONDS",
+        help="Seconds within which each engine classifies one of the bundle's reference clips, if possible while it is"
+        " idle. An engine whose answer is not the known one is lost. `off` turns the checks off: use it if every"
+        " millisecond of the engine is needed.",
+    )
+    parser.add(
+        "--swap-clips",
+        type=_between(0, 1024),
+        default=Settings.swap_clips,
+        help="Number of the latest clips of clients that are kept in memory, so that a reload can compare the answers"
+        " of both engines to them. Use 0 if no picture may be kept after its answer.",
+    )
+    parser.add(
+        "--swap-max-disagreement",
+        type=_share,
+        default=Settings.swap_max_disagreement,
+        metavar="SHARE",
+        help="Largest share of the compared clips, from 0 to 1, whose most probable action may be another with the new"
+        " engine; else a reload keeps the old one. Set it if bundles are replaced without a person who looks.",
+    )
+
+
 def add_load(parser: configargparse.ArgParser) -> None:
     parser.add(
         "--deadline-ms",
@@ -238,6 +265,27 @@ def _devices(text: str) -> tuple[str, ...]:
     return names
 
 
+def _seconds_or_off(text: str) -> int:
+    """Whole seconds, 0 for ``off``; raises argparse.ArgumentTypeError."""
+    if text == "off":
+        return 0
+    return _between(0, 86400)(text)
+
+
+_seconds_or_off.__name__ = "whole number of seconds, or off"
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1; raises argparse.ArgumentTypeError."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+_share.__name__ = "number"
+
+
 def _between(low: int, high: int) -> Callable[[str], int]:
     """A parser of whole numbers from ``low`` to ``high``, which raises argparse.ArgumentTypeError for others."""
 
@@ -251,4 +299,4 @@ def _between(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-GROUPS = (add_network, add_access, add_engine, add_load, add_sizes, add_stop, add_log)
+GROUPS = (add_network, add_access, add_engine, add_checks, add_load, add_sizes, add_stop, add_log)

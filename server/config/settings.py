@@ -38,6 +38,9 @@ class Settings:
     batch_wait_ms: int = 0
     engine_timeout_ms: int = 60_000
     bundle_poll_s: int = 2
+    canary_s: int = 60
+    swap_clips: int = 16
+    swap_max_disagreement: float = 1.0
     deadline_ms: int = 30_000
     queue_size: int = 64
     max_inflight_bytes: int = 512 * MIB

@@ -74,6 +74,7 @@ class _Classifying:
             decode_ms = self._elapsed_ms() - read_ms
             deadline_s = self._terms.began_s + self._terms.deadline_ms / 1e3
             answer = await self._deployment.batcher.classify(clip, deadline_s, self._terms.priority)
+        service.recent_clips.keep(clip)
         times = answer.times
         times.read_ms, times.decode_ms, times.total_ms = read_ms, decode_ms, self._elapsed_ms()
         return Classification(request, answer.probabilities, model.manifest, times)

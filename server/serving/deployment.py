@@ -15,10 +15,13 @@ from engines.errors import EngineLostError
 from engines.options import EngineOptions
 from engines.runtimes.registry import load_engine
 from engines.storage.bundle import open_bundle
+from engines.storage.reference import Reference
+from engines.storage.verification import reference_in
 from server.batching.batcher import Batcher
 from server.batching.warm_up import warm_up
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
+from server.serving.canary import Canary
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -39,10 +42,25 @@ class Deployment:
     called once, after the service has stopped to give the deployment to new requests.
     """
 
-    def __init__(self, model: Model, batcher: Batcher) -> None:
-        """``model`` describes what is served and allocates the memory into which clips are decoded."""
+    def __init__(
+        self,
+        model: Model,
+        batcher: Batcher,
+        description: dict[str, object],
+        reference: Reference | None,
+        canary: Canary | None,
+    ) -> None:
+        """``model`` is what is served; it allocates the memory into which clips are decoded.
+
+        ``description``: for the log and the metrics. ``reference``: the clips that its bundle carries; ``canary``
+        checks the engines with them. ``in_service`` becomes True when the service first gives it to requests.
+        """
         self.model = model
         self.batcher = batcher
+        self.description = description
+        self.reference = reference
+        self.in_service = False
+        self._canary = canary
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
@@ -72,6 +90,8 @@ class Deployment:
 
     async def close(self, timeout_s: float) -> None:
         """Stop the batcher and close the engines; an engine that still computes after ``timeout_s`` stays open."""
+        if self._canary is not None:
+            await self._canary.stop()
         finished = await self.batcher.stop(timeout_s)
         for engine in finished:
             engine.close()
@@ -84,7 +104,7 @@ async def deploy(
     load: LoadEngine,
     throughput: Throughput,
     metrics: Metrics,
-    on_lost: Callable[[EngineLostError], None],
+    on_lost: Callable[[Deployment, EngineLostError], None],
 ) -> Deployment:
     """Load and warm up the engines, one for each device, and start their batcher.
 
@@ -92,15 +112,27 @@ async def deploy(
         BundleError, EngineError, ConfigurationError: the bundle cannot be served; all engines are closed again.
     """
     started_s = time.perf_counter()
-    engines = await _load_in_thread(settings, load)
+    engines, reference = await _load_in_thread(settings, load)
     batcher = Batcher(engines, settings.engine_timeout_ms / 1e3, throughput, metrics, settings.batch_wait_ms / 1e3)
-    batcher.start(on_lost)
-    metrics.engine.info({name: str(value) for name, value in _description(engines).items()})
-    _log.info("engine ready", extra=_description(engines) | {"load_s": round(time.perf_counter() - started_s, 3)})
-    return Deployment(engines[0], batcher)
+    canary = _canary(settings, batcher, reference, metrics)
+    deployment = Deployment(engines[0], batcher, _description(engines), reference, canary)
+    batcher.start(lambda error: on_lost(deployment, error))
+    _log.info("engine ready", extra=deployment.description | {"load_s": round(time.perf_counter() - started_s, 3)})
+    return deployment
 
 
-async def _load_in_thread(settings: Settings, load: LoadEngine) -> list[Engine]:
+def _canary(settings: Settings, batcher: Batcher, reference: Reference | None, metrics: Metrics) -> Canary | None:
+    if not settings.canary_s:
+        return None
+    if reference is None:
+        _log.warning("the engine is not checked while it serves, because its bundle carries no reference clips")
+        return None
+    canary = Canary(batcher, reference, settings.canary_s, metrics)
+    canary.start()
+    return canary
+
+
+async def _load_in_thread(settings: Settings, load: LoadEngine) -> tuple[list[Engine], Reference | None]:
     """Load in a thread that is never joined, because a bundle on a broken disk may never finish loading."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="load")
     try:
@@ -109,15 +141,16 @@ async def _load_in_thread(settings: Settings, load: LoadEngine) -> list[Engine]:
         executor.shutdown(wait=False)
 
 
-def _load_and_warm_up(settings: Settings, load: LoadEngine) -> list[Engine]:
+def _load_and_warm_up(settings: Settings, load: LoadEngine) -> tuple[list[Engine], Reference | None]:
     with contextlib.ExitStack() as undo:
         engines: list[Engine] = []
         for options in settings.engines():
             engines.append(load(settings.bundle, options))
             undo.callback(engines[-1].close)
             warm_up(engines[-1])
+        reference = reference_in(settings.bundle, engines[0].manifest)
         undo.pop_all()
-        return engines
+        return engines, reference
 
 
 def _description(engines: list[Engine]) -> dict[str, object]:

@@ -16,6 +16,7 @@ from server.config.settings import Settings
 from server.errors import NotReadyError
 from server.limits.admission import Admission
 from server.serving.deployment import Deployment
+from server.serving.recent_clips import RecentClips
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class Service:
     """Owns the deployment, the decode threads and the state; requests get the deployment only while work is accepted.
 
     LOADING becomes READY with the first deployment, and LOADING or READY becomes DRAINING by ``start_draining``. Any
-    state becomes UNHEALTHY, and stays so, when a deployment (also a replaced one) loses its last engine.
+    state becomes UNHEALTHY, and stays so, when a deployment (also a replaced one) loses its last engine. A
+    deployment that was never put in service changes nothing.
 
     Invariants: all attributes belong to the event loop. ``_accepting`` becomes True once, with READY, and False once,
     in ``start_draining``, ``drain`` or ``engine_lost``. ``lost`` is done if and only if the state is UNHEALTHY.
@@ -55,6 +57,7 @@ class Service:
         self.decode_threads = DecodeThreads(
             settings.decode_threads or min(usable_cores(), _MAX_DECODE_THREADS), "decode"
         )
+        self.recent_clips = RecentClips(settings.swap_clips, self.decode_threads)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self._deployment: Deployment | None = None
         self._retired: set[asyncio.Task[None]] = set()
@@ -102,6 +105,7 @@ class Service:
 
     def put(self, fresh: Deployment) -> None:
         """Serve with ``fresh`` from now on; the old deployment is closed after its last request."""
+        fresh.in_service = True
         old, self._deployment = self._deployment, fresh
         if old is not None:
             self._retire(old)
@@ -109,8 +113,10 @@ class Service:
             self._set_state(State.READY)
             self._accepting = True
 
-    def engine_lost(self, error: EngineLostError) -> None:
-        """Refuse all further requests, because the last engine is lost."""
+    def engine_lost(self, deployment: Deployment, error: EngineLostError) -> None:
+        """Refuse all further requests, because ``deployment``, which serves or has served, lost its last engine."""
+        if not deployment.in_service:
+            return
         self._accepting = False
         self._set_state(State.UNHEALTHY)
         if not self.lost.done():

@@ -89,6 +89,12 @@ class Metrics:
         )
         self.engine = Info("vjepa_engine", "The engine in service", registry=registry)
         self._reloads = Counter("vjepa_reloads", "Reloads of the bundle, by outcome", ["outcome"], registry=registry)
+        self._checks = Counter(
+            "vjepa_canary_checks",
+            "Reference clips that an engine in service answered, by outcome",
+            ["outcome"],
+            registry=registry,
+        )
         self._connections = Gauge("vjepa_connections", "Open connections", registry=registry)
         self._closed = Counter(
             "vjepa_connections_closed", "Connections that the service closed, by reason", ["reason"], registry=registry
@@ -131,6 +137,10 @@ class Metrics:
         """Count a reload that ``swapped`` the engine or ``kept`` the old one."""
         self._reloads.labels(outcome).inc()
 
+    def checked(self, outcome: str) -> None:
+        """Count an answer to a reference clip that was ``right`` or ``wrong``."""
+        self._checks.labels(outcome).inc()
+
     def closed(self, reason: str) -> None:
         """Count a connection that the service closed: ``slow_header``, ``too_many`` or ``unread_answer``."""
         self._closed.labels(reason).inc()
@@ -148,5 +158,7 @@ class Metrics:
                 self._cancelled.labels(started, reason)
         for outcome in ("swapped", "kept"):
             self._reloads.labels(outcome)
+        for outcome in ("right", "wrong"):
+            self._checks.labels(outcome)
         for reason in ("slow_header", "too_many", "unread_answer"):
             self._closed.labels(reason)

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -16,32 +17,33 @@ import pytest
 from engines import manifest as manifests
 from engines.storage.bundle import DEMO
 from export.bundling.staging import staged, write_manifest
-from tests.live_server import serving
+from tests.live_server import LiveServer, serving
 from tests.server.conftest import Answer
 from tests.server.peers import clients, encoded, metrics, send, small_clips
 
 BODY = encoded(small_clips(1)[0])
 
 
-def _write(bundle: Path, name: str, network: bytes | None = None) -> None:
-    """Replace ``bundle`` as the export does, by the demo under another name or with another network."""
+def demo_copy(bundle: Path, name: str, network: bytes | None = None, labels_moved: int = 0) -> None:
+    """Replace ``bundle`` as the export does, by the demo under another name, with another network or moved labels."""
     manifest = manifests.decode((DEMO / manifests.FILE_NAME).read_bytes())
+    labels = manifest.labels[labels_moved:] + manifest.labels[:labels_moved]
     source = msgspec.structs.replace(manifest.source, model=name)
     with staged(bundle) as directory:
         shutil.copy(DEMO / "model.onnx", directory)
         if network is not None:
             (directory / "model.onnx").write_bytes(network)
-        write_manifest(directory, msgspec.structs.replace(manifest, name=name, source=source))
+        write_manifest(directory, msgspec.structs.replace(manifest, name=name, source=source, labels=labels))
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    _write(tmp_path / "served", "first")
+    demo_copy(tmp_path / "served", "first")
     return tmp_path / "served"
 
 
 @contextlib.asynccontextmanager
-async def _load(session: aiohttp.ClientSession, answers: list[Answer]) -> AsyncIterator[None]:
+async def load(session: aiohttp.ClientSession, answers: list[Answer]) -> AsyncIterator[None]:
     """Four clients, each of which sends one request after the other while the block runs."""
     ended = False
 
@@ -60,12 +62,12 @@ async def _load(session: aiohttp.ClientSession, answers: list[Answer]) -> AsyncI
 async def test_reload_under_load_loses_no_request_and_refuses_a_bad_bundle(bundle: Path) -> None:
     answers: list[Answer] = []
     with serving(bundle, "--bundle-poll-s", "0") as server:
-        async with clients(server) as session, _load(session, answers):
-            await asyncio.to_thread(_write, bundle, "second")
+        async with clients(server) as session, load(session, answers):
+            await asyncio.to_thread(demo_copy, bundle, "second")
             server.process.send_signal(signal.SIGHUP)
             await asyncio.to_thread(server.wait_for, "engine swapped")
             await _assert_answered_by(session, "second")
-            await asyncio.to_thread(_write, bundle, "broken", b"no network at all")
+            await asyncio.to_thread(demo_copy, bundle, "broken", b"no network at all")
             server.process.send_signal(signal.SIGHUP)
             await asyncio.to_thread(server.wait_for, "reload failed, the old engine stays")
             await _assert_answered_by(session, "second")
@@ -82,7 +84,7 @@ async def test_changed_bundle_is_reloaded_without_a_signal(bundle: Path) -> None
     with serving(bundle, "--bundle-poll-s", "1") as server:
         async with clients(server) as session:
             await _assert_answered_by(session, "first")
-            await asyncio.to_thread(_write, bundle, "second")
+            await asyncio.to_thread(demo_copy, bundle, "second")
             await asyncio.to_thread(server.wait_for, "engine swapped")
             await _assert_answered_by(session, "second")
 
@@ -91,3 +93,52 @@ async def _assert_answered_by(session: aiohttp.ClientSession, model: str) -> Non
     assert (await send(session, BODY)).body["model"] == model
     async with session.get("/") as response:
         assert (await response.json())["model"]["name"] == model
+
+
+async def test_reload_tells_how_many_answers_change(bundle: Path) -> None:
+    with serving(bundle, "--bundle-poll-s", "0") as server:
+        async with clients(server) as session:
+            sent = [await send(session, encoded(frames)) for frames in small_clips(3)]
+            same = await _reloaded(server, session, bundle, "same")
+            moved = await _reloaded(server, session, bundle, "moved", labels_moved=1)
+        assert await asyncio.to_thread(server.stop) == 0
+    assert {answer.status for answer in sent} == {200}
+    assert 1 <= same["clips"] == moved["clips"] <= 3
+    assert (same["top1_changed"], same["largest_probability_difference"]) == (0, 0)
+    assert moved["top1_changed"] == moved["clips"]
+    assert moved["largest_probability_difference"] > 0.1
+
+
+async def test_reload_that_changes_too_many_answers_is_refused(bundle: Path) -> None:
+    with serving(bundle, "--bundle-poll-s", "0", "--swap-max-disagreement", "0.5") as server:
+        async with clients(server) as session:
+            assert (await send(session, BODY)).status == 200
+            await _reloaded(server, session, bundle, "moved", labels_moved=1)
+            refused = await asyncio.to_thread(server.wait_for, "reload failed, the old engine stays")
+            await _assert_answered_by(session, "first")
+            counted = await metrics(session)
+        assert await asyncio.to_thread(server.stop) == 0
+    assert "another most probable action" in refused["error"]
+    assert counted['vjepa_reloads_total{outcome="kept"}'] == 1
+    assert [series for series in counted if series.startswith("vjepa_engine_info") and 'bundle="first"' in series]
+
+
+async def test_no_clip_is_kept_when_none_is_wanted(bundle: Path) -> None:
+    with serving(bundle, "--bundle-poll-s", "0", "--swap-clips", "0") as server:
+        async with clients(server) as session:
+            assert (await send(session, BODY)).status == 200
+            assert (await _reloaded(server, session, bundle, "same"))["clips"] == 0
+
+
+async def _reloaded(
+    server: LiveServer, session: aiohttp.ClientSession, bundle: Path, name: str, labels_moved: int = 0
+) -> dict[str, Any]:
+    """Replace the bundle, reload it, and return what the log says of the comparison."""
+    compared = len(server.entries("answers of both engines compared"))
+    await asyncio.to_thread(demo_copy, bundle, name, None, labels_moved)
+    server.process.send_signal(signal.SIGHUP)
+    entry = await asyncio.to_thread(server.wait_for, "answers of both engines compared", compared + 1)
+    counted = await metrics(session)
+    assert counted["vjepa_swap_clips"] == entry["clips"]
+    assert counted["vjepa_swap_answers_changed"] == entry["top1_changed"]
+    return entry
