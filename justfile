@@ -37,7 +37,7 @@ test-all *ARGS:
     @{{ just_executable() }} test "$@"
     @{{ just_executable() }} test-extra
 
-# Run what `just test-all` adds to the tests: the image for CPUs is built, and the soak runs for a minute.
+# Run what `just test-all` adds to the tests: the image for CPUs, a rehearsal of the GPU script, a minute of load.
 test-extra: (_install "export,dev")
     #!/usr/bin/env bash
     set -euo pipefail
@@ -51,7 +51,11 @@ test-extra: (_install "export,dev")
     fi
     {{ python }} -c 'import sys; from engines.device.cuda_driver import cuda_devices; sys.exit(not cuda_devices())' ||
         echo "skipped: what needs a GPU; run 'just gpu' on a machine that has one" >&2
-    exec {{ python }} -m tests.soak --minutes 1
+    echo "rehearsing tests/gpu/run.sh with the packages of a GPU machine" >&2
+    rehearsal=$(mktemp -d)
+    trap 'rm -rf "$rehearsal"' EXIT
+    PYTHON={{ python }} tests/gpu/run.sh --device cpu --small --allow-list --seconds 0.2 --work "$rehearsal"
+    {{ python }} -m tests.soak --minutes 1
 
 # Steady load, bad requests and clients that leave, for 20 minutes; nothing may grow.
 soak *ARGS: (_install "export,dev")

@@ -7,9 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import av
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +17,9 @@ from engines.errors import ExportError
 from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import crop_clip
 from export.demo.rendering.clips import render_clip
+
+if TYPE_CHECKING:
+    import av.container
 
 # The frame rate at which the consumer samples a video.
 _FPS = 3
@@ -83,6 +85,9 @@ def _recorded(videos: Path, frames: int) -> Iterator[Clip]:
 
 
 def _clips_of(video: Path, frames: int) -> Iterator[Clip]:
+    # Here and not above, because an export without videos runs on machines that have no PyAV.
+    import av
+
     try:
         with av.open(video) as container:
             pictures = _sampled(container)

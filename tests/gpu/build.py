@@ -12,8 +12,6 @@ from engines.device.cuda_driver import cuda_devices
 from tests.checkpoints import write_checkpoint
 from tests.gpu.setting import EXPORTS, Setting, say, setting
 
-# Minutes of compiling on a full-size model: asked for by hand, with this in the environment's place of the others.
-_LONG = ("torch max-autotune",)
 _LIMIT_S = 240
 
 
@@ -52,8 +50,6 @@ def _build(chosen: Setting, name: str, options: tuple[str, ...]) -> str:
 
 def _lacking(chosen: Setting, name: str) -> str | None:
     """Why it is not tried."""
-    if name in _LONG and not chosen.small:
-        return "left out, it takes minutes"
     if name.startswith("tensorrt"):
         if not importlib.util.find_spec(name.replace("-", "_")):
             return "the library is not installed"

@@ -8,6 +8,7 @@ from torch.nn.attention import sdpa_kernel
 
 from engines.options import Graphs
 from engines.runtimes.torch_attention import KERNELS
+from engines.storage.bundle import Bundle
 from tests.gpu.running import noise, running
 from tests.gpu.setting import Setting, say, setting
 from tests.gpu.timing import latencies_ms, timed_s
@@ -21,17 +22,20 @@ def main() -> None:
     batches = (chosen.batches[0], chosen.batches[-2])
     say("p50 ms, graphs:", "batch", *_GRAPHS)
     for name, bundle in chosen.bundles():
-        for batch in batches:
-            times = []
-            for graphs in _GRAPHS:
-                with running(chosen, name, bundle, lanes=1, graphs=graphs) as engine:
-                    if engine is None:
-                        break
-                    clips = noise(engine, batch, chosen.sizes[0])
-                    taken = latencies_ms(lambda: engine.infer(clips), chosen.seconds / 2)  # noqa: B023
-                    times.append(f"{percentile(taken, 50):.3f}")
-            say(name, batch, *times)
+        times = [_by_batch(chosen, name, bundle, graphs, batches) for graphs in _GRAPHS]
+        for place, batch in enumerate(batches):
+            say(name, batch, *(taken[place] for taken in times if taken))
     _attention(chosen, batches)
+
+
+def _by_batch(chosen: Setting, name: str, bundle: Bundle, graphs: Graphs, batches: tuple[int, ...]) -> list[str]:
+    """The median of each batch on one engine; nothing if it does not run."""
+    with running(chosen, name, bundle, lanes=1, graphs=graphs) as engine:
+        if engine is None:
+            return []
+        clips = noise(engine, max(batches), chosen.sizes[0])
+        taken = [latencies_ms(lambda some=clips[:batch]: engine.infer(some), chosen.seconds / 2) for batch in batches]  # type: ignore[misc]
+    return [f"{percentile(one, 50):.3f}" for one in taken]
 
 
 def _attention(chosen: Setting, batches: tuple[int, ...]) -> None:

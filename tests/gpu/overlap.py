@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from engines.clip import Clip
@@ -12,7 +14,11 @@ from tests.gpu.setting import Setting, say, setting
 
 _PHASES = ("copy_ms", "preprocess_ms", "wait_ms", "network_ms")
 _RUNS = 30
-_LANES = {"1 lane": {"lanes": 1}, "2 lanes": {"lanes": 2}, "2 side by side": {"lanes": 2, "side_by_side": True}}
+_LANES: dict[str, dict[str, Any]] = {
+    "1 lane": {"lanes": 1},
+    "2 lanes": {"lanes": 2},
+    "2 side by side": {"lanes": 2, "side_by_side": True},
+}
 
 
 def main() -> None:
@@ -22,9 +28,11 @@ def main() -> None:
     name = "torch inductor" if "torch inductor" in bundles else "torch"
     batches = (chosen.batches[0], chosen.batches[-2])
     say(f"{name}, clips/s", "batch", *_LANES, "gain")
-    for size in chosen.sizes:
-        for batch in batches:
-            _lanes(chosen, name, bundles[name], size, batch)
+    loads = [(size, batch) for size in chosen.sizes for batch in batches]
+    rates = [_rates(chosen, name, bundles[name], options, loads) for options in _LANES.values()]
+    for place, (size, batch) in enumerate(loads if all(rates) else []):
+        one, two, beside = (rate[place] for rate in rates)
+        say(f"{size[1]} x {size[0]}", batch, f"{one:.1f}", f"{two:.1f}", f"{beside:.1f}", f"{two / one:.2f}")
     say("ms of each phase, 1 lane", "batch", "copy", "preprocess", "network")
     with running(chosen, name, bundles[name], lanes=1) as engine:
         if engine is not None:
@@ -33,14 +41,14 @@ def main() -> None:
                     _phases(engine, size, noise(engine, batch, size))
 
 
-def _lanes(chosen: Setting, name: str, bundle: Bundle, size: tuple[int, int], batch: int) -> None:
-    rates = []
-    for options in _LANES.values():
-        with running(chosen, name, bundle, **options) as engine:
-            if engine is None:
-                return
-            rates.append(clips_per_s(engine, noise(engine, batch, size), chosen.seconds))
-    say(f"{size[1]} x {size[0]}", batch, *(f"{rate:.1f}" for rate in rates), f"{rates[1] / rates[0]:.2f}")
+def _rates(
+    chosen: Setting, name: str, bundle: Bundle, options: dict[str, Any], loads: list[tuple[tuple[int, int], int]]
+) -> list[float]:
+    """Clips a second of one engine for each size of frames and batch; nothing if it does not run."""
+    with running(chosen, name, bundle, **options) as engine:
+        if engine is None:
+            return []
+        return [clips_per_s(engine, noise(engine, batch, size), chosen.seconds) for size, batch in loads]
 
 
 def _phases(engine: Engine, size: tuple[int, int], clips: list[Clip]) -> None:

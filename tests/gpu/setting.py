@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +31,12 @@ VITL: dict[str, Any] = {
 EXPORTS: dict[str, tuple[str, ...]] = {
     "torch": ("--target", "torch"),
     "torch inductor": ("--target", "torch", "--inductor", "default"),
-    "torch max-autotune": ("--target", "torch", "--inductor", "max-autotune"),
     "tensorrt-rtx": ("--target", "tensorrt-rtx"),
     "tensorrt": ("--target", "tensorrt"),
 }
 _PATCH, _TUBELET = 16, 2
+# The file of the section that runs in this process.
+_rows: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Setting:
     device: str
     small: bool
     work: Path
+    results: Path
     seconds: float
 
     @property
@@ -95,7 +100,8 @@ class Setting:
 
     def arguments(self) -> list[str]:
         """As ``parser`` reads them."""
-        flags = ["--device", self.device, "--work", str(self.work), "--seconds", str(self.seconds)]
+        flags = ["--device", self.device, "--work", str(self.work), "--results", str(self.results)]
+        flags += ["--seconds", str(self.seconds)]
         return [*flags, "--small"] if self.small else flags
 
 
@@ -104,18 +110,32 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--device", default="cuda:0")
     flags.add_argument("--small", action="store_true")
     flags.add_argument("--work", type=Path, default=Path("/tmp/vjepa2-gpu"))
+    flags.add_argument("--results", type=Path, default=None)
     flags.add_argument("--seconds", type=float, default=2.0)
     return flags
 
 
+def setting_of(flags: argparse.Namespace) -> Setting:
+    """``--results`` is by default what the environment calls ``OUT``, else ``results`` in ``--work``."""
+    results = flags.results or Path(os.environ.get("OUT") or flags.work / "results")
+    return Setting(flags.device, flags.small, flags.work, results, flags.seconds)
+
+
 def setting() -> Setting:
-    """From the command line of a section."""
-    flags = parser().parse_args()
-    return Setting(flags.device, flags.small, flags.work, flags.seconds)
+    """From the command line of a section, whose rows go to a file of its name from now on."""
+    chosen = setting_of(parser().parse_args())
+    spec = sys.modules["__main__"].__spec__
+    global _rows
+    _rows = chosen.results / f"{spec.name.rpartition('.')[2] if spec else 'rows'}.jsonl"
+    _rows.write_text("")
+    return chosen
 
 
 def say(*columns: object) -> None:
-    """A row of a table, to be read as it comes."""
+    """A row of a table, to be read as it comes; the file gets it at once as a JSON list."""
     print(
         "".join(f"{column:<30}" if not index else f"{column!s:>12}" for index, column in enumerate(columns)), flush=True
     )
+    if _rows is not None:
+        with _rows.open("a") as file:
+            file.write(json.dumps([str(column) for column in columns]) + "\n")
