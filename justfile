@@ -65,7 +65,7 @@ soak *ARGS: (_install "export,dev")
 bench *ARGS: (_install "export,dev")
     @case "${1-}" in ""|-*) exec {{ python }} -m tests.latency "$@";; *) what=$1; shift; exec {{ python }} -m "tests.latency.$what" "$@";; esac
 
-# All there is to try and measure on a GPU machine, in under ten minutes: --device cpu --small rehearses it.
+# Try and measure all that needs a GPU, in two calls of nine minutes: --part 1, --part 2; --device cpu --small rehearses.
 gpu *ARGS: (_install "export,gpu,dev")
     @PYTHON={{ python }} tests/gpu/run.sh "$@"
 
