@@ -36,7 +36,7 @@ _PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", 
 _PROGRAMS += ["tests.latency"] if (ROOT / "tests/latency/__main__.py").exists() else []
 _WITH_COMMANDS = ("export.demo",)
 # Of docker-compose, and of the commands of the demo's own recipe.
-_OTHERS_FLAGS = {"--profile", "--cov", "--help", "--compile", "--cache", "--plot", "--photos", "--small", "--wheels"}
+_OTHERS_FLAGS = {"--profile", "--cov", "--help", "--compile", "--cache", "--plot", "--photos"}
 
 
 # `just test-quick` runs without torch, and the export's help needs it.
@@ -228,7 +228,7 @@ def _is_history(document: Path) -> bool:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_flag_and_figure_and_link_there_is(document: Path, live_server: LiveServer) -> None:
     text = document.read_text()
-    known = "".join(map(_help_of, _PROGRAMS))
+    known = "".join(map(_help_of, _PROGRAMS)) + (ROOT / "tests/gpu/run.sh").read_text()
     code = " ".join(re.findall(r"`([^`\n]+)`", text))
     flags = set() if _is_history(document) else set(re.findall(r"(?<![\w-])--[a-z][\w-]+", code)) - _OTHERS_FLAGS
     for flag in flags:
