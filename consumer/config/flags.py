@@ -15,6 +15,7 @@ from consumer.config.flag_types import checked
 from consumer.config.settings import Output, Sampling, Service, Settings
 from consumer.feeds.reader import Reading
 from consumer.output.events import Rules
+from consumer.shown_text import without_credentials
 from consumer.sources.ffmpeg import Link
 from consumer.sources.source import ACCEPTED, Source, parse_source
 
@@ -32,7 +33,8 @@ cannot be reached is not an error: the consumer keeps connecting to it."""
 
 class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"ERROR {message}; help: see python -m consumer --help\n")
+        # The message may quote a URL that was given in the wrong place.
+        sys.stderr.write(f"ERROR {without_credentials(message)}; help: see python -m consumer --help\n")
         raise SystemExit(2)
 
 
@@ -43,7 +45,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     parser = _parser()
     values = vars(parser.parse_args(arguments, env_vars=variables))
     sources = values.pop("sources") or _sources_of(parser, variables.get(SOURCES_VARIABLE, ""))
-    values["api_key"] = variables.get("VJEPA_API_KEY")
+    values["api_key"] = _api_key(parser, variables.get("VJEPA_API_KEY"))
     reading = _pick(Reading, values, link=_pick(Link, values))
     output = _pick(Output, values, rules=_pick(Rules, values, prefix="event_"))
     return Settings(tuple(sources), _pick(Sampling, values), reading, _pick(Service, values), output)
@@ -56,6 +58,12 @@ def _pick(kind: type[T], values: Mapping[str, Any], prefix: str = "", **others: 
     return kind(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in picked.items()}, **others
     )
+
+
+def _api_key(parser: _Parser, key: str | None) -> str | None:
+    if key is not None and not key.isprintable():
+        parser.error("VJEPA_API_KEY has a character that cannot be printed, for example a line feed; accepted: one key")
+    return key
 
 
 def _sources_of(parser: _Parser, text: str) -> list[Source]:
