@@ -27,8 +27,9 @@ SOURCES_VARIABLE = f"{PREFIX}SOURCES"
 DESCRIPTION = """\
 Samples clips from videos and cameras and sends them to a V-JEPA 2 service, which classifies the actions in them. Logs
 one line per clip on stderr. Exit codes: 0 if every clip was classified, or after SIGTERM; 1 if the service refused a
-request or could not be reached; 2 if an argument is wrong or a source cannot be read; 130 after Ctrl-C. A camera that
-cannot be reached is not an error: the consumer keeps connecting to it."""
+request or could not be reached; 2 if an argument is wrong, a source cannot be read or an output cannot be written; 130
+after Ctrl-C; 141 if the reader of stdout has ended. A camera that cannot be reached is not an error: the consumer keeps
+connecting to it."""
 
 
 class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
