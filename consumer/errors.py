@@ -30,6 +30,8 @@ HINTS: dict[int, str] = {
     HTTPStatus.SERVICE_UNAVAILABLE: "the service is overloaded or not ready: raise --retries, or see its log",
 }
 DEFAULT_HINT = "see the service's log"
+REDIRECTS = range(300, 400)
+REDIRECT_HINT = "set --service-url to the address at which the service itself answers"
 
 RETRIABLE = frozenset(
     {
@@ -145,9 +147,8 @@ class ServiceRefusedError(ServiceError):
         self.retry_after_s = retry_after_s
         where = f" (field {field})" if field else ""
         reason = ": ".join(part for part in (title, detail) if part)
-        super().__init__(
-            f"the service refused the request with {status} {reason}{where}", HINTS.get(status, DEFAULT_HINT)
-        )
+        hint = REDIRECT_HINT if status in REDIRECTS else HINTS.get(status, DEFAULT_HINT)
+        super().__init__(f"the service refused the request with {status} {reason}{where}", hint)
 
 
 class ServiceAnswerError(ServiceError):

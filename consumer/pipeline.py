@@ -8,20 +8,22 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 from consumer.client.async_client import AsyncClient
 from consumer.client.wire import Model
 from consumer.config.settings import Sampling, Settings
-from consumer.errors import ConsumerError
+from consumer.errors import ConsumerError, OutputError
 from consumer.feeds.feed import Feed, Shared
 from consumer.feeds.reader import check_source
 from consumer.feeds.sender import Sender
 from consumer.feeds.service_watch import ServiceWatch
 from consumer.output.event_channel import EventChannel
-from consumer.output.event_sinks import open_sink
+from consumer.output.event_sinks import Sink, open_sink
 from consumer.output.metrics import Metrics
 from consumer.output.report import Report
 from consumer.output.saved_clips import SavedClips
+from consumer.output.standard_output import check_standard_output
 from consumer.sources.clip import Clipping
 from consumer.sources.source import Source
 from sampling.windows import Shape
@@ -44,13 +46,16 @@ def run(settings: Settings) -> int:
     for source in settings.sources:
         check_source(source, settings.reading)
     saved_clips = None if settings.output.save_clips is None else SavedClips(settings.output.save_clips)
+    if settings.output.json:
+        check_standard_output()
+    sinks = [open_sink(target) for target in settings.output.events]
     metrics = Metrics()
     if settings.output.metrics_port is not None:
-        metrics.serve(settings.output.metrics_port)
-    return asyncio.run(_consume(settings, metrics, saved_clips))
+        metrics.serve(settings.output.metrics_host, settings.output.metrics_port)
+    return asyncio.run(_consume(settings, metrics, saved_clips, sinks))
 
 
-async def _consume(settings: Settings, metrics: Metrics, saved_clips: SavedClips | None) -> int:
+async def _consume(settings: Settings, metrics: Metrics, saved_clips: SavedClips | None, sinks: list[Sink]) -> int:
     main = asyncio.current_task()
     assert main is not None  # noqa: S101 for the type checker
     stopped = asyncio.Event()
@@ -62,7 +67,7 @@ async def _consume(settings: Settings, metrics: Metrics, saved_clips: SavedClips
     with contextlib.suppress(NotImplementedError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     try:
-        return await _run_feeds(settings, metrics, saved_clips)
+        return await _run_feeds(settings, metrics, saved_clips, sinks)
     except asyncio.CancelledError:
         if not stopped.is_set():
             raise
@@ -70,7 +75,7 @@ async def _consume(settings: Settings, metrics: Metrics, saved_clips: SavedClips
         return 0
 
 
-async def _run_feeds(settings: Settings, metrics: Metrics, saved_clips: SavedClips | None) -> int:
+async def _run_feeds(settings: Settings, metrics: Metrics, saved_clips: SavedClips | None, sinks: list[Sink]) -> int:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(_client(settings))
         watch = await stack.enter_async_context(ServiceWatch(client, _max_outage_s(settings)))
@@ -78,9 +83,9 @@ async def _run_feeds(settings: Settings, metrics: Metrics, saved_clips: SavedCli
         service = settings.service
         sender = Sender(client, watch, service.in_flight, service.retries, service.top_k, metrics)
         shared = Shared(watch, sender, metrics, lambda: clipping(settings.sampling, watch.model))
-        channels = [await stack.enter_async_context(_channel(target, metrics)) for target in settings.output.events]
+        channels = [await stack.enter_async_context(EventChannel(sink, metrics)) for sink in sinks]
         feeds = list(_feeds(settings, tuple(channels), saved_clips, shared))
-        codes = await _all(feeds)
+        codes = await _all(feeds, channels)
     return max(codes)
 
 
@@ -94,25 +99,40 @@ def clipping(sampling: Sampling, model: Model | None) -> Clipping:
     return Clipping(Shape(frames, sampling.fps, sampling.clip_stride or frames), short_edge_px, sampling.max_gap_s)
 
 
-async def _all(feeds: list[Feed]) -> list[int]:
-    """Run all feeds until they end; returns their exit codes."""
+async def _all(feeds: list[Feed], channels: list[EventChannel]) -> list[int]:
+    """Run all feeds until they end; returns their exit codes. Raises the error of an output that fails for good."""
     tasks = [asyncio.create_task(_run_feed(feed)) for feed in feeds]
+    codes = asyncio.gather(*tasks)
+    deliveries = [channel.delivery for channel in channels]
     try:
-        return await asyncio.gather(*tasks)
+        watched: list[asyncio.Future[Any]] = [codes, *deliveries]
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        for delivery in deliveries:
+            if delivery.done():
+                delivery.result()
+        return await codes
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(codes, *tasks, return_exceptions=True)
 
 
 async def _run_feed(feed: Feed) -> int:
-    """Run one feed and return its exit code; its failure is logged and does not stop the other feeds."""
+    """Run one feed and return its exit code; its failure is logged and does not stop the other feeds.
+
+    Raises OutputError and BrokenPipeError: an output that fails for good is that of all feeds.
+    """
     fields = {"source": feed.source.name}
     try:
         await feed.run()
+    except (OutputError, BrokenPipeError):
+        raise
     except ConsumerError as error:
         logger.error(str(error), extra=fields)
         return error.exit_code
+    except Exception:
+        logger.exception("source failed, please report this error", extra=fields)
+        return 1
     logger.info("done", extra=fields | {"clips": feed.classified})
     return 0
 
@@ -154,10 +174,6 @@ def _client(settings: Settings) -> AsyncClient:
         jpeg_quality=service.jpeg_quality,
         api_key=service.api_key,
     )
-
-
-def _channel(target: str, metrics: Metrics) -> EventChannel:
-    return EventChannel(open_sink(target), metrics)
 
 
 def _max_outage_s(settings: Settings) -> float | None:

@@ -39,9 +39,10 @@ def retry_after_s(header: str | None) -> float | None:
         return min(float(text), MAX_RETRY_AFTER_S)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        left_s = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - datetime.now(UTC).timestamp()
+    except (ValueError, OverflowError, TypeError, IndexError):
+        # Beside ValueError, the parser of the standard library raises these for dates that are none.
         return None
-    left_s = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - datetime.now(UTC).timestamp()
     return min(max(left_s, 0.0), MAX_RETRY_AFTER_S)
 
 

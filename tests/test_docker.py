@@ -17,6 +17,8 @@ import tomllib
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -25,7 +27,7 @@ from packaging.requirements import Requirement
 from engines.storage.bundle import DEMO
 from server.config.settings import Settings
 from tests.docker_replay import Replay, environment, run_command, stages, values
-from tests.live_server import ROOT, serving
+from tests.live_server import ROOT, LiveServer, serving
 
 TOOLS = Path(sys.executable).parent
 NVIDIA = "nvcr.io/nvidia/pytorch:25.10-py3"
@@ -52,6 +54,18 @@ def test_what_is_run_is_no_root_is_watched_and_is_on_8000() -> None:
         assert values(stage, "EXPOSE") == ["8000"]
         assert environment(stage)["VJEPA_PORT"] == "8000"
         assert len(values(stage, "HEALTHCHECK")) == 1
+
+
+def test_the_service_cannot_change_its_code() -> None:
+    """Root owns what is copied; the service's user owns the bundles, and in the image for GPUs the hub's cache."""
+    for stage in ("cpu", "gpu"):
+        owned = {value.split()[-1] for value in values(stage, "COPY") if "--chown" in value}
+        assert owned == {"/app/engines/bundles"}
+        (made,) = values(stage, "RUN")
+        given = set(re.findall(r"--owner=service \S+ (\S+)", made))
+        assert given == ({"/var/cache/huggingface"} if stage == "gpu" else set())
+        assert "chown" not in made
+        assert not environment(stage).keys() & {"HOME", "PYTHONPATH"}
 
 
 def test_the_context_has_what_is_copied() -> None:
@@ -151,11 +165,62 @@ def test_the_service_has_its_gpu_its_memory_and_the_time_to_stop() -> None:
     assert services["export"]["entrypoint"] == ["python", "-m", "export"]
 
 
+def test_containers_may_do_only_what_they_need() -> None:
+    services = _compose()["services"]
+    for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        for port in service.get("ports", ()):
+            assert port.startswith(("127.0.0.1:", "${VJEPA_PUBLISH_ADDRESS:-127.0.0.1}:")), name
+    for name in ("service", "service-cpu", "export"):
+        assert services[name]["read_only"] is True
+        assert {place.split(":")[0] for place in services[name]["tmpfs"]} == {"/tmp", "/home/service"}
+        bundles = "bundles:/app/engines/bundles"
+        assert services[name]["volumes"][0] == (bundles if name == "export" else f"{bundles}:ro")
+
+
+def test_keys_reach_the_service_and_prometheus() -> None:
+    keys = yaml.safe_load((ROOT / "deploy/keys.yml").read_text())["services"]
+    command = (str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "deploy/keys.yml")
+    checked = run_command(*command, cwd=ROOT)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    for name in ("service", "service-cpu"):
+        (mounted,) = keys[name]["volumes"]
+        directory = mounted.split("}:")[1].removesuffix(":ro")
+        assert keys[name]["environment"] == {"VJEPA_API_KEY_FILE": f"{directory}/keys"}
+    (scrape,) = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"]
+    file = scrape["authorization"]["credentials_file"]
+    assert f"/dev/null:{file}:ro" in _compose()["services"]["prometheus"]["volumes"]
+    (key,) = keys["prometheus"]["volumes"]
+    assert key.endswith(f"}}/prometheus:{file}:ro")
+
+
+def test_prometheus_needs_a_key_where_there_are_keys(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("right\n")
+    with serving(DEMO, "--api-key-file", str(tmp_path / "keys")) as server:
+        assert [_scraped(server.url, key) for key in ("right", "")] == [200, 401]
+
+
+def test_empty_key_of_prometheus_is_accepted_where_there_are_no_keys(live_server: LiveServer) -> None:
+    assert _scraped(live_server.url, "") == 200
+
+
+def _scraped(url: str, key: str) -> int:
+    """The status of a scrape with ``key``, as Prometheus sends what its file has."""
+    try:
+        with urlopen(Request(f"{url}/metrics", headers={"Authorization": f"Bearer {key}"})) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
 def test_what_is_mounted_is_there_and_what_is_scraped_is_a_service() -> None:
     compose = _compose()
     for name, service in compose["services"].items():
         for source in (volume.split(":")[0] for volume in service.get("volumes", ())):
-            there = (ROOT / source).is_file() if source.startswith("./") else source in compose["volumes"]
+            there = (
+                (ROOT / source).is_file() if source.startswith("./") else source in (*compose["volumes"], "/dev/null")
+            )
             assert there, f"{name}: {source}"
     (scrape,) = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"]
     assert scrape["job_name"] in (ROOT / "deploy/prometheus-alerts.yml").read_text()

@@ -168,10 +168,14 @@ def _check_flags(module: str, words: list[str]) -> None:
 
 
 def _check_compose(words: list[str]) -> None:
-    file = "docker-compose.yml"
-    if words[0] == "-f":
-        file, words = words[1], words[2:]
-    compose = yaml.safe_load((ROOT / file).read_text())["services"]
+    files = []
+    while words[0] == "-f":
+        files.append(words[1])
+        words = words[2:]
+    compose: dict[str, Any] = {}
+    for file in files or ["docker-compose.yml"]:
+        for name, service in yaml.safe_load((ROOT / file).read_text())["services"].items():
+            compose[name] = compose.get(name, {}) | service
     profiles = {profile for service in compose.values() for profile in service.get("profiles", ())}
     while words[0] == "--profile":
         assert words[1] in profiles

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+Text = Annotated[str, Meta(max_length=1000)]
+"""A text of the service, which goes into logs, events and names of files."""
+
+# A softmax in single precision may exceed 1 by its rounding.
+Confidence = Annotated[float, Meta(ge=0.0, le=1.001)]
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """A label and its softmax probability over all labels (0 to 1)."""
 
-    label: str
-    confidence: float
+    label: Text
+    confidence: Confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +27,8 @@ class Answer:
     """The predictions for one clip, best first; ``timings_ms`` gives the service's time per phase in milliseconds."""
 
     predictions: tuple[Prediction, ...]
-    clip_id: str
-    model: str
+    clip_id: Text
+    model: Text
     timings_ms: dict[str, float]
 
     def __post_init__(self) -> None:

@@ -13,9 +13,10 @@ from typing import Self, TypeVar
 from uuid import uuid4
 
 import aiohttp
-import msgspec
 import numpy as np
+from aiohttp import BasicAuth, hdrs
 from numpy.typing import NDArray
+from yarl import URL
 
 from consumer.client.answer import Answer
 from consumer.client.encodings import (
@@ -28,9 +29,10 @@ from consumer.client.encodings import (
     default_encoding,
     encode_clip,
 )
-from consumer.client.wire import Health, Model, Models, Problem, ServiceInfo
-from consumer.errors import ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
+from consumer.client.wire import Health, Model, Models, Problem, ServiceInfo, decoded
+from consumer.errors import REDIRECTS, ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
 from consumer.retry import Backoff, WaitBudget, retry_after_s
+from consumer.shown_text import shown, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ INFER_PATH = "/api/v1/infer"
 MODELS_PATH = "/api/v1/models"
 POLL_TIMEOUT_S = 5.0
 LONGEST_DEADLINE_MS = 600_000
+# Room for 10,000 predictions, the most that --top-k asks for.
+MOST_ANSWER_BYTES = 4 * 2**20
 POLLING = Backoff(first_s=0.2, longest_s=2.0)
 
 Frames = Sequence[Picture] | NDArray[np.uint8]
@@ -49,11 +53,12 @@ Frames = Sequence[Picture] | NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The complete answer to one request."""
+    """The answer to one request; ``body`` is ``None`` where it is longer than 4 MiB."""
 
     status: int
-    body: bytes
-    retry_after: str | None
+    body: bytes | None
+    retry_after: str | None = None
+    location: str | None = None
 
 
 class AsyncClient:
@@ -62,7 +67,8 @@ class AsyncClient:
     ``timeout_s`` limits one request; it is sent to the service as the deadline, so that the service does not compute
     answers that nobody waits for. A clip is sent again up to ``retries`` times while the service cannot be reached or
     answers 408, 425, 429, 502, 503 or 504, after growing pauses or the pause that the service asks for. ``encoding``
-    is raw, jpeg or json; ``None`` means raw on loopback and jpeg elsewhere. ``api_key`` is for services with keys.
+    is raw, jpeg or json; ``None`` means raw on loopback and jpeg elsewhere. ``api_key`` is for services with keys;
+    without it, user and password of the URL are sent, for example to a proxy. Redirects are not followed.
     """
 
     def __init__(
@@ -75,16 +81,19 @@ class AsyncClient:
         jpeg_quality: int = JPEG_QUALITY,
         api_key: str | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = without_credentials(url).rstrip("/")
         self._timeout_s = timeout_s
         self._retries = retries
         self._encoding: Encoding = encoding or default_encoding(url)
         self._jpeg_quality = jpeg_quality
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # A compressed answer could be a thousand times as long as what arrives; these answers are short anyway.
+        self._headers = {hdrs.ACCEPT_ENCODING: "identity"} | _authorization(url, api_key)
+        self._base = str(URL(url).with_user(None)).rstrip("/")
 
     async def __aenter__(self) -> Self:
         # No limit on connections: the caller decides how many requests are in flight.
-        self._session = aiohttp.ClientSession(headers=self._headers, connector=aiohttp.TCPConnector(limit=0))
+        connector = aiohttp.TCPConnector(limit=0)
+        self._session = aiohttp.ClientSession(headers=self._headers, connector=connector, auto_decompress=False)
         return self
 
     async def __aexit__(
@@ -137,35 +146,45 @@ class AsyncClient:
         """Return the models in service; empty while none is loaded. Raises ServiceError."""
         reply = await self._request("GET", MODELS_PATH, self._poll_timeout_s)
         if reply.status == HTTPStatus.OK:
-            return _decoded(reply, Models).models
+            return _content(reply, Models).models
         refusal = _refusal(reply)
         if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return ()
         raise refusal
 
     async def model(self) -> Model | None:
-        """Return the model in service, or ``None`` if the service does not tell. Raises ServiceUnreachableError."""
+        """Return the model in service, or ``None`` if the service does not tell. Raises ServiceUnreachableError.
+
+        A description that cannot be right, for example one of no frames, is reported in the log and not used.
+        """
         try:
             return next(iter(await self.models()), None)
-        except ServiceUnreachableError:
-            raise
-        except ServiceError:
+        except ServiceRefusedError:
             return await self._summary()
+        except ServiceAnswerError as error:
+            self._log_unusable(error)
+            return None
 
     async def _summary(self) -> Model | None:
         """Return the model of a service that has no list of models, from its ``GET /``."""
         try:
-            found = _decoded(await self._request("GET", "/", self._poll_timeout_s), ServiceInfo).model
-        except ServiceAnswerError:
+            reply = await self._request("GET", "/", self._poll_timeout_s)
+            found = _content(reply, ServiceInfo).model if reply.status == HTTPStatus.OK else None
+        except ServiceAnswerError as error:
+            self._log_unusable(error)
             return None
         return None if found is None else Model(found.frames, found.name, found.crop)
+
+    def _log_unusable(self, error: ServiceAnswerError) -> None:
+        fields = {"url": self.url, "reason": error.what}
+        logger.warning("the service does not describe its model in a usable way", extra=fields)
 
     async def health(self) -> Health:
         """Return the state of the service, whether healthy or not. Raises ServiceError."""
         reply = await self._request("GET", "/health", self._poll_timeout_s)
         if reply.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
             raise _refusal(reply)
-        return _decoded(reply, Health)
+        return _content(reply, Health)
 
     async def wait_until_ready(self, wait_s: float | None = None) -> None:
         """Wait until the service accepts work; raises ServiceUnreachableError after ``wait_s`` seconds.
@@ -191,7 +210,7 @@ class AsyncClient:
         refusal = _refusal(reply)
         if not refusal.retriable:
             raise refusal
-        return Problem.read(reply.status, reply.body).summary
+        return Problem.read(reply.status, reply.body or b"").summary
 
     @property
     def _poll_timeout_s(self) -> float:
@@ -206,9 +225,18 @@ class AsyncClient:
         query = None if body is None else body.query
         try:
             async with self._session.request(
-                method, self.url + path, params=query, headers=headers, data=data, timeout=timeout
+                method,
+                self._base + path,
+                params=query,
+                headers=headers,
+                data=data,
+                timeout=timeout,
+                # aiohttp, like a browser, would turn the POST into a GET.
+                allow_redirects=False,
             ) as answer:
-                return Reply(answer.status, await answer.read(), answer.headers.get("Retry-After"))
+                content = await _bounded(answer.content)
+                fields = (answer.headers.get(name) for name in (hdrs.RETRY_AFTER, hdrs.LOCATION))
+                return Reply(answer.status, content, *fields)
         except TimeoutError as error:
             raise ServiceUnreachableError(self.url, f"did not answer {method} {path} in {timeout_s:g} s") from error
         except aiohttp.ClientError as error:
@@ -220,21 +248,41 @@ async def _stream(body: Body) -> AsyncIterator[bytes | memoryview]:
         yield chunk
 
 
+async def _bounded(content: aiohttp.StreamReader) -> bytes | None:
+    """Read a body, or return ``None`` as soon as it exceeds 4 MiB."""
+    body = bytearray()
+    async for piece in content.iter_any():
+        body += piece
+        if len(body) > MOST_ANSWER_BYTES:
+            return None
+    return bytes(body)
+
+
+def _authorization(url: str, api_key: str | None) -> dict[str, str]:
+    """The header for the key, else for user and password of ``url``; aiohttp accepts only one of them."""
+    if api_key:
+        return {hdrs.AUTHORIZATION: f"Bearer {api_key}"}
+    basic = BasicAuth.from_url(URL(url), encoding="utf-8")
+    return {} if basic is None else {hdrs.AUTHORIZATION: basic.encode()}
+
+
 def _read_answer(reply: Reply) -> Answer:
     if reply.status != HTTPStatus.OK:
         raise _refusal(reply)
-    return _decoded(reply, Answer)
+    return _content(reply, Answer)
 
 
-def _decoded(reply: Reply, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(reply.body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise ServiceAnswerError(str(error)) from error
+def _content(reply: Reply, kind: type[T]) -> T:
+    if reply.body is None:
+        raise ServiceAnswerError(f"it is longer than {MOST_ANSWER_BYTES} bytes")
+    return decoded(reply.body, kind)
 
 
 def _refusal(reply: Reply) -> ServiceRefusedError:
-    problem = Problem.read(reply.status, reply.body)
+    if reply.status in REDIRECTS:
+        place = f"to {without_credentials(shown(reply.location))}" if reply.location else "without a place"
+        return ServiceRefusedError(reply.status, f"redirect {place}", "redirects are not followed")
+    problem = Problem.read(reply.status, reply.body or b"")
     requested_s = retry_after_s(reply.retry_after)
     return ServiceRefusedError(reply.status, problem.title, problem.detail, problem.field, requested_s)
 

@@ -4,8 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Annotated, TypeVar
 
 import msgspec
+from msgspec import Meta
+
+from consumer.client.answer import Text
+from consumer.errors import ServiceAnswerError
+from consumer.shown_text import shown
+
+T = TypeVar("T")
+
+# The same limits as those of --frames; an edge is in pixels.
+FrameCount = Annotated[int, Meta(ge=1, le=256)]
+Edge = Annotated[int, Meta(ge=1, le=16_384)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+def decoded(body: bytes, kind: type[T]) -> T:
+    """The JSON ``body`` as a ``kind``; raises ServiceAnswerError, whatever is wrong with the body."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except RecursionError:
+        raise ServiceAnswerError("its JSON is nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ServiceAnswerError(shown(str(error))) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +41,18 @@ class Problem:
 
     @classmethod
     def read(cls, status: int, body: bytes) -> Problem:
-        """Decode the body of an error; a body that is no problem gives the standard phrase of the status."""
+        """Decode the body of an error, its texts cut to 500 characters and escaped.
+
+        A body that is no problem gives the standard phrase of the status.
+        """
         try:
-            problem = msgspec.json.decode(body, type=cls)
-        except msgspec.MsgspecError:
+            problem = decoded(body, cls)
+        except ServiceAnswerError:
             problem = cls()
-        return problem if problem.summary else cls(title=_phrase(status))
+        if not problem.summary:
+            return cls(title=_phrase(status))
+        field = None if problem.field is None else shown(problem.field)
+        return cls(shown(problem.title), shown(problem.detail), field)
 
     @property
     def summary(self) -> str:
@@ -40,16 +69,16 @@ class Model:
     are computed at once by the engine ``target`` on ``device`` in ``precision``.
     """
 
-    frames: int
-    name: str = ""
-    crop: int | None = None
-    resize: int | None = None
-    labels: tuple[str, ...] = ()
-    max_batch: int | None = None
-    target: str | None = None
-    precision: str | None = None
-    device: str | None = None
-    bundle: str | None = None
+    frames: FrameCount
+    name: Text = ""
+    crop: Edge | None = None
+    resize: Edge | None = None
+    labels: tuple[Text, ...] = ()
+    max_batch: Count | None = None
+    target: Text | None = None
+    precision: Text | None = None
+    device: Text | None = None
+    bundle: Text | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -71,9 +100,9 @@ class Models:
 class ModelSummary:
     """The model in ``GET /``; older services describe their model only there."""
 
-    frames: int
-    name: str = ""
-    crop: int | None = None
+    frames: FrameCount
+    name: Text = ""
+    crop: Edge | None = None
 
 
 @dataclass(frozen=True, slots=True)

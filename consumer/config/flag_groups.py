@@ -202,6 +202,13 @@ def _add_output_flags(group: Any) -> None:
         help="serve Prometheus metrics at http://HOST:PORT/metrics",
     )
     group.add_argument(
+        "--metrics-host",
+        metavar="HOST",
+        default=DEFAULT_OUTPUT.metrics_host,
+        help="address of this machine for --metrics-port; set it to 0.0.0.0 if Prometheus runs on another machine: the"
+        " metrics need no key and name the addresses of the cameras (default: %(default)s)",
+    )
+    group.add_argument(
         "--log-format",
         choices=("text", "json"),
         default=DEFAULT_OUTPUT.log_format,

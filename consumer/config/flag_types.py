@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from yarl import URL
 
+from consumer.shown_text import shown_url
+
 T = TypeVar("T")
 
 
@@ -57,8 +59,9 @@ def http_url(text: str) -> str:
     """A flag type for http:// and https:// URLs."""
     try:
         url = URL(text)
+        (url.host or "").encode("idna")
     except ValueError:
         url = URL()
     if url.scheme not in ("http", "https") or not url.host:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an http:// or https:// URL")
+        raise argparse.ArgumentTypeError(f"{shown_url(text)} is not an http:// or https:// URL")
     return text

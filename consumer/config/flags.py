@@ -15,6 +15,7 @@ from consumer.config.flag_types import checked
 from consumer.config.settings import Output, Sampling, Service, Settings
 from consumer.feeds.reader import Reading
 from consumer.output.events import Rules
+from consumer.shown_text import without_credentials
 from consumer.sources.ffmpeg import Link
 from consumer.sources.source import ACCEPTED, Source, parse_source
 
@@ -26,13 +27,15 @@ SOURCES_VARIABLE = f"{PREFIX}SOURCES"
 DESCRIPTION = """\
 Samples clips from videos and cameras and sends them to a V-JEPA 2 service, which classifies the actions in them. Logs
 one line per clip on stderr. Exit codes: 0 if every clip was classified, or after SIGTERM; 1 if the service refused a
-request or could not be reached; 2 if an argument is wrong or a source cannot be read; 130 after Ctrl-C. A camera that
-cannot be reached is not an error: the consumer keeps connecting to it."""
+request or could not be reached; 2 if an argument is wrong, a source cannot be read or an output cannot be written; 130
+after Ctrl-C; 141 if the reader of stdout has ended. A camera that cannot be reached is not an error: the consumer keeps
+connecting to it."""
 
 
 class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"ERROR {message}; help: see python -m consumer --help\n")
+        # The message may quote a URL that was given in the wrong place.
+        sys.stderr.write(f"ERROR {without_credentials(message)}; help: see python -m consumer --help\n")
         raise SystemExit(2)
 
 
@@ -43,7 +46,7 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     parser = _parser()
     values = vars(parser.parse_args(arguments, env_vars=variables))
     sources = values.pop("sources") or _sources_of(parser, variables.get(SOURCES_VARIABLE, ""))
-    values["api_key"] = variables.get("VJEPA_API_KEY")
+    values["api_key"] = _api_key(parser, variables.get("VJEPA_API_KEY"))
     reading = _pick(Reading, values, link=_pick(Link, values))
     output = _pick(Output, values, rules=_pick(Rules, values, prefix="event_"))
     return Settings(tuple(sources), _pick(Sampling, values), reading, _pick(Service, values), output)
@@ -56,6 +59,12 @@ def _pick(kind: type[T], values: Mapping[str, Any], prefix: str = "", **others: 
     return kind(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in picked.items()}, **others
     )
+
+
+def _api_key(parser: _Parser, key: str | None) -> str | None:
+    if key is not None and not key.isprintable():
+        parser.error("VJEPA_API_KEY has a character that cannot be printed, for example a line feed; accepted: one key")
+    return key
 
 
 def _sources_of(parser: _Parser, text: str) -> list[Source]:

@@ -50,6 +50,7 @@ class Output:
     rules: Rules = field(default_factory=Rules)
     save_clips: Path | None = None
     metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)

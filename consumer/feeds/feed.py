@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -139,7 +140,9 @@ class Feed:
         """Log an error of a live source, which continues; on 422 ask for the model, because it may have changed."""
         logger.error(str(error), extra={"source": self.source.name})
         if isinstance(error, ServiceRefusedError) and error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
-            await self._shared.watch.refresh_model()
+            # A service that cannot answer now is asked again after its outage.
+            with contextlib.suppress(ServiceError):
+                await self._shared.watch.refresh_model()
 
     def _dropped(self) -> None:
         """Count a dropped clip; also called in the reader's thread."""

@@ -9,7 +9,7 @@ from typing import Self
 
 from consumer.client.async_client import POLLING, AsyncClient
 from consumer.client.wire import Model
-from consumer.errors import ServiceUnreachableError
+from consumer.errors import ServiceRefusedError, ServiceUnreachableError
 from consumer.retry import WaitBudget
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,8 @@ class ServiceWatch:
     """Watches the service of ``client``; an async context manager.
 
     The service may be away for ``max_outage_s`` seconds (``None``: without limit). ``outages`` counts the outages so
-    far; ``model`` is the last model that the service reported. ``_asking`` is the poll in progress, if any.
+    far; ``model`` is the last model that the service reported. ``_asking`` is the poll in progress, if any;
+    ``_met`` says whether the service was ready once.
     """
 
     def __init__(self, client: AsyncClient, max_outage_s: float | None) -> None:
@@ -30,6 +31,7 @@ class ServiceWatch:
         self._client = client
         self._max_outage_s = max_outage_s
         self._asking: asyncio.Task[bool] | None = None
+        self._met = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -43,9 +45,9 @@ class ServiceWatch:
 
     async def wait_at_start(self) -> None:
         """Wait for the service when the consumer starts. Raises ServiceError."""
-        if (obstacle := await self._client.obstacle()) is not None:
+        if (obstacle := await self._obstacle()) is not None:
             await self._wait("waiting for the service", obstacle)
-        await self.refresh_model()
+        self._met = True
 
     async def wait_while_away(self) -> None:
         """Wait for the end of a known outage, if there is one. Raises ServiceError."""
@@ -65,7 +67,7 @@ class ServiceWatch:
         return await asyncio.shield(self._asking)
 
     async def refresh_model(self) -> None:
-        """Ask the service for its model, which may have been replaced."""
+        """Ask the service for its model, which may have been replaced. Raises ServiceUnreachableError."""
         model = await self._client.model()
         if model is not None and self.model is not None and model != self.model:
             fields = {"model": model.name, "frames": model.frames, "crop": model.crop}
@@ -73,13 +75,32 @@ class ServiceWatch:
         self.model = model or self.model
 
     async def _ask(self) -> bool:
-        obstacle = await self._client.obstacle()
+        obstacle = await self._unready()
         if obstacle is None:
             return False
         self.outages += 1
         await self._wait("service lost", obstacle)
-        await self.refresh_model()
         return True
+
+    async def _unready(self) -> str | None:
+        """Return why the service does not accept work, or ``None``. Raises ServiceRefusedError at the start only."""
+        try:
+            return await self._client.obstacle()
+        except ServiceRefusedError as error:
+            # It was a V-JEPA 2 service before: what answers now may be a proxy, or the service while it starts.
+            if not self._met:
+                raise
+            return error.what
+
+    async def _obstacle(self) -> str | None:
+        """Like ``_unready``; a service that is ready is also asked for its model."""
+        obstacle = await self._unready()
+        if obstacle is None:
+            try:
+                await self.refresh_model()
+            except ServiceUnreachableError as error:
+                return error.reason
+        return obstacle
 
     async def _wait(self, event: str, obstacle: str) -> None:
         """Log ``event``, wait until the service is ready, and log that it is ready."""
@@ -92,7 +113,7 @@ class ServiceWatch:
                 reason = f"is not ready after {self._max_outage_s:g} s: {obstacle}"
                 raise ServiceUnreachableError(self._client.url, reason)
             await asyncio.sleep(pause_s)
-            found = await self._client.obstacle()
+            found = await self._obstacle()
             if found is None:
                 break
             obstacle, polls = found, polls + 1

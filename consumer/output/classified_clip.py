@@ -41,6 +41,6 @@ class ClassifiedClip:
             latency_ms=round(latency_ms, 1),
         )
 
-    def json_line(self) -> str:
-        """The clip as JSON, with a line feed."""
-        return msgspec.json.encode(self).decode() + "\n"
+    def json(self) -> str:
+        """The clip as JSON, without a line feed."""
+        return msgspec.json.encode(self).decode()

@@ -8,6 +8,7 @@ from collections import deque
 from types import TracebackType
 from typing import Protocol, Self
 
+from consumer.errors import ConsumerError, OutputError
 from consumer.output.event_sinks import Sink, UndeliveredError
 from consumer.output.events import ActionEvent
 from consumer.retry import Backoff
@@ -32,6 +33,9 @@ class EventChannel:
 
     A failed delivery is retried until it succeeds or the sink refuses the event permanently. At most 10,000 events
     wait; beyond that, the oldest is lost. On exit, events that are not delivered within 5 s are lost.
+
+    ``delivery`` is the task. It ends only with the error of a sink that will never take an event again: OutputError,
+    or BrokenPipeError if nobody reads stdout.
     """
 
     def __init__(self, sink: Sink, counters: Counters) -> None:
@@ -43,19 +47,20 @@ class EventChannel:
         self._idle.set()
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._deliver())
+        self.delivery = asyncio.create_task(self._deliver())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.wait({self._task, idle := asyncio.ensure_future(self._idle.wait())},
+        await asyncio.wait({self.delivery, idle := asyncio.ensure_future(self._idle.wait())},
                            timeout=FINAL_DELIVERY_S, return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
         idle.cancel()
-        self._task.cancel()
-        (ended,) = await asyncio.gather(self._task, return_exceptions=True)
+        self.delivery.cancel()
+        (ended,) = await asyncio.gather(self.delivery, return_exceptions=True)
         for _ in self._waiting:
             self._lose("the consumer ends")
+        self._waiting.clear()
         if isinstance(ended, Exception):
             raise ended
 
@@ -69,13 +74,19 @@ class EventChannel:
         self._wakeup.set()
 
     async def _deliver(self) -> None:
-        async with self._sink:
-            while True:
-                while self._waiting:
-                    await self._send(self._waiting[0])
-                self._idle.set()
-                self._wakeup.clear()
-                await self._wakeup.wait()
+        try:
+            async with self._sink:
+                while True:
+                    while self._waiting:
+                        await self._send(self._waiting[0])
+                    self._idle.set()
+                    self._wakeup.clear()
+                    await self._wakeup.wait()
+        except (BrokenPipeError, ConsumerError):
+            raise
+        except Exception as error:
+            what = f"events can no longer be delivered to {self._sink.name}: {error!r}"
+            raise OutputError(what, "check the target of --events") from error
 
     async def _send(self, event: ActionEvent) -> None:
         failures = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import PurePosixPath
@@ -13,7 +12,9 @@ from typing import Any, Protocol, Self
 import aiohttp
 from yarl import URL
 
-from consumer.errors import RETRIABLE, OutputError
+from consumer.errors import REDIRECTS, RETRIABLE, OutputError
+from consumer.output.standard_output import check_standard_output, write_line
+from consumer.shown_text import shown_url
 
 ACCEPTED_TARGETS = "accepted: stdout, http://HOST/PATH, https://HOST/PATH, mqtt://HOST/TOPIC, mqtts://HOST/TOPIC"
 
@@ -21,6 +22,8 @@ SEND_TIMEOUT_S = 10.0
 MQTT_PORT = 1883
 MQTTS_PORT = 8883
 AT_LEAST_ONCE = 1
+# MQTT writes the length of a topic in two bytes.
+MOST_TOPIC_BYTES = 65_535
 
 
 class UndeliveredError(Exception):
@@ -48,22 +51,45 @@ class Sink(Protocol):
 
 
 def check_target(target: str) -> str:
-    """Return a valid ``target`` unchanged; raises ValueError that lists the accepted forms."""
-    if target == "stdout":
-        return target
-    try:
-        url = URL(target)
-    except ValueError:
-        url = URL()
-    topic = url.path.strip("/")
-    if not url.host or not (url.scheme in ("http", "https") or (url.scheme in ("mqtt", "mqtts") and topic)):
-        raise ValueError(f"{target!r} is not a target for events; {ACCEPTED_TARGETS}")
+    """Return a valid ``target`` unchanged; raises ValueError that says what is wrong and lists the accepted forms."""
+    if target != "stdout" and (fault := _fault(target)):
+        raise ValueError(f"{shown_url(target)} is not a target for events: {fault}; {ACCEPTED_TARGETS}")
     return target
 
 
+def _fault(target: str) -> str | None:
+    try:
+        url = URL(target)
+        (url.host or "").encode("idna")
+    except ValueError:
+        return "it is not a valid URL"
+    if url.scheme not in ("http", "https", "mqtt", "mqtts"):
+        return f"{url.scheme or 'it has no scheme, which'} is not supported"
+    if not url.host or url.port == 0:
+        return "it has no host or no port"
+    return _topic_fault(url, target) if url.scheme.startswith("mqtt") else None
+
+
+def _topic_fault(url: URL, target: str) -> str | None:
+    topic = _topic(url)
+    if not topic or url.query_string:
+        return "a topic is needed, and no query may follow it"
+    if "#" in target + topic or "+" in topic or "\0" in topic:
+        return "events cannot be published to a topic with one of the wildcards + and #, or with a zero byte"
+    return None if len(topic.encode()) <= MOST_TOPIC_BYTES else f"its topic is longer than {MOST_TOPIC_BYTES} bytes"
+
+
+def _topic(url: URL) -> str:
+    return str(PurePosixPath(url.path.strip("/"))) if url.path.strip("/") else ""
+
+
 def open_sink(target: str) -> Sink:
-    """Create the sink for a target that ``check_target`` accepts; raises OutputError if its library is missing."""
+    """Create the sink for a target that ``check_target`` accepts.
+
+    Raises OutputError if its library is missing or stdout is closed, and BrokenPipeError if nobody reads stdout.
+    """
     if target == "stdout":
+        check_standard_output()
         return StandardOutput()
     url = URL(target)
     return Webhook(url) if url.scheme in ("http", "https") else Mqtt(url)
@@ -91,8 +117,7 @@ class StandardOutput(_Context):
 
     async def send(self, event: bytes) -> None:
         """Write the event as a line."""
-        sys.stdout.write(event.decode() + "\n")
-        sys.stdout.flush()
+        write_line(event.decode())
 
 
 class Webhook(_Context):
@@ -111,10 +136,15 @@ class Webhook(_Context):
             self._session = await self._stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
         headers = {"Content-Type": "application/json"}
         try:
-            async with self._session.post(self._url, data=event, headers=headers) as answer:
+            # Redirects are refused, because aiohttp would turn the POST into a GET.
+            async with self._session.post(self._url, data=event, headers=headers, allow_redirects=False) as answer:
                 status = answer.status
+        except aiohttp.InvalidURL:
+            raise OutputError(f"events cannot be sent to {self.name}", "give --events a valid address") from None
         except (TimeoutError, aiohttp.ClientError) as error:
             raise UndeliveredError(str(error) or type(error).__name__) from error
+        if status in REDIRECTS:
+            raise UndeliveredError(f"answered {status}, a redirect, which is not followed", retriable=False)
         if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
             retriable = status in RETRIABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR
             raise UndeliveredError(f"answered {status}", retriable)
@@ -126,7 +156,7 @@ class Mqtt(_Context):
     def __init__(self, url: URL) -> None:
         super().__init__()
         self.name = str(url.with_user(None))
-        self._topic = str(PurePosixPath(url.path.strip("/")))
+        self._topic = _topic(url)
         secure = url.scheme == "mqtts"
         try:
             self._library: Any = importlib.import_module("aiomqtt")

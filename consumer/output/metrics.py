@@ -56,13 +56,14 @@ class Metrics:
             registry=self.registry,
         )
 
-    def serve(self, port: int) -> None:
-        """Serve the metrics on ``port`` of all interfaces in a separate thread; raises OutputError."""
+    def serve(self, host: str, port: int) -> None:
+        """Serve the metrics at ``host`` and ``port`` in a separate thread; raises OutputError."""
         try:
-            start_http_server(port, registry=self.registry)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise OutputError(f"cannot listen on --metrics-port {port}: {reason}", "use a free port") from error
+            start_http_server(port, addr=host, registry=self.registry)
+        except (OSError, UnicodeError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
+            hint = "use a free port, and for --metrics-host an address of this machine"
+            raise OutputError(f"cannot listen on --metrics-port {port} of {host}: {reason}", hint) from error
 
     def clip(self, source: str, outcome: Outcome) -> None:
         """Count the outcome of a clip."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -14,6 +13,7 @@ from consumer.output.event_channel import EventChannel
 from consumer.output.events import ActionDetector, ActionEvent, Rules
 from consumer.output.metrics import Metrics
 from consumer.output.saved_clips import SavedClips
+from consumer.output.standard_output import write_line
 from consumer.sources.clip import Clip
 from consumer.sources.source import Source
 
@@ -44,8 +44,7 @@ class Report:
         self._metrics.answered(result.source, result.latency_ms / 1000)
         logger.info("clip", extra=self._fields(result))
         if self._json:
-            sys.stdout.write(result.json_line())
-            sys.stdout.flush()
+            write_line(result.json())
         worth_saving = self._detector is None or bool(self._detector.confident(result))
         if self._saved_clips is not None and worth_saving:
             await self._save(self._saved_clips, clip, result)

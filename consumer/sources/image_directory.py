@@ -46,7 +46,8 @@ class ImageDirectory:
 
 def _image_paths(source: Source) -> list[Path]:
     try:
-        found = [path for path in Path(source.location).iterdir() if path.suffix.lower() in SUFFIXES]
+        # Only files: reading a pipe of that name would wait for ever.
+        found = [path for path in Path(source.location).iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         hint = "give a directory that this user may read"
@@ -63,8 +64,19 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 def _read(path: Path) -> av.VideoFrame | None:
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        logger.warning("image skipped", extra={"path": str(path), "reason": str(error)})
+            pixels = np.asarray(_upright(image, path).convert("RGB"))
+    # Pillow raises exceptions of many kinds for damaged files, for example SyntaxError and struct.error.
+    except Exception as error:
+        logger.warning("image skipped", extra={"path": str(path), "reason": str(error) or type(error).__name__})
         return None
-    return av.VideoFrame.from_ndarray(np.asarray(upright), "rgb24")
+    return av.VideoFrame.from_ndarray(pixels, "rgb24")
+
+
+def _upright(image: Image.Image, path: Path) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:
+        # The pixels may be sound; if they are not, the conversion raises again.
+        fields = {"path": str(path), "reason": str(error) or type(error).__name__}
+        logger.warning("EXIF data unreadable, image taken as upright", extra=fields)
+        return image

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 
 from yarl import URL
 
+from consumer.shown_text import shown_url, without_credentials
+
 RTP_CODECS = {"h264": "H264", "h265": "H265", "hevc": "H265", "vp8": "VP8", "vp9": "VP9"}
 """The codecs that ``?codec=`` accepts, with their names in SDP."""
 
@@ -33,7 +35,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source; ``location`` is its path or URL, ``name`` the same without user and password, for the log."""
+    """A source; ``location`` is its path or URL, ``name`` the same without user and password, for all outputs."""
 
     kind: Kind
     location: str
@@ -84,9 +86,9 @@ def _network_source(text: str) -> Source:
     try:
         url = URL(text)
         port = url.port
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a valid URL ({error}); {ACCEPTED}") from None
-    name = str(url.with_user(None)) if url.user or url.password else text
+    except ValueError:
+        raise ValueError(f"{shown_url(text)} is not a valid URL; {ACCEPTED}") from None
+    name = without_credentials(text)
     if url.scheme in ("rtsp", "rtsps"):
         return Source(Kind.RTSP, text, name)
     if url.scheme == "udp":
@@ -96,7 +98,7 @@ def _network_source(text: str) -> Source:
 
 def _udp_source(text: str, name: str, query_string: str, port: int | None) -> Source:
     if not port:
-        raise ValueError(f"{text!r} has no port; {ACCEPTED}")
+        raise ValueError(f"{shown_url(text)} has no port; {ACCEPTED}")
     query = dict(parse_qsl(query_string))
     if "codec" not in query:
         return Source(Kind.MPEGTS, text, name)

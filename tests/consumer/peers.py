@@ -21,7 +21,12 @@ class Serve(Protocol):
     """Start a peer out of handlers; one that is not given is ready, or else answers 404."""
 
     async def __call__(
-        self, infer: Handler | None = None, *, ready: Handler | None = None, index: Handler | None = None
+        self,
+        infer: Handler | None = None,
+        *,
+        ready: Handler | None = None,
+        index: Handler | None = None,
+        models: Handler | None = None,
     ) -> str: ...
 
 

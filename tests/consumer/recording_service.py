@@ -36,10 +36,11 @@ class Received:
 
 @dataclass
 class RecordingService:
-    """Takes octet-streams; ``reply`` answers after the clip has been noted."""
+    """Takes octet-streams; ``reply`` answers after the clip has been noted, ``ready`` the readiness probe."""
 
     reply: Callable[[Received], Awaitable[web.StreamResponse]] | None = None
     model: dict[str, object] = field(default_factory=lambda: {"name": "m", "frames": FRAMES, "crop": CROP})
+    ready: Callable[[], web.Response] = lambda: web.json_response({"status": "ready"})
     received: list[Received] = field(default_factory=list)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -63,7 +64,7 @@ class RecordingService:
         return web.json_response({"model": self.model})
 
     async def _ready(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ready"})
+        return self.ready()
 
     async def _infer(self, request: web.Request) -> web.StreamResponse:
         query = dict(request.query)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import time
 
 import numpy as np
@@ -10,10 +11,12 @@ from aiohttp import web
 
 from consumer.client.answer import Answer, Prediction
 from consumer.client.async_client import AsyncClient
+from consumer.client.sync_client import Client
 from consumer.errors import ServiceAnswerError, ServiceRefusedError, ServiceUnreachableError
 from tests.consumer.peers import Serve, busy, predictions
 from tests.consumer.processes import UNREACHABLE_URL
 
+MIB = 2**20
 CLIP = tuple(np.full((8, 10, 3), 10 * index, np.uint8) for index in range(16))
 
 
@@ -94,6 +97,11 @@ async def test_service_that_stays_busy_raises_after_all_retries(serve: Serve) ->
         b"{}",
         b'{"predictions": [], "clip_id": "a", "model": "m", "timings_ms": {}}',
         b'{"predictions": [{"label": 5, "confidence": 1}], "clip_id": "a", "model": "m", "timings_ms": {}}',
+        b'{"predictions": [{"label": "a", "confidence": 1e300}], "clip_id": "a", "model": "m", "timings_ms": {}}',
+        b'{"predictions": [{"label": "\xe4", "confidence": 1}], "clip_id": "a", "model": "m", "timings_ms": {}}',
+        b'{"predictions": ' + b"[" * 100_000,
+        b"[]",
+        b"null",
     ],
 )
 async def test_answer_that_violates_the_contract_raises(serve: Serve, body: bytes) -> None:
@@ -102,6 +110,92 @@ async def test_answer_that_violates_the_contract_raises(serve: Serve, body: byte
 
     with pytest.raises(ServiceAnswerError, match="help: "):
         await classify(await serve(infer))
+
+
+@pytest.mark.parametrize("kind", [AsyncClient, Client])
+async def test_answer_without_end_is_not_read_to_its_end(serve: Serve, kind: type[AsyncClient | Client]) -> None:
+    sent_bytes = 0
+
+    async def infer(request: web.Request) -> web.StreamResponse:
+        nonlocal sent_bytes
+        await request.read()
+        endless = web.StreamResponse()
+        await endless.prepare(request)
+        while sent_bytes < 128 * MIB:
+            await endless.write(b" " * MIB)
+            sent_bytes += MIB
+        return endless
+
+    url = await serve(infer)
+    classified = asyncio.to_thread(classify_without_asyncio, url) if kind is Client else classify(url)
+    with pytest.raises(ServiceAnswerError, match=f"longer than {4 * MIB} bytes"):
+        await classified
+    assert sent_bytes < 64 * MIB
+
+
+def classify_without_asyncio(url: str) -> None:
+    with Client(url, retries=0) as client:
+        client.classify(CLIP)
+
+
+async def test_refusal_without_end_keeps_its_status(serve: Serve) -> None:
+    async def infer(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        endless = web.StreamResponse(status=503)
+        await endless.prepare(request)
+        for _ in range(128):
+            await endless.write(b" " * MIB)
+        return endless
+
+    with pytest.raises(ServiceRefusedError, match="503 Service Unavailable") as raised:
+        await classify(await serve(infer))
+    assert raised.value.retriable
+
+
+async def test_compressed_answer_is_not_inflated(serve: Serve) -> None:
+    async def infer(request: web.Request) -> web.Response:
+        assert request.headers["Accept-Encoding"] == "identity"
+        await request.read()
+        return web.Response(body=gzip.compress(b" " * 64 * MIB), headers={"Content-Encoding": "gzip"})
+
+    with pytest.raises(ServiceAnswerError):
+        await classify(await serve(infer))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirect_is_refused_and_not_followed(serve: Serve, status: int) -> None:
+    asked: list[str] = []
+
+    async def infer(request: web.Request) -> web.Response:
+        await request.read()
+        asked.append(request.method)
+        return web.Response(status=status, headers={"Location": "/"})
+
+    async def index(request: web.Request) -> web.Response:
+        asked.append(request.method)
+        return predictions()
+
+    with pytest.raises(ServiceRefusedError, match=rf"{status} redirect to /: redirects are not followed"):
+        await classify(await serve(infer, index=index))
+    assert asked == ["POST"]
+
+
+async def test_user_of_the_url_is_sent_but_not_shown(serve: Serve) -> None:
+    headers = {}
+
+    async def infer(request: web.Request) -> web.Response:
+        await request.read()
+        headers.update(request.headers)
+        return predictions()
+
+    url = (await serve(infer)).replace("http://", "http://user:secret@")
+    async with AsyncClient(url) as client:
+        await client.classify(CLIP)
+        assert "secret" not in client.url
+    assert headers["Authorization"] == "Basic " + base64.b64encode(b"user:secret").decode()
+    async with AsyncClient(url, api_key="key") as client:
+        await client.classify(CLIP)
+    assert headers["Authorization"] == "Bearer key"
 
 
 async def test_timeout_raises_unreachable(serve: Serve) -> None:

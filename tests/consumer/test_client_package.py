@@ -10,7 +10,7 @@ import consumer.sync_client
 from tests.consumer.processes import ROOT
 
 UNAVAILABLE = ("av", "configargparse", "PIL", "prometheus_client", "pythonjsonlogger")
-ALLOWED = ("consumer.client", "consumer.errors", "consumer.retry")
+ALLOWED = ("consumer.client", "consumer.errors", "consumer.retry", "consumer.shown_text")
 
 PROGRAM = f"""
 import sys

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import zlib
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,26 @@ def test_image_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
     numbered_frame(1).to_image().save(directory / "1.jpg", exif=exif)
     (clip,) = clips_of(directory, frames=1)
     assert clip.pictures[0].shape == (128, 96, 3)
+
+
+@pytest.mark.parametrize("exif", [b"x", b"MM\0*", b"\xff" * 50], ids=["short", "cut", "foreign"])
+def test_image_with_damaged_exif_does_not_end_the_directory(tmp_path: Path, exif: bytes) -> None:
+    directory = write_images(tmp_path / "a", 16)
+    image = directory / "3.png"
+    written = image.read_bytes()
+    chunk = b"eXIf" + exif
+    header_bytes = 33
+    damaged = len(exif).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    image.write_bytes(written[:header_bytes] + damaged + written[header_bytes:])
+    (clip,) = clips_of(directory)
+    assert numbers_of(clip) == list(range(16))
+
+
+def test_pipe_with_the_name_of_an_image_is_not_waited_for(tmp_path: Path) -> None:
+    directory = write_images(tmp_path / "a", 16)
+    os.mkfifo(directory / "16.png")
+    (clip,) = clips_of(directory)
+    assert numbers_of(clip) == list(range(16))
 
 
 def test_stop_ends_the_frames(tmp_path: Path) -> None:

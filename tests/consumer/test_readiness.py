@@ -61,6 +61,34 @@ async def test_model_is_read_from_the_summary(serve: Serve, body: str, model: Mo
         assert await service.model() == model
 
 
+ABSURD = [{"frames": 0}, {"frames": -16}, {"frames": 10**9}, {"frames": "16"}, {"frames": 16, "crop": -1}, {}, [], None]
+
+
+@pytest.mark.parametrize("description", ABSURD, ids=str)
+async def test_absurd_description_of_the_model_is_reported_and_not_used(
+    serve: Serve, description: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def models(request: web.Request) -> web.Response:
+        return web.json_response({"models": [description]})
+
+    async with AsyncClient(await serve(models=models)) as service:
+        assert await service.model() is None
+    assert caplog.messages == ["the service does not describe its model in a usable way"]
+
+
+async def test_service_that_redirects_is_refused_at_the_start(serve: Serve) -> None:
+    async def ready(request: web.Request) -> web.Response:
+        raise web.HTTPMovedPermanently("https://user:secret@elsewhere/health/ready")
+
+    async with AsyncClient(await serve(ready=ready)) as service:
+        with pytest.raises(ServiceRefusedError) as raised:
+            await service.wait_until_ready(wait_s=60)
+    assert str(raised.value) == (
+        "the service refused the request with 301 redirect to https://elsewhere/health/ready: redirects are not"
+        " followed; help: set --service-url to the address at which the service itself answers"
+    )
+
+
 async def test_service_without_summary_has_no_model(serve: Serve) -> None:
     async with AsyncClient(await serve()) as service:
         assert await service.model() is None

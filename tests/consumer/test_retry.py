@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumer.retry import MAX_RETRY_AFTER_S, Backoff, WaitBudget, retry_after_s
@@ -25,6 +25,19 @@ from consumer.retry import MAX_RETRY_AFTER_S, Backoff, WaitBudget, retry_after_s
 )
 def test_retry_after_is_parsed(header: str | None, expected_s: float | None) -> None:
     assert retry_after_s(header) == expected_s
+
+
+@given(
+    st.text(max_size=40)
+    | st.sampled_from(["nan", "inf", "1e400", "9" * 5000, "-" + "9" * 30])
+    | st.integers().map("Wed, 21 Oct {} 07:28:00 GMT".format)
+    | st.tuples(st.integers(), st.integers()).map(lambda pair: "Mon, 01 Jan {} 00:00:00 {:+}".format(*pair))
+    | st.sampled_from(["Mon, 01 Jan 0001 00:00:00 +2359", "Fri, 31 Dec 9999 23:59:59 -2359"])
+)
+@example(f"Wed, 21 Oct {10**22} 07:28:00 GMT")
+def test_any_retry_after_is_a_bounded_pause_or_none(header: str) -> None:
+    pause_s = retry_after_s(header)
+    assert pause_s is None or 0 <= pause_s <= MAX_RETRY_AFTER_S
 
 
 def test_retry_after_may_be_a_date() -> None:

@@ -14,6 +14,11 @@ from consumer.client.wire import Model, Problem
         (500, b"{}", Problem("Internal Server Error")),
         (500, b'{"title": 5}', Problem("Internal Server Error")),
         (599, b"", Problem("unknown status")),
+        (500, '{"title": "Ger\u00e4t"}'.encode("latin-1"), Problem("Internal Server Error")),
+        (500, b'{"title": ' + b"[" * 100_000, Problem("Internal Server Error")),
+        (500, b'{"title": "a", "detail": "' + b"[" * 9999 + b'"}', Problem("a", "[" * 500)),
+        (500, b'{"title": "a\\n\\u001b[2J"}', Problem("a\\n\\x1b[2J")),
+        (500, b'["title"]', Problem("Internal Server Error")),
     ],
 )
 def test_any_error_body_decodes_to_a_problem(status: int, body: bytes, expected: Problem) -> None:
