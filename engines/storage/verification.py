@@ -19,7 +19,7 @@ TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3, 
 
 def reference_of(bundle: Bundle) -> Reference | None:
     """The clips and answers that ``bundle`` carries; None when it was exported without them (``--no-verify``)."""
-    return Reference.read(bundle.path / FILE_NAME) if carries_reference(bundle.manifest) else None
+    return Reference.read(bundle.content / FILE_NAME) if carries_reference(bundle.manifest) else None
 
 
 def carries_reference(manifest: Manifest) -> bool:

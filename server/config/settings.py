@@ -38,6 +38,8 @@ class Settings:
     batch_wait_ms: int = 0
     engine_timeout_ms: int = 60_000
     bundle_poll_s: int = 2
+    bundle_sha256: tuple[str, ...] = ()
+    trust_writable_bundles: bool = False
     deadline_ms: int = 30_000
     queue_size: int = 64
     max_inflight_bytes: int = 512 * MIB
@@ -63,6 +65,8 @@ class Settings:
                 page_locked_bytes=self.max_inflight_bytes,
                 lanes=self.lanes,
                 graphs=self.cuda_graphs,
+                bundle_sha256=self.bundle_sha256,
+                trust_writable_bundles=self.trust_writable_bundles,
             )
             for device in device_names(self.devices)
         )
