@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -15,11 +15,19 @@ _PLAIN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "as
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level and event, then the fields as ``key=value``; values with blanks are quoted as in JSON."""
+    """Time, level and event, then the fields as ``key=value``; values with blanks are quoted as in JSON.
 
-    def format(self, record: logging.LogRecord) -> str:
+    Whatever the service answered or a source is called, a record is one line without control characters; the lines of a
+    stack trace follow it, indented.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, a method of logging.Formatter
         fields = {name: value for name, value in vars(record).items() if name not in _PLAIN_ATTRIBUTES}
-        return " ".join([super().format(record), *(f"{name}={_quoted(value)}" for name, value in fields.items())])
+        text = _escaped(super().formatMessage(record))
+        return " ".join([text, *(f"{name}={_quoted(value)}" for name, value in fields.items())])
+
+    def formatException(self, exc_info: Any) -> str:  # noqa: N802, a method of logging.Formatter
+        return "\n".join(f"  {_escaped(line)}" for line in super().formatException(exc_info).split("\n"))
 
 
 def configure_log(log_format: LogFormat) -> None:
@@ -40,5 +48,13 @@ def _json_formatter() -> logging.Formatter:
 
 def _quoted(value: object) -> str:
     text = str(value)
-    needs_quotes = not text or any(mark.isspace() or mark in '"=' for mark in text)
-    return json.dumps(text, ensure_ascii=False) if needs_quotes else text
+    if text.isprintable() and text and not set(text) & set(' "='):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _escaped(text: str) -> str:
+    """``text`` with every control character, line separator and mark that reverses text as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
