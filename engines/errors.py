@@ -8,6 +8,7 @@ ServiceError
 │   ├── BundleNotFoundError
 │   ├── BundleDamagedError      truncated, altered or incomplete
 │   ├── BundleUnsupportedError  of another format version, or for another device or runtime
+│   ├── BundleUntrustedError    of another digest than the pinned one, or others may write the code in it
 │   └── VerificationError       answers differently from the checkpoint
 └── EngineError                 the runtime could not be loaded, or failed on a batch
     ├── ClipTooLargeError       the engine has no memory for a clip of this size
@@ -54,6 +55,10 @@ class BundleDamagedError(BundleError):
 
 
 class BundleUnsupportedError(BundleError):
+    pass
+
+
+class BundleUntrustedError(BundleError):
     pass
 
 

@@ -125,6 +125,13 @@ class Manifest(Record, frozen=True):
         unsealed = msgspec.structs.replace(self, digest="")
         return hashlib.sha256(msgspec.json.encode(unsealed, order="deterministic")).hexdigest()
 
+    def content_sha256(self) -> str:
+        """The digest by which an operator names the bundle: of all fields and, through ``files``, of all files.
+
+        It does not cover ``verification``, which a machine adds when it first runs the bundle.
+        """
+        return msgspec.structs.replace(self, verification=None).expected_digest()
+
 
 def encode(manifest: Manifest) -> bytes:
     """The manifest as indented UTF-8 JSON."""

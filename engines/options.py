@@ -12,13 +12,15 @@ Graphs = Literal["whole", "network", "none"]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """``threads`` limits the CPU threads; 0 means every core. The other options apply to torch devices.
+    """``threads`` limits the CPU threads; 0 means every core. The options of devices apply to torch only.
 
     ``device``: ``cuda:N``, ``cpu``, or None for the first CUDA device, else the CPU.
     ``max_clip_bytes``: the largest clip; each lane reserves this much memory on the device.
     ``page_locked_bytes``: host memory shared by all clips in flight; 0 where another engine's ``allocate`` is used.
     ``lanes``: batches in the engine at the same time; 0 means 2 on CUDA, 1 elsewhere.
     ``graphs``: which work is launched as CUDA graphs: preprocessing and network, only the network, or none.
+    ``bundle_sha256``: the digests that the content of a bundle may have; empty allows every bundle.
+    ``trust_writable_bundles``: load code also from where other users may write.
     ``side_by_side``: the lanes' networks run concurrently; by default they take turns.
     """
 
@@ -29,3 +31,5 @@ class EngineOptions:
     lanes: int = 0
     graphs: Graphs = "whole"
     side_by_side: bool = False
+    bundle_sha256: tuple[str, ...] = ()
+    trust_writable_bundles: bool = False

@@ -1,4 +1,4 @@
-"""``python -m export MODEL``, ``list``, ``show BUNDLE``, ``verify BUNDLE``.
+"""``python -m export MODEL``, ``list``, ``show BUNDLE``, ``verify BUNDLE [--trust-writable-bundles]``.
 
 The exit code is 0 on success, 1 when building or verifying failed, 2 when the model or bundle cannot be used.
 """
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from engines.errors import BundleError, CheckpointError, ServiceError, VerificationError
+from engines.options import EngineOptions
 from engines.runtimes.registry import open_engine
 from engines.storage.bundle import BUNDLES, Bundle, open_bundle, replace_manifest
 from engines.storage.verification import reference_of, verify
@@ -20,6 +21,8 @@ from export.failures import explained
 from export.preflight import settled
 from export.progress import peak_memory_bytes, say, stage
 from export.settings import parse_settings
+
+_TRUST = "--trust-writable-bundles"
 
 
 def main() -> int:
@@ -67,13 +70,15 @@ def _show(arguments: list[str]) -> None:
 
 
 def _verify(arguments: list[str]) -> None:
-    bundle = open_bundle(locate(_one_bundle("verify", arguments)))
+    trusts = [argument for argument in arguments if argument == _TRUST]
+    names = [argument for argument in arguments if argument != _TRUST]
+    bundle = open_bundle(locate(_one_bundle("verify", names)))
     reference = reference_of(bundle)
     if reference is None:
         raise VerificationError(
             f"bundle {bundle.path} contains no reference answers", help="export it again without --no-verify"
         )
-    engine = open_engine(bundle)
+    engine = open_engine(bundle, EngineOptions(trust_writable_bundles=bool(trusts)))
     try:
         found = verify(engine, reference)
     finally:
@@ -105,6 +110,7 @@ def _summary(bundle: Bundle) -> str:
         f"input            {manifest.frames} frames, {manifest.preprocessing.crop} x {manifest.preprocessing.crop}",
         f"labels           {len(manifest.labels)}",
         f"verification     {described_verification(manifest)}",
+        f"digest           {manifest.content_sha256()}",
         f"serve it         just serve {bundle.path}",
     ]
     return "\n".join(lines)

@@ -81,6 +81,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     preprocessing = manifest.preprocessing
     yield "bundle", manifest.name
     yield "model", f"{described_model(manifest)}, revision {manifest.source.revision or '-'}"
+    yield "digest", f"{manifest.content_sha256()} (for --bundle-sha256)"
     yield "source", f"sha256 {manifest.source.sha256}"
     yield "engine", f"{manifest.target} {manifest.precision}, batch 1 to {manifest.max_batch}"
     yield "device", _device(manifest)

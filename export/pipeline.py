@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import os
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ import msgspec
 
 from engines.errors import BundleError, BundleUnsupportedError
 from engines.manifest import FILE_NAME, FORMAT_VERSION, Manifest, Source, StageError
+from engines.options import EngineOptions
 from engines.runtimes.registry import open_engine
 from engines.storage.bundle import Bundle, open_bundle, replace_manifest
 from engines.storage.reference import FILE_NAME as REFERENCE_FILE_NAME
 from engines.storage.reference import Reference
 from engines.storage.verification import verify
+from engines.storage.writers import check_writers
 from export.architectures.base import Checkpoint, StagedNetwork
 from export.architectures.registry import find_checkpoint
 from export.bundling.stage_cache import StageCache, digest_of, link_files, origin_of, versions
@@ -49,6 +52,8 @@ def export_bundle(settings: ExportSettings) -> Exported:
         CheckpointError, ExportError, EngineError, BundleError: no bundle is written, but the results of finished
             stages are kept for the next attempt.
     """
+    # Bundles and the results of stages contain code, so nobody else may write them.
+    os.umask(os.umask(0o022) | 0o022)
     with stage("find checkpoint", spinner=False):
         checkpoint = find_checkpoint(settings.model, random_weights=settings.random_weights)
     output = settings.output_for(checkpoint.model)
@@ -61,12 +66,13 @@ def export_bundle(settings: ExportSettings) -> Exported:
     built = None if settings.force else _built(output, recipe)
     if built is not None:
         return Exported(built, reused=True)
+    cache = StageCache(output.parent, origin)
+    if settings.runs_code and not settings.trust_writable_bundles:
+        check_writers([cache.directory])
     sizes = outline(checkpoint.sizes(), settings)
     say(describe(sizes, settings, checkpoint.model, output))
     check_room(sizes, output)
-    return Exported(
-        _Export(settings, checkpoint, StageCache(output.parent, origin), recipe, output).run(), reused=False
-    )
+    return Exported(_Export(settings, checkpoint, cache, recipe, output).run(), reused=False)
 
 
 def _built(output: Path, recipe: str) -> Bundle | None:
@@ -105,7 +111,7 @@ class _Export:
             with stage("hash bundle"):
                 write_manifest(directory, self._manifest(compiled, errors))
             if self._settings.verify:
-                _verify(open_bundle(directory))
+                _verify(open_bundle(directory), self._settings)
             self._cache.clear()
         return open_bundle(self._output)
 
@@ -196,10 +202,10 @@ class _Export:
         )
 
 
-def _verify(bundle: Bundle) -> None:
+def _verify(bundle: Bundle, settings: ExportSettings) -> None:
     """Compare the engine's answers with the reference answers, if this machine can run the bundle."""
     try:
-        engine = open_engine(bundle)
+        engine = open_engine(bundle, EngineOptions(trust_writable_bundles=settings.trust_writable_bundles))
     except BundleUnsupportedError:
         say("verify           skipped here: the server verifies the bundle when it first loads it on its device")
         return

@@ -47,6 +47,7 @@ class ExportSettings:
     random_weights: bool = False
     verify: bool = True
     force: bool = False
+    trust_writable_bundles: bool = False
     inductor: Inductor | None = None
     calibration: Path | None = None
     plan: PlanOptions = field(default_factory=PlanOptions)
@@ -55,6 +56,11 @@ class ExportSettings:
     def needs_onnx(self) -> bool:
         """Whether the network is written as ONNX rather than as a torch program."""
         return self.target != "torch" and self.plan.via == "onnx"
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the export loads a program or plan, which is code, from the directory of the bundle."""
+        return self.target != "openvino"
 
     def output_for(self, model: str) -> Path:
         """Return ``--output``, or ``engines/bundles/MODEL-TARGET-PRECISION`` if it is not given."""
@@ -78,6 +84,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
         random_weights=flags["random_weights"],
         verify=flags["verify"],
         force=flags["force"],
+        trust_writable_bundles=flags["trust_writable_bundles"],
         inductor=_inductor(parser, flags, target),
         calibration=_calibration(parser, flags),
         plan=_plan_options(parser, flags, target, max_batch),
@@ -188,6 +195,12 @@ def _add_output_flags(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--force", action="store_true", help="build the bundle again even if it exists, when you do not trust it"
+    )
+    parser.add(
+        "--trust-writable-bundles",
+        action="store_true",
+        help="load torch programs and TensorRT plans, which are code, also where other users may write; only if you"
+        " trust all of them",
     )
 
 

@@ -6,7 +6,6 @@ import asyncio
 import ctypes
 import logging
 import os
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -30,7 +29,7 @@ _MAX_KEPT_HEAP_BYTES = 64 * MIB
 def run(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> NoReturn:
     """Serve with the settings of the command line, and end the process."""
     code = _exit_code(serve)
-    sys.stderr.flush()
+    logging.shutdown()
     # The usual end of the interpreter waits for all threads, and one of them may be in an engine that hangs.
     os._exit(code)
 
@@ -45,6 +44,9 @@ def _exit_code(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
     except ServiceError as error:
         logging.getLogger("server").critical(str(error))
         return 2 if isinstance(error, (BundleError, ConfigurationError)) else 1
+    except Exception:
+        logging.getLogger("server").critical("crashed", exc_info=True)
+        return 1
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -19,7 +19,8 @@ _PLAIN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "as
 class TextFormatter(logging.Formatter):
     """Time, level and event, then the fields as ``key=value``; values with blanks are quoted as in JSON.
 
-    What cannot be printed is escaped, so that no text of others adds a line or a control sequence for the terminal.
+    What cannot be printed is escaped, so that no text of others adds a line or a control sequence for the terminal; the
+    lines of a stack trace follow, indented.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -29,6 +30,9 @@ class TextFormatter(logging.Formatter):
         fields = {name: value for name, value in vars(record).items() if name not in _PLAIN_ATTRIBUTES}
         texts = (f"{name}={_quoted(value)}" for name, value in fields.items())
         return " ".join([escaped(super().formatMessage(record)), *texts])
+
+    def formatException(self, exc_info: Any) -> str:  # noqa: N802 the name is that of the standard library
+        return "\n".join(f"  {escaped(line)}" for line in super().formatException(exc_info).split("\n"))
 
 
 class JsonLineFormatter(JsonFormatter):

@@ -15,6 +15,7 @@ from engines.manifest import Manifest
 from engines.options import EngineOptions
 from engines.storage.bundle import BUNDLES, DEMO, Bundle, bundles_in
 from engines.storage.verification import verify_once
+from engines.storage.writers import check_writers
 
 
 def load_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Engine:  # noqa: B008, it is frozen
@@ -22,6 +23,7 @@ def load_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Eng
 
     Raises:
         BundleUnsupportedError: no runtime here serves the bundle's target.
+        BundleUntrustedError: other users may write the code in the bundle.
         VerificationError: the answers of the bundle are wrong.
         BundleDamagedError, EngineError: see the runtime.
     """
@@ -42,6 +44,8 @@ def open_engine(bundle: Bundle, options: EngineOptions = EngineOptions()) -> Eng
         from engines.runtimes.openvino import OpenVinoEngine
 
         return OpenVinoEngine(bundle, threads=options.threads)
+    if not options.trust_writable_bundles:
+        check_writers([*bundle.files(), bundle.content / manifests.FILE_NAME])
     _check_torch(bundle)
     if target == "torch":
         from engines.runtimes.torch_program import open_torch_engine

@@ -19,6 +19,7 @@ from engines.device.device_engine import DeviceEngine
 from engines.device.torch_device import compute_capability, torch_device
 from engines.errors import BundleDamagedError, BundleUnsupportedError, EngineError, first_line
 from engines.options import EngineOptions
+from engines.runtimes.torch_archive import load_program
 from engines.runtimes.torch_attention import use_fastest_attention
 from engines.storage.bundle import Bundle
 
@@ -42,7 +43,8 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
 
     Raises:
         ConfigurationError: the machine has no such device.
-        BundleUnsupportedError: the program was compiled for another device or by another torch.
+        BundleUnsupportedError: the program was compiled for another device or by another torch, or contains Python
+            objects.
         EngineError: torch cannot load the program.
         BundleDamagedError: the program does not match the manifest.
     """
@@ -70,7 +72,7 @@ def _load(bundle: Bundle, device: torch.device) -> Program:
 
 
 def _load_traced(bundle: Bundle, device: torch.device) -> Program:
-    program = torch.export.load(bundle.file(".pt2"))
+    program = load_program(bundle.file(".pt2"))
     _check_network(program, bundle)
     module = move_to_device_pass(program, device).module()
     if device.type == "cuda":

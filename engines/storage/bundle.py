@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,25 @@ DEMO = BUNDLES / "demo"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A directory whose files match its manifest."""
+    """The directory ``path`` with its ``manifest``; ``content`` is the directory of the files that were checked.
+
+    The two directories differ where a bundle is loaded from a copy (``engines/storage/pinned.py``).
+    """
 
     path: Path
     manifest: Manifest
+    content: Path
 
     def file(self, suffix: str) -> Path:
         """The one file whose name ends in ``suffix``; raises BundleDamagedError when there is none or several."""
         found = [file.name for file in self.manifest.files if file.name.endswith(suffix)]
         if len(found) != 1:
             raise _damaged(self.path, f"lists {len(found)} *{suffix} files in its manifest instead of one")
-        return self.path / found[0]
+        return self.content / found[0]
+
+    def files(self) -> list[Path]:
+        """The paths of all files that the manifest lists."""
+        return [self.content / file.name for file in self.manifest.files]
 
 
 def find_bundle(name: str) -> Path:
@@ -52,10 +60,11 @@ def open_bundle(path: Path) -> Bundle:
         BundleDamagedError: the bundle is truncated, altered or incomplete.
         BundleUnsupportedError: the bundle has another format version.
     """
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     for file in manifest.files:
-        check_file(path, file)
-    return Bundle(path, manifest)
+        check_size(path, file)
+        check_file(path, file, path)
+    return Bundle(path, manifest, path)
 
 
 def replace_manifest(bundle: Bundle, **changes: Any) -> Bundle:
@@ -63,8 +72,9 @@ def replace_manifest(bundle: Bundle, **changes: Any) -> Bundle:
     manifest = msgspec.structs.replace(bundle.manifest, **changes).sealed()
     aside = bundle.path / f".{manifests.FILE_NAME}.partial"
     aside.write_bytes(manifests.encode(manifest))
+    aside.chmod(0o644)  # a bundle that others may write is not loaded, so the umask must not allow it
     aside.replace(bundle.path / manifests.FILE_NAME)
-    return Bundle(bundle.path, manifest)
+    return replace(bundle, manifest=manifest)
 
 
 def sha256_of(path: Path) -> str:
@@ -79,7 +89,8 @@ def bundles_in(directory: Path) -> list[Path]:
     return [file.parent for file in sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)]
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in ``path``, whose files are not checked; raises the errors of ``open_bundle``."""
     try:
         text = (path / manifests.FILE_NAME).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -102,16 +113,31 @@ def _check_version(path: Path, version: int) -> None:
         )
 
 
-def check_file(path: Path, file: BundleFile) -> None:
-    """Raise BundleDamagedError unless ``file`` of the bundle in ``path`` is as its manifest says."""
+def check_size(path: Path, file: BundleFile) -> None:
+    """Raises BundleDamagedError when ``file`` of the bundle in ``path`` is missing or has another size."""
     try:
         size_bytes = (path / file.name).stat().st_size
     except FileNotFoundError:
         raise _damaged(path, f"lacks {file.name}") from None
     if size_bytes != file.size_bytes:
         raise _damaged(path, f"has a truncated {file.name} ({size_bytes} bytes instead of {file.size_bytes})")
-    if sha256_of(path / file.name) != file.sha256:
+
+
+def check_file(directory: Path, file: BundleFile, path: Path) -> None:
+    """Raises BundleDamagedError when ``file`` in ``directory`` is not what the bundle in ``path`` lists."""
+    if sha256_of(directory / file.name) != file.sha256:
         raise _damaged(path, f"has an altered {file.name} (its SHA-256 does not match)")
+
+
+def read_file(path: Path, file: BundleFile) -> bytes:
+    """The content of ``file`` of the bundle in ``path``; raises BundleDamagedError when it is not what is listed."""
+    try:
+        data = (path / file.name).read_bytes()
+    except OSError as error:
+        raise _damaged(path, f"has an unreadable {file.name} ({error.strerror})") from None
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise _damaged(path, f"has an altered {file.name} (its SHA-256 does not match)")
+    return data
 
 
 def _not_found(path: Path) -> BundleNotFoundError:

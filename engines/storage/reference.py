@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -30,7 +31,12 @@ class Reference:
 
     @classmethod
     def read(cls, path: Path) -> Reference:
-        with np.load(path, allow_pickle=False) as arrays:
+        return cls.decode(path.read_bytes())
+
+    @classmethod
+    def decode(cls, data: bytes) -> Reference:
+        """The reference in the content of its file."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             formats = cast(list[PixelFormat], arrays["pixel_formats"].tolist())
             clips = tuple(Clip(arrays[f"frames_{index}"], name) for index, name in enumerate(formats))
             return cls(clips, arrays["probabilities"])

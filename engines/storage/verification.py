@@ -11,7 +11,7 @@ import numpy as np
 from engines.engine import Engine
 from engines.errors import VerificationError
 from engines.manifest import Manifest, Precision, Verification
-from engines.storage.bundle import Bundle, check_file, replace_manifest
+from engines.storage.bundle import Bundle, read_file, replace_manifest
 from engines.storage.reference import FILE_NAME, Floats, Reference
 
 # The largest accepted difference between a probability and the checkpoint's probability in FP32.
@@ -20,18 +20,18 @@ TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3, 
 
 def reference_of(bundle: Bundle) -> Reference | None:
     """The clips and answers that ``bundle`` carries; None when it was exported without them (``--no-verify``)."""
-    return reference_in(bundle.path, bundle.manifest)
+    return reference_in(bundle.content, bundle.manifest)
 
 
-def reference_in(path: Path, manifest: Manifest) -> Reference | None:
-    """The reference of the bundle that ``manifest`` describes, read from its directory ``path``; None as above.
+def reference_in(directory: Path, manifest: Manifest) -> Reference | None:
+    """The reference of the bundle that ``manifest`` describes, read from its ``directory``; None as above.
 
-    Raises BundleDamagedError if another bundle has taken its place in ``path`` since it was opened.
+    Raises:
+        BundleDamagedError: the file is another one, for example because the bundle was replaced meanwhile.
     """
     for file in manifest.files:
         if file.name == FILE_NAME:
-            check_file(path, file)
-            return Reference.read(path / FILE_NAME)
+            return Reference.decode(read_file(directory, file))
     return None
 
 

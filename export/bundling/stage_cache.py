@@ -59,7 +59,7 @@ class StageCache:
     """
 
     def __init__(self, bundles: Path, origin: str) -> None:
-        self._directory = bundles / ".work" / origin[:16]
+        self.directory = bundles / ".work" / origin[:16]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -75,11 +75,11 @@ class StageCache:
 
     def product(self, name: str, build: Callable[[Path], None]) -> Path:
         """The directory ``name``; ``build`` fills it if it does not exist yet."""
-        path = self._directory / name
+        path = self.directory / name
         if path.is_dir():
             return path
-        self._directory.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=self._directory))
+        self.directory.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=self.directory))
         try:
             build(aside)
             aside.rename(path)
@@ -89,24 +89,24 @@ class StageCache:
 
     def clear(self) -> None:
         """Remove all results of this export, and those of unfinished exports that are older than a week."""
-        shutil.rmtree(self._directory, ignore_errors=True)
-        for other in self._directory.parent.iterdir():
+        shutil.rmtree(self.directory, ignore_errors=True)
+        for other in self.directory.parent.iterdir():
             with contextlib.suppress(FileNotFoundError):  # its own export has just removed it
                 if other.is_dir() and time.time() - other.stat().st_mtime > _KEPT_S:
                     shutil.rmtree(other, ignore_errors=True)
 
     def _acquired(self) -> BaseFileLock:
-        lock = FileLock(self._directory.with_suffix(".lock"))
+        lock = FileLock(self.directory.with_suffix(".lock"))
         while not lock.is_locked:
             # The export that finishes may remove the directory between any two of these calls.
             with contextlib.suppress(FileExistsError):
-                self._directory.parent.mkdir(parents=True)
+                self.directory.parent.mkdir(parents=True)
             with contextlib.suppress(FileNotFoundError):
                 lock.acquire()
         return lock
 
     def _remove_if_empty(self) -> None:
-        for directory in (self._directory, self._directory.parent):
+        for directory in (self.directory, self.directory.parent):
             with contextlib.suppress(OSError):
                 directory.rmdir()
 

@@ -6,11 +6,10 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
 from engines.device.cuda_driver import CudaDevice, cuda_devices
 from engines.manifest import Device, Preprocessing, Tensor
 from engines.runtimes.tensorrt.api import TensorRt
+from engines.runtimes.torch_archive import load_program
 from export.compilers.calibration import calibration
 from export.compilers.int8 import quantize
 from export.compilers.tensorrt import LOG_FILE_NAME, PLAN_FILE_NAME, PlanBuilder, require_tensorrt, timing_cache
@@ -90,7 +89,7 @@ def _write_plan(
 ) -> None:
     plan, options = directory / PLAN_FILE_NAME, settings.plan
     if options.via == "torch-tensorrt":
-        program = torch.export.load(directory / PROGRAM_FILE_NAME)
+        program = load_program(directory / PROGRAM_FILE_NAME)
         compile_with_torch_tensorrt(program, plan, network_input, settings.max_batch, options)
         return
     builder = PlanBuilder(tensorrt, options, directory / LOG_FILE_NAME)

@@ -10,6 +10,7 @@ from torch._inductor import aoti_compile_and_package
 from torch.export.passes import move_to_device_pass
 
 from engines.errors import ExportError, first_line
+from engines.runtimes.torch_archive import load_program
 from export.settings import Inductor
 
 COMPILED_FILE_NAME = "compiled.pt2"
@@ -26,7 +27,7 @@ def compile_with_inductor(program: Path, package: Path, device: str, how: Induct
     Raises:
         ExportError: Inductor, or the C++ compiler that it calls, cannot compile the network.
     """
-    moved = move_to_device_pass(torch.export.load(program), device)
+    moved = move_to_device_pass(load_program(program), device)
     try:
         with torch.no_grad():
             aoti_compile_and_package(moved, package_path=str(package), inductor_configs=dict(_CONFIGS[how]))

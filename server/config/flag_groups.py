@@ -144,6 +144,21 @@ def add_engine(parser: configargparse.ArgParser) -> None:
         help="Seconds between checks whether the bundle has changed and has to be reloaded. 0 turns the checks off,"
         " so that only SIGHUP reloads it.",
     )
+    parser.add(
+        "--bundle-sha256",
+        type=_digests,
+        default=Settings.bundle_sha256,
+        metavar="SHA256",
+        help="Digests of the bundles that may be loaded, at the start and at each reload, separated by commas; without"
+        " it, any bundle may. `python -m export show BUNDLE` prints the digest. Use it if others can write to the"
+        " bundle, or to be sure what is served.",
+    )
+    parser.add(
+        "--trust-writable-bundles",
+        action="store_true",
+        help="Load torch programs and TensorRT plans, which are code, also from files and directories that other users"
+        " may write. Use it only if you trust every one of these users as much as yourself.",
+    )
 
 
 def add_checks(parser: configargparse.ArgParser) -> None:
@@ -284,6 +299,15 @@ def _share(text: str) -> float:
 
 
 _share.__name__ = "number"
+
+
+def _digests(text: str) -> tuple[str, ...]:
+    """SHA-256 digests in hexadecimal; raises argparse.ArgumentTypeError, also for none, which would pin nothing."""
+    digests = _comma_separated(text.lower())
+    for digest in digests or ("",):
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise argparse.ArgumentTypeError(f"{digest!r} is not a SHA-256 digest; accepted: 64 hexadecimal digits")
+    return digests
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

@@ -41,6 +41,8 @@ class Settings:
     canary_s: int = 60
     swap_clips: int = 16
     swap_max_disagreement: float = 1.0
+    bundle_sha256: tuple[str, ...] = ()
+    trust_writable_bundles: bool = False
     deadline_ms: int = 30_000
     queue_size: int = 64
     max_inflight_bytes: int = 512 * MIB
@@ -66,6 +68,8 @@ class Settings:
                 page_locked_bytes=self.max_inflight_bytes,
                 lanes=self.lanes,
                 graphs=self.cuda_graphs,
+                bundle_sha256=self.bundle_sha256,
+                trust_writable_bundles=self.trust_writable_bundles,
             )
             for device in device_names(self.devices)
         )

@@ -14,7 +14,7 @@ from engines.engine import Engine, Model
 from engines.errors import EngineLostError
 from engines.options import EngineOptions
 from engines.runtimes.registry import load_engine
-from engines.storage.bundle import open_bundle
+from engines.storage.pinned import opened
 from engines.storage.reference import Reference
 from engines.storage.verification import reference_in
 from server.batching.batcher import Batcher
@@ -31,8 +31,9 @@ LoadEngine = Callable[[Path, EngineOptions], Engine]
 
 
 def load_bundle(path: Path, options: EngineOptions) -> Engine:
-    """Check the bundle in ``path`` and load its engine; see ``open_bundle`` and ``load_engine`` for the errors."""
-    return load_engine(open_bundle(path), options)
+    """Check the bundle in ``path`` and load its engine; see ``opened`` and ``load_engine`` for the errors."""
+    with opened(path, options.bundle_sha256) as bundle:
+        return load_engine(bundle, options)
 
 
 class Deployment:

@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 
 from server.telemetry.gpu_metrics import GpuCollector
+from server.telemetry.log_queue import DROPPED_LINES
 from server.telemetry.phases import ClipTimes
 
 # A creation time for each counter would double the number of series.
@@ -99,6 +100,7 @@ class Metrics:
         self._closed = Counter(
             "vjepa_connections_closed", "Connections that the service closed, by reason", ["reason"], registry=registry
         )
+        registry.register(DROPPED_LINES)
         self._preset()
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:

@@ -116,6 +116,26 @@ async def test_failure_after_a_success_gives_code_1(serve: Serve, tmp_path: Path
     assert "500 Internal Server Error" in ended.errors[-1]
 
 
+async def test_text_log_shows_names_and_answers_without_control_characters(serve: Serve, tmp_path: Path) -> None:
+    hostile = "a\x1b[31m\u202e\x9b\x7f\n2026-01-01 00:00:00 ERROR forged"
+    asked: list[None] = []
+
+    async def infer(request: web.Request) -> web.Response:
+        asked.append(None)
+        if len(asked) == 2:
+            return web.json_response({"title": hostile, "detail": hostile}, status=422)
+        answer = {"predictions": [{"label": hostile, "confidence": 1}], "clip_id": hostile, "model": "m"}
+        return web.json_response(answer | {"timings_ms": {}})
+
+    video = write_video(tmp_path / f"{hostile.replace('/', '')}.mp4", at(30, 11))
+    process = await start(video, "--service-url", await serve(infer))
+    _, errors = await process.communicate()
+    lines = errors.decode().removesuffix("\n").split("\n")
+    assert all(line.isprintable() and line.startswith("20") for line in lines)
+    assert not [line for line in lines if line.startswith("2026-01-01 00:00:00")]
+    assert any(" INFO clip " in line and line.count("forged") == 3 for line in lines)
+
+
 async def test_ctrl_c_while_waiting_for_the_service(tmp_path: Path) -> None:
     process = await start(write_video(tmp_path / "a.mp4", at(30, 1)), "--service-url", UNREACHABLE_URL, "--wait", "600")
     assert process.stderr

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
 from engines.errors import CheckpointError
@@ -145,12 +146,21 @@ def _truncate_shard(path: Path) -> None:
     shard.write_bytes(shard.read_bytes()[:100])
 
 
+def _pickle_weights(path: Path) -> None:
+    """Leave the weights in the format that is a pickle, and a file of safetensors that nothing refers to."""
+    weights = {name: value for shard in path.glob("*.safetensors") for name, value in load_file(shard).items()}
+    torch.save(weights, path / "pytorch_model.bin")
+    for file in path.glob("model*.safetensors*"):
+        file.rename(path / "other.safetensors")
+
+
 BAD_CHECKPOINTS = {
     "no config": (lambda path: (path / "config.json").unlink(), "no config.json"),
     "config cut off": (lambda path: (path / "config.json").write_text('{"model_type"'), "not JSON"),
     "other architecture": (lambda path: _config(path, model_type="videomae"), "VJEPA2ForVideoClassification"),
     "shard missing": (_drop_shard, "weights"),
     "no weights": (_drop_all_shards, "--random-weights"),
+    "weights in a pickle": (_pickle_weights, "no file named model.safetensors"),
     "shard truncated": (_truncate_shard, "weights"),
     "other label count": (lambda path: _config(path, id2label={"0": "a", "1": "b"}), "classifier"),
     "crops differ": (

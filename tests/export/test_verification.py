@@ -49,6 +49,21 @@ def _manifest(path: Path) -> Manifest:
     return manifests.decode((path / manifests.FILE_NAME).read_bytes())
 
 
+def test_export_loads_no_code_that_others_may_write_unless_told(
+    odd_checkpoint: Path, odd_torch_bundle: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(odd_torch_bundle, tmp_path / "bundle")
+    tmp_path.chmod(0o777)
+    output = str(tmp_path / "another")
+    for command in ((str(odd_checkpoint), "--target", "torch", "--output", output), ("verify", tmp_path / "bundle")):
+        refused = run_here("export", *map(str, command))
+        assert refused.returncode == 2
+        assert "may be written by others" in refused.stderr
+    assert not (tmp_path / "another").exists()
+    verified = run_here("export", "verify", str(tmp_path / "bundle"), "--trust-writable-bundles")
+    assert verified.returncode == 0, verified.stderr
+
+
 def test_bundle_with_other_weights_fails_verification(odd_bundle: Path, odd_checkpoint: Path) -> None:
     checkpoint = find_checkpoint(str(odd_checkpoint))
     model = checkpoint.load()

@@ -6,6 +6,8 @@ import io
 import struct
 import time
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,6 +78,39 @@ def test_jpegs_of_very_many_scans_are_refused_before_they_are_decoded() -> None:
     decode_image(_jpeg_of_scans(1), "JPEG", pixels)
     with pytest.raises(ImageError, match="scans"):
         decode_image(_jpeg_of_scans(5000), "JPEG", pixels)
+
+
+def _encoded_as(kind: str, **options: Any) -> bytes:
+    encoded = io.BytesIO()
+    Image.fromarray(FRAME).save(encoded, kind, **options)
+    return encoded.getvalue()
+
+
+def _odd_images() -> Iterator[bytes]:
+    """Images about which their libraries complain: cut off, with other bytes inside, or with odd pieces."""
+    animated = {"save_all": True, "append_images": [Image.fromarray(FRAME[::-1])]}
+    kinds = [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WebP", {}), ("WebP", animated)]
+    random = np.random.default_rng(1)
+    for kind, options in kinds:
+        whole = _encoded_as(kind, **options)
+        yield whole + bytes(1000)
+        yield whole[: len(whole) // 2]
+        for first in (0.1, 0.5, 0.9):
+            at = int(first * len(whole))
+            yield whole[:at] + random.bytes(20) + whole[at + 20 :]
+            yield whole[:at] + random.bytes(20) + whole[at:]
+    # Pillow warns about a palette whose transparency is given in bytes.
+    encoded = io.BytesIO()
+    Image.fromarray(FRAME).convert("P").save(encoded, "PNG", transparency=bytes(range(256)))
+    yield encoded.getvalue()
+    yield _encoded_as("PNG", exif=b"Exif\0\0II*\0" + b"\xff" * 20)
+    yield _encoded_as("JPEG", exif=b"Exif\0\0II*\0" + b"\xff" * 20, icc_profile=b"\xff" * 99)
+
+
+async def test_complaints_of_image_libraries_are_lines_of_the_log(post: Post, live_server: LiveServer) -> None:
+    for image in _odd_images():
+        assert (await post(json=image_body([image] * 16))).status in (200, 400, 422)
+    assert not [entry for entry in live_server.log if entry["level"] == "PRINTED"]
 
 
 async def test_bombs_of_images_are_answered_and_write_nothing_past_the_log(post: Post, live_server: LiveServer) -> None:

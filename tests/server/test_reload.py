@@ -15,9 +15,10 @@ import msgspec
 import pytest
 
 from engines import manifest as manifests
-from engines.storage.bundle import DEMO
+from engines.storage.bundle import DEMO, open_bundle
 from export.bundling.staging import staged, write_manifest
-from tests.live_server import LiveServer, serving
+from server.config.flags import parse_settings
+from tests.live_server import LiveServer, run_module, serving
 from tests.server.conftest import Answer
 from tests.server.peers import clients, encoded, metrics, send, small_clips
 
@@ -87,6 +88,49 @@ async def test_changed_bundle_is_reloaded_without_a_signal(bundle: Path) -> None
             await asyncio.to_thread(demo_copy, bundle, "second")
             await asyncio.to_thread(server.wait_for, "engine swapped")
             await _assert_answered_by(session, "second")
+
+
+async def test_bundle_of_another_digest_is_never_served(bundle: Path, tmp_path: Path) -> None:
+    demo_copy(tmp_path / "second", "second")
+    digests = [open_bundle(path).manifest.content_sha256() for path in (bundle, tmp_path / "second")]
+    with serving(bundle, "--bundle-poll-s", "1", "--bundle-sha256", ",".join(digests)) as server:
+        async with clients(server) as session:
+            await _assert_answered_by(session, "first")
+            # Of the same name, but written at another time or with other labels.
+            await asyncio.to_thread(_write, bundle, "third")
+            refused = await asyncio.to_thread(server.wait_for, "reload failed, the old engine stays")
+            assert open_bundle(bundle).manifest.content_sha256() in refused["error"]
+            server.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(server.wait_for, "reload failed, the old engine stays", 2)
+            await _assert_answered_by(session, "first")
+            await asyncio.to_thread(_replace, bundle, tmp_path / "second")
+            await asyncio.to_thread(server.wait_for, "engine swapped")
+            await _assert_answered_by(session, "second")
+
+
+def test_start_with_a_bundle_of_another_digest_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bundle / "model.onnx").write_bytes(b"read by nobody")
+    monkeypatch.setenv("VJEPA_BUNDLE_SHA256", "0" * 64)
+    refused = run_module("server", str(bundle), "--port", "0", "--log-format", "text")
+    assert refused.returncode == 2
+    assert "which --bundle-sha256 does not name" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("digest", ["", "abc", "0" * 64 + ",1"])
+def test_digests_that_would_pin_nothing_are_refused(
+    digest: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VJEPA_BUNDLE_SHA256", digest)
+    with pytest.raises(SystemExit) as refused:
+        parse_settings([str(DEMO)])
+    assert refused.value.code == 2
+    assert "accepted: 64 hexadecimal digits" in capsys.readouterr().err
+
+
+def _replace(bundle: Path, other: Path) -> None:
+    with staged(bundle) as directory:
+        shutil.copytree(other, directory, dirs_exist_ok=True)
 
 
 async def _assert_answered_by(session: aiohttp.ClientSession, model: str) -> None:

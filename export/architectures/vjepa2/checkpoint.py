@@ -71,6 +71,7 @@ class VJepa2Checkpoint:
                 self.path,
                 dtype=torch.float32,
                 attn_implementation="sdpa",
+                use_safetensors=True,  # the other formats of weights are pickles
                 ignore_mismatched_sizes=True,  # _check_complete reports them in one line
                 output_loading_info=True,
             )
