@@ -80,8 +80,12 @@ def bundles_in(directory: Path) -> list[Path]:
 
 
 def _read_manifest(path: Path) -> Manifest:
+    file = path / manifests.FILE_NAME
     try:
-        text = (path / manifests.FILE_NAME).read_bytes()
+        # Reading a pipe in the place of the manifest would wait for ever.
+        if not file.is_file():
+            raise _not_found(path)
+        text = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise _not_found(path) from None
     try:
