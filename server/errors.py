@@ -2,6 +2,8 @@
 
 RequestError (a ServiceError)   what a client sent, or when it sent it
 ├── UnreadableError             body, base64 or image cannot be read
+│   └── FramingError            where the request ends is not certain
+│       └── VersionError        it is not HTTP/1.1 or HTTP/1.0
 ├── UnauthorizedError           no key, or an unknown one
 ├── SlowBodyError               the body did not arrive in time
 ├── TooLargeError               more bytes or pixels than are accepted
@@ -30,6 +32,14 @@ class RequestError(ServiceError):
 
 
 class UnreadableError(RequestError):
+    pass
+
+
+class FramingError(UnreadableError):
+    """Nothing that follows on the connection may be read as a request."""
+
+
+class VersionError(FramingError):
     pass
 
 

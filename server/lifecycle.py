@@ -34,7 +34,7 @@ async def serve(settings: Settings, load: LoadEngine = load_bundle) -> None:
         EngineLostError: the engine got lost while it served.
     """
     signals = Signals()
-    async with _listening(settings, load) as front:
+    async with _listening(settings, load) as front, _watching(settings, signals):
         _log.debug("listening", extra={"url": front.listener.url})
         if await _started(front, signals):
             _log.info("ready", extra={"url": front.listener.url})
@@ -92,6 +92,16 @@ async def _listening(settings: Settings, load: LoadEngine) -> AsyncIterator[_Fro
         await service.close()
 
 
+@contextlib.asynccontextmanager
+async def _watching(settings: Settings, signals: Signals) -> AsyncIterator[None]:
+    """Watch the bundle from before it is loaded, so that no change while it loads is missed."""
+    if not settings.bundle_poll_s:
+        yield
+        return
+    async with _task(watch_bundle(settings.bundle, settings.bundle_poll_s, signals.reload)):
+        yield
+
+
 async def _started(front: _Front, signals: Signals) -> bool:
     """Load; return False if the stop came first. Raises what the loader raises."""
     async with _task(front.loader.start()) as start, _task(signals.stop.wait()) as stop:
@@ -102,16 +112,10 @@ async def _started(front: _Front, signals: Signals) -> bool:
 
 
 async def _serve_until_stopped(front: _Front, signals: Signals) -> None:
-    service, settings = front.service, front.service.settings
-    async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(_task(reload_on_demand(front.loader, signals.reload)))
-        if settings.bundle_poll_s:
-            await stack.enter_async_context(
-                _task(watch_bundle(settings.bundle, settings.bundle_poll_s, signals.reload))
-            )
-        async with _task(signals.stop.wait()) as stop:
-            waits: list[asyncio.Future[Any]] = [stop, service.lost]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    service = front.service
+    async with _task(reload_on_demand(front.loader, signals.reload)), _task(signals.stop.wait()) as stop:
+        waits: list[asyncio.Future[Any]] = [stop, service.lost]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     if not service.lost.done():
         await _drain(front, signals)
     if service.lost.done():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import subprocess
 import sys
 import threading
@@ -17,12 +18,25 @@ ROOT = Path(__file__).parents[1]
 
 
 class LiveServer:
-    """A running ``python -m server``, or another ``module`` with its flags, on a free port; ``log`` grows."""
+    """A running ``python -m server``, or another ``module`` with its flags, on a free port; ``log`` grows.
 
-    def __init__(self, bundle: Path, *arguments: str, until: str = "ready", module: str = "server") -> None:
+    ``most_files`` is the largest number of files that the process may open; None leaves the system's.
+    """
+
+    def __init__(
+        self,
+        bundle: Path,
+        *arguments: str,
+        until: str = "ready",
+        module: str = "server",
+        most_files: int | None = None,
+    ) -> None:
         command = [sys.executable, "-m", module, str(bundle), "--port", "0", "--log-format", "json", *arguments]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, bufsize=1, cwd=ROOT)
+        limit = None if most_files is None else lambda: _limit_files(most_files)
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stderr=pipe, text=True, bufsize=1, cwd=ROOT, preexec_fn=limit
+        )
         self.log: list[dict[str, Any]] = []
         self._news = threading.Condition()
         self._ended = False
@@ -71,6 +85,10 @@ class LiveServer:
             self._news.notify_all()
 
 
+def _limit_files(most: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _entry(line: str) -> dict[str, Any]:
     """A line of the log; what libraries print past it is kept as its event."""
     try:
@@ -80,9 +98,11 @@ def _entry(line: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(bundle: Path, *arguments: str, until: str = "ready", module: str = "server") -> Iterator[LiveServer]:
+def serving(
+    bundle: Path, *arguments: str, until: str = "ready", module: str = "server", most_files: int | None = None
+) -> Iterator[LiveServer]:
     """A live server for the block; killed after it when it has not stopped by then."""
-    server = LiveServer(bundle, *arguments, until=until, module=module)
+    server = LiveServer(bundle, *arguments, until=until, module=module, most_files=most_files)
     try:
         yield server
     finally:

@@ -91,8 +91,12 @@ def bundles_in(directory: Path) -> list[Path]:
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest in ``path``, whose files are not checked; raises the errors of ``open_bundle``."""
+    file = path / manifests.FILE_NAME
     try:
-        text = (path / manifests.FILE_NAME).read_bytes()
+        # Reading a pipe in the place of the manifest would wait for ever.
+        if not file.is_file():
+            raise _not_found(path)
+        text = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise _not_found(path) from None
     try:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
+import numpy as np
 import pybase64
 
 from server.clips.infer_request import InferBody
@@ -21,10 +22,16 @@ _LONG_BYTES = 1024
 _MOST_SHORT_STRINGS = 32
 # A value that no field accepts.
 _PLACEHOLDER = b"-1"
+_COUNTED_BYTES = 2**20
 _BACKSLASH = ord("\\")
 
 _FIELD_OF_MESSAGE = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<field>.*)`$")
 _FRAME_COUNT_MESSAGE = re.compile(r"^Expected `array` of length .* - at `\$\.frames`$")
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# A type of its own for each field but the frames, at whose every occurrence msgspec calls a function.
+_MET = msgspec.defstruct(
+    "Met", [(name, type(name, (), {}), None) for name in InferBody.__struct_fields__ if name != "frames"]
+)
 _MISSING_FIELD = re.compile(r"^Object missing required field `(?P<field>.*)`$")
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<field>.*)`$")
 
@@ -76,6 +83,7 @@ def _plain(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]] |
         sent = msgspec.json.decode(cut[0], type=_exactly(frames))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    _refuse_repeated(cut[0])
     return (sent, cut[1]) if all(bytes(frame) == _PLACEHOLDER for frame in sent.frames) else None
 
 
@@ -116,6 +124,7 @@ def _decode_base64(text: memoryview) -> bytes:
 def _parsed(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]]:
     try:
         sent = _decoded_as(body, _exactly(frames))
+        _refuse_repeated(body)
         return sent, [memoryview(text) for text in sent.frames]
     except _WrongFrameCountError:
         # The rest of the body is checked first, so that its other faults are reported as with the right frame count.
@@ -134,6 +143,40 @@ def _decoded_as(body: bytearray, kind: type[InferBody]) -> InferBody:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableError(f"the body is not JSON: {error}") from None
+
+
+def _refuse_repeated(body: bytearray) -> None:
+    """Raises InvalidError if a field of a valid ``body`` is there twice; a JSON parser takes its last value.
+
+    The colons of an object that are in none of its values follow its names, so that no name has to be searched for.
+    """
+    fields = _FIELDS.decode(body)
+    surplus = _colons(body) - len(fields)
+    if surplus and surplus != sum(_colons(value) for value in fields.values()):
+        name = _repeated(body)
+        raise InvalidError(f"{name} is there twice", field=name)
+
+
+def _colons(text: bytearray | msgspec.Raw) -> int:
+    """The number of colons. In long texts ``bytes.count`` takes longer than parsing does."""
+    if len(text) < _LONG_BYTES:
+        return bytes(text).count(b":")
+    codes = np.frombuffer(text, np.uint8)
+    pieces = (codes[at : at + _COUNTED_BYTES] for at in range(0, len(codes), _COUNTED_BYTES))
+    return sum(int(np.count_nonzero(piece == ord(":"))) for piece in pieces)
+
+
+def _repeated(body: bytearray) -> str:
+    """The name of a field that is there twice, when one is."""
+    seen: set[str] = set()
+    repeated: list[str] = []
+
+    def meet(kind: type, value: object) -> object:
+        (repeated.append if kind.__name__ in seen else seen.add)(kind.__name__)
+        return kind()
+
+    msgspec.json.decode(body, type=_MET, dec_hook=meet)
+    return repeated[0] if repeated else "frames"
 
 
 @functools.cache

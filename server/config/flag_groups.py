@@ -30,7 +30,8 @@ def add_network(parser: configargparse.ArgParser) -> None:
         "--max-connections",
         type=_between(1, 1_000_000),
         default=Settings.max_connections,
-        help="Largest number of open connections. Further connections get 503. Raise it to serve more cameras.",
+        help="Largest number of open connections, each of which takes an open file. Further connections get 503."
+        " Raise it to serve more cameras.",
     )
     parser.add(
         "--header-timeout-s",

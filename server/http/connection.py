@@ -7,12 +7,20 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import cast
 
-from aiohttp import web
+from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server.config.settings import Settings
-from server.http.aiohttp_internals import replace_request_parser
+from server.http.aiohttp_internals import (
+    answer_in_http_1_1,
+    has_queued_requests,
+    newest_body,
+    replace_request_parser,
+    waits_for_request,
+)
 from server.http.direct_body import DirectBody
+from server.http.framing import ACCEPTED_VERSIONS, is_well_framed
+from server.http.half_closed import HalfClosed
 from server.http.problem import problem_answer, problem_for, raw_problem
 from server.telemetry.metrics import Metrics
 
@@ -21,13 +29,21 @@ _LINGERING_S = 2
 _MAX_REASON_CHARACTERS = 200
 # The HTTP parser gets so many bytes at once: headers, and the start of a body, until the reader of the body takes over.
 _READ_BYTES = 64 * 2**10
+# How aiohttp's parser reports a version that it does not know.
+_UNKNOWN_VERSION = "Invalid HTTP version"
+# aiohttp tells its version and that of Python by default.
+_SERVER = "vjepa2-serve"
 
 
 class Connections:
-    """Makes the protocol object of each new connection; ``open`` is the number of connections that are served."""
+    """Makes the protocol object of each new connection.
 
-    def __init__(self, server: web.Server, settings: Settings, metrics: Metrics) -> None:
+    ``open`` is the number of connections that are served, at most ``most``.
+    """
+
+    def __init__(self, server: web.Server, settings: Settings, metrics: Metrics, most: int) -> None:
         self.server = server
+        self.most = most
         self.settings = settings
         self.metrics = metrics
         self.open = 0
@@ -46,7 +62,9 @@ class Connection(web.RequestHandler):
 
     Invariants: ``_counted`` holds exactly while the connection is part of ``Connections.open``. ``_first_byte_s`` is
     set from the first byte of a request until it is answered and its body has ended. After ``_discarding`` is set, data
-    is dropped until the connection closes.
+    is dropped until the connection closes. ``_last_body`` is that of the newest request; the bodies before it are
+    complete. ``_half_closed`` is set when the client sends no more and still waits for answers. ``_request`` is set
+    while a request is handled and its answer has not begun.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -65,9 +83,12 @@ class Connection(web.RequestHandler):
         self._first_byte_s: float | None = None
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._last_body: StreamReader | None = None
+        self._half_closed: HalfClosed | None = None
+        self._request: web.BaseRequest | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if self._connections.open >= self._connections.settings.max_connections:
+        if self._connections.open >= self._connections.most:
             self._refuse(cast(asyncio.Transport, transport))
             return
         self._count(1)
@@ -82,6 +103,8 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_timer()
         self._stop_write_timer()
+        if self._half_closed is not None:
+            self._half_closed.stop()
         if self._counted:
             self._count(-1)
             super().connection_lost(exc)
@@ -89,11 +112,22 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         if not self._counted or self._discarding:
             return
-        if self._first_byte_s is None and data:
+        if self._first_byte_s is None and _begins_request(data):
             self._first_byte_s = self._connections.loop.time()
             limit_s = self._connections.settings.header_timeout_s
             self._header_timer = self._connections.loop.call_later(limit_s, self._close_slow)
         super().data_received(data)
+        self._last_body = newest_body(self) or self._last_body
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more; it still gets the answers to what it has sent completely."""
+        if self._last_body is None or not self._last_body.is_eof() or waits_for_request(self):
+            return False
+        if self._half_closed is None:
+            self._half_closed = HalfClosed(cast(asyncio.Transport, self.transport), self._may_write_interim)
+        if not has_queued_requests(self):
+            self.close()
+        return True
 
     def pause_writing(self) -> None:
         """The client does not read; it has ``write_timeout_s`` to go on."""
@@ -113,6 +147,8 @@ class Connection(web.RequestHandler):
         if isinstance(exc, UnicodeError):  # of aiohttp's answer to an unknown ``Expect``
             status, message = HTTPStatus.BAD_REQUEST, "a header holds bytes that are not UTF-8"
             exc = HttpProcessingError(code=status, message=message)
+        if _UNKNOWN_VERSION in (message or ""):
+            status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
         plain = super().handle_error(request, status, exc, message)
         reason = " ".join((message or "it failed").split())[:_MAX_REASON_CHARACTERS]
         answer = problem_answer(HTTPStatus(plain.status), f"the request cannot be read: {reason}")
@@ -122,19 +158,30 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Turn aiohttp's own refusals into problems; it refuses an unknown ``Expect`` before any middleware runs."""
+        """Write the answer, and close the connection where nothing may follow.
+
+        aiohttp's own refusals become problems; it refuses an unknown ``Expect`` before any middleware runs.
+        """
         answer = problem_for(resp) if isinstance(resp, web.HTTPException) else resp
+        answer.headers[hdrs.SERVER] = _SERVER
+        is_last = self._half_closed is not None and not has_queued_requests(self)
+        if is_last or not is_well_framed(request):
+            answer.force_close()
+        if request.version not in ACCEPTED_VERSIONS:
+            answer_in_http_1_1(request)
         return await super().finish_response(request, answer, start_time)
 
     def request_began(self, request: web.BaseRequest) -> float:
         """The header of ``request`` is complete; returns the time of its first byte by the event loop's clock."""
         self._stop_timer()
+        self._request = request
         first_byte_s = self._first_byte_s
         # The first byte of a pipelined request came with the request before it, at an unknown time.
         return self._connections.loop.time() if first_byte_s is None else first_byte_s
 
     def request_ended(self, request: web.BaseRequest) -> None:
         """``request`` is answered; the first byte after the end of its body begins the next request."""
+        self._request = None
         request.content.on_eof(self._await_next)
 
     async def receive(self, request: web.BaseRequest, rest: memoryview, arrived: Callable[[int], None]) -> None:
@@ -156,6 +203,10 @@ class Connection(web.RequestHandler):
     def ignore_rest(self) -> None:
         """Drop the rest of a body unparsed, because parsing costs as much as reading it, and close."""
         self._discarding = True
+
+    def _may_write_interim(self) -> bool:
+        request = self._request
+        return request is not None and request.version == HttpVersion11 and not request.writer.output_size
 
     def _await_next(self) -> None:
         self._first_byte_s = None
@@ -193,3 +244,8 @@ class Connection(web.RequestHandler):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
+
+
+def _begins_request(data: bytes) -> bool:
+    """Whether ``data`` holds more than the line ends that are ignored before a request (RFC 9112, 2.2)."""
+    return bool(data[:1] not in (b"", b"\r", b"\n") or data.strip(b"\r\n"))

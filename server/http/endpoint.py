@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from engines.manifest import Manifest
-from server.errors import RateLimitedError, RequestError, UnauthorizedError
+from server.errors import RateLimitedError, RequestError, UnauthorizedError, VersionError
 
 JSON_TYPE = "application/json"
 
@@ -66,8 +66,9 @@ class Endpoint:
 
     @property
     def all_errors(self) -> tuple[type[RequestError], ...]:
-        """The errors of the endpoint itself, and those of keys and rates where they hold for it."""
-        return (*self.errors, UnauthorizedError, RateLimitedError) if self.policy.needs_key else self.errors
+        """The errors of the endpoint itself, those of keys and rates where they hold for it, and those of HTTP."""
+        keyed = (UnauthorizedError, RateLimitedError) if self.policy.needs_key else ()
+        return (*self.errors, *keyed, VersionError)
 
 
 ENDPOINTS: web.AppKey[tuple[Endpoint, ...]] = web.AppKey("endpoints", tuple)

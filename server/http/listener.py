@@ -1,53 +1,47 @@
-"""The socket that clients connect to, and the limits of the system on it."""
+"""The sockets that clients connect to."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import resource
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from engines.errors import ConfigurationError
 from server.config.settings import Settings
+from server.http.acceptor import Acceptor
 from server.http.connection import Connections
+from server.http.descriptors import connections_within_limit
 from server.serving.service import Service
-
-_log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 # Answers that are made but not written yet have so long to be written.
 _WRITE_TIMEOUT_S = 1
-# Descriptors that belong to no client: bundle, logs, event loop, a scrape.
-_OTHER_DESCRIPTORS = 64
 
 
 class Listener:
-    """A socket that accepts connections; made by ``listening``."""
+    """The sockets that accept connections; made by ``listening``."""
 
-    def __init__(self, server: asyncio.Server) -> None:
-        self._server = server
-
-    @property
-    def url(self) -> str:
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    def __init__(self, acceptor: Acceptor, url: str) -> None:
+        self._acceptor = acceptor
+        self.url = url
 
     def stop_accepting(self) -> None:
         """Accept no new connections; open ones go on."""
-        self._server.close()
+        self._acceptor.close()
 
 
 @contextlib.asynccontextmanager
-async def listening(settings: Settings, connections: Callable[[], asyncio.Protocol]) -> AsyncIterator[Listener]:
-    """The socket is open from the start, so that health checks see a service that loads.
+async def listening(settings: Settings, connections: Connections) -> AsyncIterator[Listener]:
+    """The sockets are open from the start, so that health checks see a service that loads.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    listener = Listener(await _listen(settings, connections))
+    sockets = await _listen(settings)
+    listener = Listener(Acceptor(sockets, connections, connections.metrics), _url(sockets[0]))
     try:
         yield listener
     finally:
@@ -59,37 +53,39 @@ async def connecting(app: web.Application, service: Service) -> AsyncIterator[Co
     """The factory of connections to ``app``.
 
     The end of the block closes every connection, so the requests that must be answered are waited for before it.
+
+    Raises:
+        ConfigurationError: so few open files are allowed that no client could connect.
     """
-    settings = service.settings
-    _raise_descriptor_limit(settings.max_connections)
+    most = connections_within_limit(service.settings.max_connections)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_WRITE_TIMEOUT_S)
     await runner.setup()
     if runner.server is None:
         raise RuntimeError("the runner is not set up")
     try:
-        yield Connections(runner.server, settings, service.metrics)
+        yield Connections(runner.server, service.settings, service.metrics, most)
     finally:
         await runner.cleanup()
 
 
-async def _listen(settings: Settings, connections: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+async def _listen(settings: Settings) -> list[socket.socket]:
+    """A socket for each address of the host."""
     try:
-        return await asyncio.get_running_loop().create_server(
-            connections, settings.host, settings.port, backlog=_BACKLOG
+        server = await asyncio.get_running_loop().create_server(
+            asyncio.Protocol, settings.host, settings.port, start_serving=False
         )
+        # The event loop binds the sockets, and keeps its own to itself.
+        sockets = [bound.dup() for bound in server.sockets]
+        server.close()
+        for listening in sockets:
+            listening.listen(_BACKLOG)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {settings.host}:{settings.port} ({error.strerror})", help="choose another --port"
         ) from None
+    return sockets
 
 
-def _raise_descriptor_limit(connections: int) -> None:
-    """Most systems allow 1024 descriptors by default, and more when a process asks for them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + _OTHER_DESCRIPTORS
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < wanted:
-        _log.warning("fewer file descriptors than --max-connections", extra={"allowed": allowed})
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 from server.http.connection import Connection
 from server.http.context import FIRST_BYTE_S, LOG_FIELDS, SERVICE
 from server.http.endpoint import policy_of
+from server.http.framing import check_framing
 from server.http.problem import problem_for
 from server.serving.service import State
 from server.telemetry.logs import request_id
@@ -65,6 +66,7 @@ async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        check_framing(request)
         return await handler(request)
     except Exception as error:
         answer = problem_for(error)

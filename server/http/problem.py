@@ -18,6 +18,7 @@ OUR_FAULT = "the service failed on this request; its log has the cause under thi
 # The most specific class of an error decides.
 STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
     errors.UnreadableError: HTTPStatus.BAD_REQUEST,
+    errors.VersionError: HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
     errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
     errors.SlowBodyError: HTTPStatus.REQUEST_TIMEOUT,
     errors.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -8,14 +8,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import cast
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server.clips.decode_threads import DecodeThreads
 from server.clips.upload import NewMemory
-from server.errors import SlowBodyError, TooLargeError, UnreadableError, shown
+from server.errors import SlowBodyError, TooLargeError, UnreadableError
 from server.http.connection import Connection
 from server.http.content_encoding import IDENTITY, check_content_encoding, inflate
+from server.http.half_closed import INTERIM
 from server.limits.admission import SOON_BYTES, RequestMemory
 from server.serving.deadline import limited
 
@@ -183,7 +184,6 @@ class RequestBody:
     async def _in_time(self) -> AsyncIterator[None]:
         self.check_length()
         check_content_encoding(self._encoding)
-        self._check_transfer_encoding()
         self._ask_for_body()
         late = SlowBodyError(f"the body was not there after {self.timeout_s:g} s")
         try:
@@ -193,15 +193,11 @@ class RequestBody:
         except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
             raise UnreadableError(f"the body cannot be read: {' '.join(str(error).split())[:200]}") from None
 
-    def _check_transfer_encoding(self) -> None:
-        """Raises UnreadableError for transfer codings besides chunks, which aiohttp takes for plain bytes."""
-        coding = self.request.headers.get(hdrs.TRANSFER_ENCODING, "chunked")
-        if coding.lower() != "chunked":
-            raise UnreadableError(f"Transfer-Encoding is {shown(coding)}; accepted: chunked", field="Transfer-Encoding")
-
     def _ask_for_body(self) -> None:
-        if self.request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and self.request.transport is not None:
-            self.request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # Clients of HTTP/1.0 know no interim answers (RFC 9110, 10.1.1).
+        expected = self.request.version == HttpVersion11 and self.request.headers.get(hdrs.EXPECT, "").lower()
+        if expected == "100-continue" and self.request.transport is not None:
+            self.request.transport.write(INTERIM)
 
 
 async def no_expectations(request: web.Request) -> None:

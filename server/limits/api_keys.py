@@ -5,28 +5,38 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import time
 from pathlib import Path
 
 from engines.errors import ConfigurationError
 from server.errors import UnauthorizedError
+from server.limits.key_file import Stamp, read_keys, stamp_of
 
 _log = logging.getLogger(__name__)
 
 _KEY_ID_CHARACTERS = 8
+# A file system may give two changes in one tick of its clock the same time.
+_TICK_NS = 2 * 10**9
 
 
 class ApiKeys:
-    """The keys of a file with one key per line; blank lines and lines that begin with ``#`` are ignored.
+    """The keys in force are those of the file as it was read last.
 
-    Invariant: ``_digests`` is never empty; a changed file without usable keys leaves the old keys in force. ``_stamp``
-    is that of the file when it was last read, successfully or not. Used by the event loop only.
+    A file that was emptied revokes every key. One that cannot be read leaves the keys as they are, because it may be
+    about to be replaced, and is tried again at each request.
+
+    Invariant: ``_stamp`` is that of the file whose keys are in ``_digests``; None if the file may have changed since
+    without another stamp. Used by the event loop only.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises ConfigurationError if ``path`` cannot be read or contains no key."""
         self._path = path
-        self._stamp = self._stamp_now()
+        self._trouble: str | None = None
+        self._stamp: Stamp | None = None
         self._digests = self._read()
+        if not self._digests:
+            raise ConfigurationError(f"there is no key in {path}", help="write one key per line")
 
     def key_id(self, authorization: str | None) -> str:
         """A name for the key of an ``Authorization: Bearer`` header, from which the key cannot be recovered.
@@ -45,31 +55,37 @@ class ApiKeys:
         return digest.hex()[:_KEY_ID_CHARACTERS]
 
     def _read(self) -> tuple[bytes, ...]:
-        try:
-            lines = [line.strip() for line in self._path.read_text().splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"cannot read the keys in {self._path}: {error}") from None
-        keys = [line for line in lines if line and not line.startswith("#")]
-        if not keys:
-            raise ConfigurationError(f"there is no key in {self._path}", help="write one key per line")
-        return tuple(_digest(key) for key in keys)
+        # The stamp is taken first, so that a change while the file is read shows in the next one.
+        stamp = stamp_of(self._path)
+        digests = tuple(_digest(key) for key in read_keys(self._path))
+        settled = stamp is not None and time.time_ns() - max(stamp[2:]) > _TICK_NS
+        self._stamp = stamp if settled else None
+        return digests
 
     def _read_again_if_changed(self) -> None:
-        if (stamp := self._stamp_now()) == self._stamp:
+        if self._stamp is not None and stamp_of(self._path) == self._stamp:
             return
-        self._stamp = stamp
         try:
-            self._digests = self._read()
-            _log.info("keys read again", extra={"keys": len(self._digests)})
+            digests = self._read()
         except ConfigurationError as error:
-            _log.error("the keys stay as they were", extra={"error": str(error)})
+            self._log_trouble(str(error))
+            return
+        if digests != self._digests or self._trouble is not None:
+            self._trouble, self._digests = None, digests
+            _log_keys(len(digests))
 
-    def _stamp_now(self) -> tuple[int, int, int] | None:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return None
-        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+    def _log_trouble(self, trouble: str) -> None:
+        """Log once, however many requests find the file in the same state."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            _log.error("the keys stay as they were", extra={"error": trouble})
+
+
+def _log_keys(count: int) -> None:
+    if count:
+        _log.info("keys read again", extra={"keys": count})
+    else:
+        _log.error("the key file holds no key, so every request that needs one gets 401")
 
 
 def _digest(key: str) -> bytes:

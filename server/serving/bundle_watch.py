@@ -31,9 +31,19 @@ async def watch_bundle(path: Path, every_s: float, changed: asyncio.Event) -> No
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Name, inode, size in bytes and modification time in nanoseconds of each file; empty if ``path`` is unreadable."""
+    """Name, inode, size in bytes and modification time in nanoseconds of each file; empty if ``path`` is unreadable.
+
+    A file that cannot be seen, such as a link whose target is gone, has zeros, so that the others are still compared.
+    """
     try:
-        files = [(file.name, file.stat()) for file in sorted(path.iterdir())]
+        return tuple((file.name, *_state(file)) for file in sorted(path.iterdir()))
     except OSError:
         return ()
-    return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in files)
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    try:
+        stat = file.stat()
+    except OSError:
+        return 0, 0, 0
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -32,6 +32,9 @@ _PHASES = ("read", "decode", "queue", "preprocess", "infer", "total")
 _MAX_LABELS = 256
 _OTHER_LABELS = "other"
 
+# Why the service closes connections.
+CLOSED_FOR = ("slow_header", "too_many", "unread_answer", "no_descriptor")
+
 _OUTCOMES = {
     200: "answered",
     400: "unreadable",
@@ -144,7 +147,7 @@ class Metrics:
         self._checks.labels(outcome).inc()
 
     def closed(self, reason: str) -> None:
-        """Count a connection that the service closed: ``slow_header``, ``too_many`` or ``unread_answer``."""
+        """Count a connection that the service closed: one of ``CLOSED_FOR``."""
         self._closed.labels(reason).inc()
 
     def connected(self, clients: int) -> None:
@@ -162,5 +165,5 @@ class Metrics:
             self._reloads.labels(outcome)
         for outcome in ("right", "wrong"):
             self._checks.labels(outcome)
-        for reason in ("slow_header", "too_many", "unread_answer"):
+        for reason in CLOSED_FOR:
             self._closed.labels(reason)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,3 +111,15 @@ def test_hidden_partial_bundles_are_not_listed(tmp_path: Path) -> None:
     shutil.copytree(DEMO, tmp_path / ".half.partial")
     shutil.copytree(DEMO, tmp_path / "whole")
     assert bundles_in(tmp_path) == [tmp_path / "whole"]
+
+
+def test_pipe_in_the_place_of_the_manifest_is_no_bundle(tmp_path: Path) -> None:
+    pipe = tmp_path / "engine.json"
+    os.mkfifo(pipe)
+    # A writer comes, so that a reader would get something instead of waiting for ever.
+    writer = threading.Thread(target=lambda: os.close(os.open(pipe, os.O_WRONLY)), daemon=True)
+    writer.start()
+    with pytest.raises(BundleNotFoundError):
+        open_bundle(tmp_path)
+    os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+    writer.join(60)

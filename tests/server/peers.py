@@ -119,6 +119,17 @@ class Peer:
         is_json = "json" in headers.get("Content-Type", "")
         return Answer(int(head.split()[1]), headers, json.loads(body) if is_json else {"text": body.decode()})
 
+    async def rest(self) -> bytes:
+        """Everything up to the end of the connection."""
+        return await self._reader.read()
+
+    async def interim(self) -> bytes:
+        """The header of the next answer, which has no body."""
+        return await self._reader.readuntil(b"\r\n\r\n")
+
+    async def body(self, length: int) -> bytes:
+        return await self._reader.readexactly(length)
+
     async def status_or_end(self) -> int | None:
         """The status of the next answer, or None when the connection is closed or reset without one."""
         try:

@@ -158,3 +158,10 @@ async def test_long_unknown_field_is_cut_and_escaped_in_the_answer(post: Post) -
     assert answer.status == 422
     assert answer.body["detail"].startswith("unknown field \\x00kkk")
     assert len(str(answer.body)) < 500
+
+
+async def test_field_that_is_there_twice_gets_422(post: Post, clip: Clip) -> None:
+    twice = json.dumps(_good())[:-1] + ', "width": 16}'
+    answer = await post(data=twice, headers=JSON_TYPE)
+    assert_explained(answer, 422, "width", ("width is there twice",))
+    await assert_still_serving(post, clip)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.clips.json_encoding import parse_json
-from server.errors import RequestError
+from server.errors import InvalidError, RequestError
 
 FRAMES = 3
 LABELS = 11
@@ -46,11 +46,19 @@ def _read(body: bytes) -> tuple[Any, list[bytes]] | None:
 
 
 def _expected(body: bytes) -> list[bytes] | None:
-    """The frames as the standard library reads them, or None if it cannot."""
+    """The frames as the standard library reads them, or None if it cannot or a field is there twice."""
     try:
-        return [base64.b64decode(frame, validate=True) for frame in json.loads(body)["frames"]]
+        fields = json.loads(body, object_pairs_hook=_without_repetition)
+        return [base64.b64decode(frame, validate=True) for frame in fields["frames"]]
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a field is there twice")
+    return fields
 
 
 @st.composite
@@ -106,3 +114,36 @@ def _long(value: str = "A" * 4000) -> str:
 )
 def test_malformed_frames_are_refused(body: str) -> None:
     assert _read(body.encode()) is None
+
+
+@pytest.mark.parametrize("length", [12, 4000])
+@pytest.mark.parametrize(
+    ("name", "repeated"),
+    [
+        ("width", '"width": 4, "height": 4, "width": 4'),
+        ("clip_id", '"clip_id": "width", "width": 4, "height": 4, "clip_id": "a:b"'),
+        ("top_k", '"top_k": null, "t\\u006fp_k": 1'),
+        ("format", '"format": "RGB", "format": "BGR", "clip_id": "\\"format\\": 1"'),
+    ],
+)
+def test_repeated_field_is_refused_by_its_name(length: int, name: str, repeated: str) -> None:
+    frame = _long("A" * length)
+    body = f'{{"frames": [{frame}, {frame}, {frame}], {repeated}}}'
+    with pytest.raises(InvalidError, match=f"^{name} is there twice$") as refused:
+        parse_json(bytearray(body.encode()), frames=FRAMES, labels=LABELS)
+    assert refused.value.field == name
+
+
+@pytest.mark.parametrize(
+    "first", ["[1, 2, 3]", '["A:", {"a": ":", "a": {}}, [":"]]', f"[{_long()}, {_long()}, {_long()}]"]
+)
+def test_repeated_frames_are_refused(first: str) -> None:
+    body = f'{{"frames": {first}, "frames": [{_long()}, {_long()}, {_long()}]}}'
+    with pytest.raises(InvalidError, match="frames is there twice"):
+        parse_json(bytearray(body.encode()), frames=FRAMES, labels=LABELS)
+
+
+def test_colons_in_values_are_no_fields() -> None:
+    body = {"frames": ["AAAA"] * FRAMES, "clip_id": 'camera:7 "width": 3, "width": 4'}
+    asked, _ = parse_json(bytearray(json.dumps(body).encode()), frames=FRAMES, labels=LABELS)
+    assert asked.clip_id == body["clip_id"]

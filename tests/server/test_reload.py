@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import shutil
 import signal
 from collections.abc import AsyncIterator
@@ -15,9 +17,15 @@ import msgspec
 import pytest
 
 from engines import manifest as manifests
+from engines.engine import Engine
+from engines.options import EngineOptions
 from engines.storage.bundle import DEMO, open_bundle
 from export.bundling.staging import staged, write_manifest
 from server.config.flags import parse_settings
+from server.config.settings import Settings
+from server.lifecycle import serve
+from server.serving.bundle_watch import fingerprint
+from server.serving.deployment import load_bundle
 from tests.live_server import LiveServer, run_module, serving
 from tests.server.conftest import Answer
 from tests.server.peers import clients, encoded, metrics, send, small_clips
@@ -86,6 +94,8 @@ async def test_changed_bundle_is_reloaded_without_a_signal(bundle: Path) -> None
         async with clients(server) as session:
             await _assert_answered_by(session, "first")
             await asyncio.to_thread(demo_copy, bundle, "second")
+            # A link without a target, as editors leave them, hides no change.
+            (bundle / "elsewhere").symlink_to(bundle / "gone")
             await asyncio.to_thread(server.wait_for, "engine swapped")
             await _assert_answered_by(session, "second")
 
@@ -97,7 +107,7 @@ async def test_bundle_of_another_digest_is_never_served(bundle: Path, tmp_path: 
         async with clients(server) as session:
             await _assert_answered_by(session, "first")
             # Of the same name, but written at another time or with other labels.
-            await asyncio.to_thread(_write, bundle, "third")
+            await asyncio.to_thread(demo_copy, bundle, "third")
             refused = await asyncio.to_thread(server.wait_for, "reload failed, the old engine stays")
             assert open_bundle(bundle).manifest.content_sha256() in refused["error"]
             server.process.send_signal(signal.SIGHUP)
@@ -131,6 +141,62 @@ def test_digests_that_would_pin_nothing_are_refused(
 def _replace(bundle: Path, other: Path) -> None:
     with staged(bundle) as directory:
         shutil.copytree(other, directory, dirs_exist_ok=True)
+
+
+def test_links_without_a_target_hide_no_change_of_the_other_files(bundle: Path) -> None:
+    link = bundle.parent / "link"
+    link.symlink_to(bundle)
+    states = [fingerprint(link)]
+    (bundle / "elsewhere").symlink_to(bundle / "gone")
+    states.append(fingerprint(link))
+    (bundle / "gone").write_text("back")
+    states.append(fingerprint(link))
+    assert all(states)
+    assert len(set(states)) == 3
+    bundle.rename(bundle.parent / "moved")
+    assert fingerprint(link) == ()
+    (bundle.parent / "moved").rename(bundle)
+    assert fingerprint(link) == states[-1]
+
+
+async def test_bundle_that_changes_while_it_is_loaded_is_loaded_again(
+    bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "server")
+    swapped = asyncio.Event()
+    watcher = _EventOnLog("engine swapped", swapped)
+    names: list[str] = []
+
+    def load(path: Path, options: EngineOptions) -> Engine:
+        engine = load_bundle(path, options)
+        names.append(engine.manifest.name)
+        if len(names) == 1:
+            demo_copy(bundle, "second")
+        return engine
+
+    logging.getLogger("server").addHandler(watcher)
+    serving_task = asyncio.create_task(serve(Settings(bundle, port=0, bundle_poll_s=1), load))
+    try:
+        await asyncio.wait_for(swapped.wait(), 60)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving_task
+    finally:
+        serving_task.cancel()
+        logging.getLogger("server").removeHandler(watcher)
+    assert names == ["first", "second"]
+
+
+class _EventOnLog(logging.Handler):
+    """Sets ``seen`` when ``message`` is logged by the event loop's thread."""
+
+    def __init__(self, message: str, seen: asyncio.Event) -> None:
+        super().__init__()
+        self._message = message
+        self._seen = seen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == self._message:
+            self._seen.set()
 
 
 async def _assert_answered_by(session: aiohttp.ClientSession, model: str) -> None:

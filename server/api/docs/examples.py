@@ -101,6 +101,10 @@ ERRORS: dict[type[errors.RequestError], ErrorExample] = {
             errors.UnreadableError("the body is not JSON: Input data was truncated"),
         ),
         (
+            "The request is of another version of HTTP.",
+            errors.VersionError("the version is HTTP/2.0; accepted: HTTP/1.1, HTTP/1.0"),
+        ),
+        (
             "The API key is missing or unknown.",
             errors.UnauthorizedError("a key is needed: Authorization: Bearer KEY", field="Authorization"),
         ),
