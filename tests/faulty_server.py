@@ -2,7 +2,8 @@
 
 The engines are the bundle's own, one for each of ``--device`` (which need not exist), of as many lanes as ``--lanes``.
 What goes wrong is decided by a clip's first pixel (``Fault``) and by the words on standard input: ``hold`` keeps every
-batch inside its engine until ``release``, ``break`` makes every batch fail, ``lose cuda:1`` takes that device away.
+batch inside its engine until ``release``, ``withhold`` gives no decode its memory until ``grant``, ``break`` makes
+every batch fail, ``lose cuda:1`` takes that device away.
 They log ``in engine`` with the second pixels of the clips, which tests use as their numbers.
 """
 
@@ -58,6 +59,8 @@ class Orders:
     def __init__(self) -> None:
         self.free = threading.Event()
         self.free.set()
+        self.granted = threading.Event()
+        self.granted.set()
         self.broken = False
         self.lost: set[str] = set()
         threading.Thread(target=self._obey, daemon=True).start()
@@ -69,6 +72,10 @@ class Orders:
                 self.free.clear()
             elif word == "release":
                 self.free.set()
+            elif word == "withhold":
+                self.granted.clear()
+            elif word == "grant":
+                self.granted.set()
             elif word == "break":
                 self.broken = True
             elif word == "lose":
@@ -103,6 +110,7 @@ class FaultyEngine:
         return self._lanes
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        self._orders.granted.wait()
         return self._engine.allocate(height, width)
 
     def infer(self, clips: Sequence[Clip]) -> Inference:
