@@ -2,8 +2,9 @@
 
 The engines are the bundle's own, one for each of ``--device`` (which need not exist), of as many lanes as ``--lanes``.
 What goes wrong is decided by a clip's first pixel (``Fault``) and by the words on standard input: ``hold`` keeps every
-batch inside its engine until ``release``, ``break`` makes every batch fail, ``lose cuda:1`` takes that device away,
-``drift cuda:1`` makes it answer each label with the probability of another one.
+batch inside its engine until ``release``, ``withhold`` gives no decode its memory until ``grant``, ``break`` makes
+every batch fail, ``lose cuda:1`` takes that device away, ``drift cuda:1`` makes it answer each label with the
+probability of another one.
 They log ``in engine`` with the second pixels of the clips, which tests use as their numbers.
 """
 
@@ -59,6 +60,8 @@ class Orders:
     def __init__(self) -> None:
         self.free = threading.Event()
         self.free.set()
+        self.granted = threading.Event()
+        self.granted.set()
         self.broken = False
         self.lost: set[str] = set()
         self.drifted: set[str] = set()
@@ -71,6 +74,10 @@ class Orders:
                 self.free.clear()
             elif word == "release":
                 self.free.set()
+            elif word == "withhold":
+                self.granted.clear()
+            elif word == "grant":
+                self.granted.set()
             elif word == "break":
                 self.broken = True
             elif word == "lose":
@@ -107,6 +114,7 @@ class FaultyEngine:
         return self._lanes
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        self._orders.granted.wait()
         return self._engine.allocate(height, width)
 
     def infer(self, clips: Sequence[Clip]) -> Inference:

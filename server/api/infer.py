@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from server.api.answers import InferAnswer, TimingsMs, top_predictions
+from server.clips.lease import Lease
 from server.http.context import FIRST_BYTE_S, LOG_FIELDS, SERVICE
 from server.http.deadline import asked_deadline_ms, asked_priority
 from server.http.request_body import RequestBody
@@ -20,9 +21,11 @@ async def infer(request: web.Request) -> web.Response:
         deadline_ms=asked_deadline_ms(request.headers, service.settings.deadline_ms),
         priority=asked_priority(request.headers),
     )
-    with service.admission.request_memory() as memory:
-        settings = service.settings
-        body = RequestBody(request, settings.max_body_bytes, settings.body_timeout_s, memory, service.decode_threads)
+    settings = service.settings
+    with Lease() as lease:
+        memory = lease.take(service.admission.request_memory())
+        threads = service.decode_threads
+        body = RequestBody(request, settings.max_body_bytes, settings.body_timeout_s, memory, lease, threads)
         return _response(request, await classify(service, body, terms))
 
 

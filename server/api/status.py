@@ -19,9 +19,10 @@ from server.serving.service import State
 async def health(request: web.Request) -> web.Response:
     """200 in the state ``healthy``, otherwise 503; the body names the state."""
     service = request.app[SERVICE]
-    status: Status = service.state.value
+    state = service.health
+    status: Status = state.value
     answer = Health(status, model_loaded=service.model is not None)
-    return _json(answer, HTTPStatus.OK if service.state is State.READY else HTTPStatus.SERVICE_UNAVAILABLE)
+    return _json(answer, HTTPStatus.OK if state is State.READY else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 async def live(request: web.Request) -> web.Response:
@@ -30,7 +31,7 @@ async def live(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """200 in the state ``healthy``; otherwise raises NotReadyError."""
+    """200 in the state ``healthy`` while a decode thread is left; otherwise raises NotReadyError."""
     request.app[SERVICE].check_ready()
     return _json(Ready("ready"))
 

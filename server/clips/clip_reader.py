@@ -13,6 +13,7 @@ from engines.clip import Clip
 from engines.engine import Model
 from engines.errors import ClipTooLargeError
 from server.clips.decode import Frames, check_clip_bytes, decode_clip
+from server.clips.decode_jobs import Steps
 from server.clips.decode_threads import DecodeThreads
 from server.clips.infer_request import JSON, MULTIPART, OCTET_STREAM
 from server.clips.json_encoding import parse_json
@@ -91,15 +92,16 @@ class _WholeBody:
 
     async def decode(self) -> tuple[ClipRequest, Clip]:
         body, self._body = self._body, bytearray()
-        try:
-            return await self._decoding.threads.run(self._decode, body)
-        finally:
-            self._decoding.upload.memory.drop(len(body))
+        return await self._decoding.threads.run(self._decode, body, lease=self._decoding.upload.lease)
 
-    def _decode(self, body: bytearray) -> tuple[ClipRequest, Clip]:
+    def _decode(self, body: bytearray) -> Steps[tuple[ClipRequest, Clip]]:
         decoding = self._decoding
-        asked, frames = self._parse(body)
-        return asked, decode_clip(frames, asked, self._allocate, decoding.max_clip_bytes, decoding.threads.for_each)
+        try:
+            asked, frames = self._parse(body)
+            clip = yield from decode_clip(frames, asked, self._allocate, decoding.max_clip_bytes, decoding.threads)
+            return asked, clip
+        finally:
+            decoding.upload.memory.drop(len(body))
 
     def _allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         decoding = self._decoding

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.clip import Clip
-from server.clips.images import ImageError, decode_image, image_kind, image_size
+from server.clips.images import ImageError, decode_image, decode_seconds, image_kind, image_size
 from server.clips.request_fields import ClipRequest
 from server.errors import InvalidError, TooLargeError, UnreadableError
 
 Allocate = Callable[[int, int], npt.NDArray[np.uint8]]
-# Calls a function with each number below ``count``, in any order and in any threads; raises the error of the lowest.
-ForEach = Callable[[Callable[[int], None], int], None]
+
+
+class Turns(Protocol):
+    """Threads at which requests take turns."""
+
+    def for_each(self, work: Callable[[int], None], count: int) -> Generator[Any]:
+        """Call ``work`` with each number below ``count``, in any order and thread; raise the error of the lowest."""
+        ...
+
+    def expect(self, step_s: float) -> None:
+        """Called by ``work`` before it takes ``step_s``; it may end the call, which then comes again."""
+        ...
 
 
 class Frames(Protocol):
@@ -38,8 +48,10 @@ def check_clip_bytes(frames: int, height: int, width: int, max_clip_bytes: int) 
         )
 
 
-def decode_clip(frames: Frames, asked: ClipRequest, allocate: Allocate, max_clip_bytes: int, for_each: ForEach) -> Clip:
-    """Decode every one of ``frames`` into one array from ``allocate(height, width)``.
+def decode_clip(
+    frames: Frames, asked: ClipRequest, allocate: Allocate, max_clip_bytes: int, turns: Turns
+) -> Generator[Any, None, Clip]:
+    """Decode every one of ``frames`` into one array from ``allocate(height, width)``, in steps of ``turns``.
 
     Raises:
         UnreadableError: base64 or an image cannot be read.
@@ -49,8 +61,8 @@ def decode_clip(frames: Frames, asked: ClipRequest, allocate: Allocate, max_clip
     first = frames[0]
     height, width = asked.size or _size_of_image(first, 0)
     check_clip_bytes(len(frames), height, width, max_clip_bytes)
-    decoding = _Decoding(frames, asked, allocate(height, width), first)
-    for_each(decoding.write, len(frames))
+    decoding = _Decoding(frames, asked, allocate(height, width), first, turns)
+    yield from turns.for_each(decoding.write, len(frames))
     return Clip(decoding.pixels, asked.pixel_format if decoding.raw else "BGR")
 
 
@@ -60,6 +72,7 @@ class _Decoding:
     asked: ClipRequest
     pixels: npt.NDArray[np.uint8]
     first: bytes
+    turns: Turns
 
     @property
     def raw(self) -> bool:
@@ -71,7 +84,7 @@ class _Decoding:
         if self._is_raw(data):
             self.pixels[index].reshape(-1)[:] = np.frombuffer(data, np.uint8)
         else:
-            _write_image(data, index, self.asked, self.pixels[index])
+            self._write_image(data, index, self.pixels[index])
         if self._is_raw(data) != self.raw:
             raise InvalidError(f"frames[{index}]: raw and encoded frames are mixed in one clip", field=_field(index))
 
@@ -79,21 +92,21 @@ class _Decoding:
         """A frame of exactly the length of raw pixels is raw, whatever it begins with."""
         return self.asked.size is not None and len(data) == self.pixels[0].nbytes
 
-
-def _write_image(data: bytes, index: int, asked: ClipRequest, frame: npt.NDArray[np.uint8]) -> None:
-    kind = image_kind(data)
-    if kind is None:
-        raise _wrong_length(len(data), index, asked)
-    if (size := _size_of_image(data, index)) != frame.shape[:2]:
-        expected = "width and height say" if asked.size else "frames[0] is"
-        raise InvalidError(
-            f"frames[{index}] is {size[1]} x {size[0]} pixels, but {expected} {frame.shape[1]} x {frame.shape[0]}",
-            field=_field(index),
-        )
-    try:
-        decode_image(data, kind, frame)
-    except ImageError as error:
-        raise UnreadableError(f"frames[{index}] is not a readable {kind}: {error}", field=_field(index)) from None
+    def _write_image(self, data: bytes, index: int, frame: npt.NDArray[np.uint8]) -> None:
+        kind = image_kind(data)
+        if kind is None:
+            raise _wrong_length(len(data), index, self.asked)
+        if (size := _size_of_image(data, index)) != frame.shape[:2]:
+            expected = "width and height say" if self.asked.size else "frames[0] is"
+            raise InvalidError(
+                f"frames[{index}] is {size[1]} x {size[0]} pixels, but {expected} {frame.shape[1]} x {frame.shape[0]}",
+                field=_field(index),
+            )
+        try:
+            self.turns.expect(decode_seconds(data, kind, size))
+            decode_image(data, kind, frame)
+        except ImageError as error:
+            raise UnreadableError(f"frames[{index}] is not a readable {kind}: {error}", field=_field(index)) from None
 
 
 def _size_of_image(data: bytes, index: int) -> tuple[int, int]:

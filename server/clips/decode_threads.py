@@ -1,86 +1,191 @@
-"""Threads that decode clips, which would block the event loop."""
+"""Threads that decode clips, which would block the event loop; requests take turns at them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
-import itertools
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from server.clips.decode_jobs import Job, NotNowError, Request, Seat, Shared, Steps, current
+from server.clips.lease import Lease
+from server.errors import NotReadyError
 
 T = TypeVar("T")
 
+_RETRY_S = 1
+# A request that expects a longer step gives way before it.
+_SHORT_STEP_S = 0.02
+
 
 class DecodeThreads:
-    """``count`` threads. Work waits outside of the executor's queue, so that cancelled work leaves nothing in it."""
+    """``count`` threads. Work is done in steps, and a request that has taken long gives its thread back after each.
 
-    def __init__(self, count: int, name: str) -> None:
-        self._count = count
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
-        self._free = asyncio.Semaphore(count)
+    Requests that have taken less than 50 ms of CPU time are served in the order of their arrival. The others
+    follow, one step of each in turn, on all threads but one, so that a clip of costly images delays no cheap one by
+    more than a step. A cancelled request ends with its current step.
 
-    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run ``work(*arguments)`` in one of the threads and return its result."""
-        await self._free.acquire()
-        loop = asyncio.get_running_loop()
-        done = self._executor.submit(work, *arguments)
+    Invariants: ``_short``, ``_long`` and ``_closed`` are changed under the condition's lock. A job is in one of the
+    queues, in one thread or parked at the work that it waits for, or has ended.
+    """
+
+    def __init__(self, count: int, name: str, stuck_s: float = float("inf")) -> None:
+        """A thread counts as stuck while one step takes more than ``stuck_s``."""
+        self._stuck_s = stuck_s
+        self._most_long = max(1, count - 1)
+        self._short: deque[Job] = deque()
+        self._long: deque[Job] = deque()
+        self._closed = False
+        self._changed = threading.Condition()
+        self._seats = [Seat() for _ in range(count)]
+        for number, seat in enumerate(self._seats):
+            threading.Thread(target=self._serve, args=(seat,), name=f"{name}-{number}", daemon=True).start()
+
+    @property
+    def count(self) -> int:
+        return len(self._seats)
+
+    @property
+    def stuck(self) -> int:
+        """How many threads have been in one step for more than ``stuck_s``."""
+        latest_s = time.monotonic() - self._stuck_s
+        return sum(began_s is not None and began_s < latest_s for began_s in (seat.began_s for seat in self._seats))
+
+    def check(self) -> None:
+        """Raises NotReadyError while all threads are stuck."""
+        if self.stuck == self.count:
+            raise NotReadyError(
+                f"all {self.count} decode threads have been at one image for more than {self._stuck_s:g} s each",
+                retry_after_s=_RETRY_S,
+            )
+
+    async def run(self, work: Callable[..., T | Steps[T]], *arguments: Any, lease: Lease | None = None) -> T:
+        """Run ``work(*arguments)``, and the steps that it returns if it does, in the threads; return the result.
+
+        When the call is cancelled, ``lease`` is kept until no thread works for it any more. Raises NotReadyError while
+        all threads are stuck.
+        """
+        self.check()
+        done: Future[T] = Future()
+        job = Job(Request(), functools.partial(_resolve, done, work, arguments))
+        self._put(job)
         try:
             return await asyncio.wrap_future(done)
+        except asyncio.CancelledError:
+            self._cancel(job, done, lease)
+            raise
         finally:
-            if done.done():
-                self._free.release()
-            else:  # cancelled, but the work goes on
-                done.add_done_callback(functools.partial(self._release, loop))
             # The traceback of an error holds this frame, which would hold the error and the arguments.
-            del done
+            del done, job
 
-    def for_each(self, work: Callable[[int], None], count: int) -> None:
-        """Run ``work`` with each number below ``count``, on this thread, which is one of these, and on free ones.
+    def for_each(self, work: Callable[[int], None], count: int) -> Steps[None]:
+        """Run ``work`` with each number below ``count``, a number a step, on this thread and on free ones.
 
         Raises the error of the lowest number that failed, when none of the work runs any more.
         """
-        shared = _Shared(work, count)
-        helpers = [self._executor.submit(shared.take) for _ in range(min(self._count, count) - 1)]
-        shared.take()
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+        request = current.request
+        shared = Shared(work, count, request, self._put)
+        helpers = [Job(request, shared.take) for _ in range(min(self.count, count) - 1)]
+        self._put(*helpers)
+        yield from shared.take()
+        while not shared.ended:
+            yield shared
+            yield from shared.take()
+        self._withdraw(helpers)
         shared.raise_first()
+
+    def expect(self, step_s: float) -> None:
+        """To be called by work of ``for_each``: a request that expects a long step gives way before it.
+
+        The call of the work then ends here, and comes again when it is its turn.
+        """
+        request = current.request
+        if step_s > _SHORT_STEP_S and not request.is_long:
+            request.used_s = float("inf")
+            raise NotNowError
 
     def close(self) -> None:
         """Take no more work; running work is not waited for."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
-    def _release(self, loop: asyncio.AbstractEventLoop, _: Future[Any]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended before the work
-            loop.call_soon_threadsafe(self._free.release)
+    def _serve(self, seat: Seat) -> None:
+        while (job := self._take(seat)) is not None:
+            if seat.work_at(job) and not (job.waits_for and job.waits_for.park(job)):
+                self._put(job)
+
+    def _take(self, seat: Seat) -> Job | None:
+        """Wait for the next job; None when the threads are closed."""
+        with self._changed:
+            while (job := self._next()) is None and not self._closed:
+                self._changed.wait()
+            if job is None or self._closed:
+                return None
+            seat.request = job.request
+            if self._long:  # another thread may take it now
+                self._changed.notify()
+            return job
+
+    def _next(self) -> Job | None:
+        """The job whose turn it is."""
+        while self._short:
+            job = self._short.popleft()
+            if not job.request.gives_way:
+                return job
+            self._long.append(job)
+        at_long = sum(request is not None and request.is_long for request in (seat.request for seat in self._seats))
+        return self._long.popleft() if self._long and at_long < self._most_long else None
+
+    def _put(self, *jobs: Job) -> None:
+        with self._changed:
+            for job in jobs:
+                (self._long if job.request.gives_way else self._short).append(job)
+            self._changed.notify(len(jobs))
+
+    def _withdraw(self, jobs: list[Job]) -> None:
+        with self._changed:
+            for queue in (self._short, self._long):
+                for job in set(queue).intersection(jobs):
+                    queue.remove(job)
+
+    def _cancel(self, job: Job, done: Future[Any], lease: Lease | None) -> None:
+        """Withdraw ``job``, or if it has begun, end it after its current step and keep ``lease`` until then."""
+        if lease is not None and not done.cancelled():
+            lease.keep()
+            done.add_done_callback(functools.partial(_let_go, asyncio.get_running_loop(), lease))
+        with self._changed:
+            job.request.cancelled = True
+            if done.cancelled() and job in self._short:
+                self._short.remove(job)
+            elif job in self._long:  # between two steps
+                self._long.remove(job)
+                self._short.append(job)
+                self._changed.notify()
 
 
-class _Shared:
-    """The numbers below ``count``, given out in order to the threads that are free, until the work with one fails."""
+def _resolve(done: Future[Any], work: Callable[..., Any], arguments: tuple[Any, ...]) -> Steps[None]:
+    """Do ``work(*arguments)`` and the steps that it returns, if it does, and resolve ``done``."""
+    result = None
+    try:
+        if done.set_running_or_notify_cancel():
+            result = work(*arguments)
+            arguments = ()
+            if isinstance(result, Generator):
+                result = yield from result
+            done.set_result(result)
+    except BaseException as error:
+        done.set_exception(error)
+    finally:
+        # The traceback of an error holds this frame.
+        del done, work, arguments, result
 
-    def __init__(self, work: Callable[[int], None], count: int) -> None:
-        self._work = work
-        self._numbers = itertools.count()
-        self._count = count
-        self._errors: dict[int, Exception] = {}
 
-    def take(self) -> None:
-        while not self._errors and (number := next(self._numbers)) < self._count:
-            try:
-                self._work(number)
-            except Exception as error:
-                self._errors[number] = error
-
-    def raise_first(self) -> None:
-        """Raise the error of the lowest number, which a loop would meet too: lower numbers were given out before."""
-        if not self._errors:
-            return
-        first = self._errors[min(self._errors)]
-        self._errors.clear()  # their tracebacks hold this object
-        try:
-            raise first
-        finally:
-            del first
+def _let_go(loop: asyncio.AbstractEventLoop, lease: Lease, _: Future[Any]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended before the work
+        loop.call_soon_threadsafe(lease.let_go)

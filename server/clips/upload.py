@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from server.clips.lease import Lease
+
 # Returns writable memory of that many bytes.
 NewMemory = Callable[[int], memoryview]
 
@@ -49,6 +51,11 @@ class Upload(Protocol):
 
     @property
     def memory(self) -> Memory: ...
+
+    @property
+    def lease(self) -> Lease:
+        """Holds ``memory`` and what else the request uses, until no thread works for it any more."""
+        ...
 
     def check_length(self) -> None:
         """Raises TooLargeError when the announced length is more than ``max_bytes``."""

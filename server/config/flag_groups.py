@@ -125,6 +125,13 @@ def add_engine(parser: configargparse.ArgParser) -> None:
         " engine on the CPU, and more if many clients send images.",
     )
     parser.add(
+        "--decode-timeout-ms",
+        type=_between(1, 3_600_000),
+        default=Settings.decode_timeout_ms,
+        help="Milliseconds at one image after which a decode thread counts as stuck. /health/ready answers 503 while"
+        " all of them are. Raise it on slow machines that decode very large images.",
+    )
+    parser.add(
         "--batch-wait-ms",
         type=_between(0, 10_000),
         default=Settings.batch_wait_ms,

@@ -35,6 +35,7 @@ class Settings:
     cuda_graphs: Graphs = "whole"
     threads: int = 0
     decode_threads: int = 0
+    decode_timeout_ms: int = 10_000
     batch_wait_ms: int = 0
     engine_timeout_ms: int = 60_000
     bundle_poll_s: int = 2

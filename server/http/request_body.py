@@ -12,6 +12,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server.clips.decode_threads import DecodeThreads
+from server.clips.lease import Lease
 from server.clips.upload import NewMemory
 from server.errors import SlowBodyError, TooLargeError, UnreadableError
 from server.http.connection import Connection
@@ -39,6 +40,7 @@ class RequestBody:
     max_bytes: int
     timeout_s: float
     memory: RequestMemory
+    lease: Lease
     threads: DecodeThreads
 
     @property
@@ -133,7 +135,8 @@ class RequestBody:
         return body
 
     async def _inflated(self, body: bytearray) -> bytearray:
-        inflated = await self.threads.run(inflate, body, self._encoding, self.max_bytes, self.memory.add)
+        arguments = (body, self._encoding, self.max_bytes, self.memory.add)
+        inflated = await self.threads.run(inflate, *arguments, lease=self.lease)
         self.memory.drop(len(body))
         return inflated
 

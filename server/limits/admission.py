@@ -103,7 +103,7 @@ class RequestMemory:
     """The bytes that one request holds.
 
     Invariants: ``_bytes`` is changed under the lock, because decode threads change it too. After ``close`` it is 0 and
-    stays 0, so that a decode thread that ends late leaves nothing behind.
+    stays 0.
     """
 
     def __init__(self, admission: Admission) -> None:

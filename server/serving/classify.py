@@ -43,15 +43,15 @@ class Classification:
 
 
 async def classify(service: Service, upload: Upload, terms: Terms) -> Classification:
-    """Classify the clip in ``upload`` within its deadline; its slot and its engine are released in every case.
+    """Classify the clip in ``upload`` within its deadline; its lease holds its slot and its deployment.
 
     Raises:
         RequestError: the request is refused, or its deadline passed.
         EngineError: the engine failed on the clip.
     """
     async with until(terms.began_s + terms.deadline_ms / 1e3, terms.deadline_ms):
-        with service.accepted() as deployment:
-            classification = await _Classifying(service, deployment, terms).run(upload)
+        deployment = upload.lease.take(service.accepted())
+        classification = await _Classifying(service, deployment, terms).run(upload)
     service.metrics.answered(classification.times, classification.top_label)
     return classification
 
@@ -69,11 +69,11 @@ class _Classifying:
         reader = clip_reader_for(Decoding(upload, model, service.decode_threads, service.settings.max_clip_bytes))
         await self._read(reader, upload)
         read_ms = self._elapsed_ms()
-        with service.admission.slot():
-            request, clip = await reader.decode()
-            decode_ms = self._elapsed_ms() - read_ms
-            deadline_s = self._terms.began_s + self._terms.deadline_ms / 1e3
-            answer = await self._deployment.batcher.classify(clip, deadline_s, self._terms.priority)
+        upload.lease.take(service.admission.slot())
+        request, clip = await reader.decode()
+        decode_ms = self._elapsed_ms() - read_ms
+        deadline_s = self._terms.began_s + self._terms.deadline_ms / 1e3
+        answer = await self._deployment.batcher.classify(clip, deadline_s, self._terms.priority)
         service.recent_clips.keep(clip)
         times = answer.times
         times.read_ms, times.decode_ms, times.total_ms = read_ms, decode_ms, self._elapsed_ms()

@@ -85,6 +85,7 @@ class Loader:
         watch("vjepa_queue_clips", "Clips that wait for the engine", self._waiting)
         watch("vjepa_admitted_clips", "Clips in decoding, queue and engine", lambda: admission.clips)
         watch("vjepa_inflight_bytes", "Bytes of bodies and pixels that requests hold", lambda: admission.held_bytes)
+        watch("vjepa_decodes_stuck", "Decode threads that are stuck", lambda: self._service.decode_threads.stuck)
         watch("vjepa_seconds_per_clip", "Engine time per clip", lambda: self._throughput.seconds_per_clip)
         watch("vjepa_engines_serving", "Engines, one for each device, that take clips", self._serving)
         watch("vjepa_swap_clips", "Clips compared at the last reload", lambda: self._swap.clips)

@@ -55,7 +55,9 @@ class Service:
         self.metrics = metrics
         self.admission = admission
         self.decode_threads = DecodeThreads(
-            settings.decode_threads or min(usable_cores(), _MAX_DECODE_THREADS), "decode"
+            settings.decode_threads or min(usable_cores(), _MAX_DECODE_THREADS),
+            "decode",
+            settings.decode_timeout_ms / 1e3,
         )
         self.recent_clips = RecentClips(settings.swap_clips, self.decode_threads)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
@@ -68,6 +70,12 @@ class Service:
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def health(self) -> State:
+        """The state as ``/health`` reports it: a service without a decode thread is UNHEALTHY until it has one."""
+        threads = self.decode_threads
+        return State.UNHEALTHY if self._state is State.READY and threads.stuck == threads.count else self._state
 
     @property
     def accepting(self) -> bool:
@@ -91,9 +99,10 @@ class Service:
         return self._deployment.model
 
     def check_ready(self) -> None:
-        """Raises NotReadyError unless the state is READY."""
+        """Raises NotReadyError unless the state is READY and a decode thread is left."""
         if self._state is not State.READY:
             raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
+        self.decode_threads.check()
 
     @contextlib.contextmanager
     def accepted(self) -> Iterator[Deployment]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from engines.storage.bundle import DEMO
+from server.clips.lease import Lease
 from server.clips.upload import NewMemory
 from server.config.settings import Settings
 from server.errors import DeadlineError, InvalidError, NotReadyError, TooLargeError, UnsupportedMediaError
@@ -37,6 +38,7 @@ class BytesUpload:
     body: bytes
     content_type: str
     memory: RequestMemory
+    lease: Lease
     fields: dict[str, str]
     max_bytes: int = 2**26
 
@@ -82,8 +84,9 @@ async def _classify(
     service: Service, body: bytes, content_type: str, fields: dict[str, str], deadline_ms: int = 60_000
 ) -> Classification:
     terms = Terms(began_s=asyncio.get_running_loop().time(), deadline_ms=deadline_ms)
-    with service.admission.request_memory() as memory:
-        return await classify(service, BytesUpload(body, content_type, memory, fields), terms)
+    with Lease() as lease:
+        memory = lease.take(service.admission.request_memory())
+        return await classify(service, BytesUpload(body, content_type, memory, lease, fields), terms)
 
 
 async def test_encodings_give_the_same_answer_and_release_everything(service: Service) -> None:
@@ -103,6 +106,9 @@ async def test_refused_requests_release_everything(service: Service) -> None:
         await _classify(service, FRAMES[:15].tobytes(), "application/octet-stream", QUERY)
     with pytest.raises(DeadlineError):
         await _classify(service, encoded(FRAMES), "application/json", {}, deadline_ms=0)
+    async with asyncio.timeout(60):
+        while service.admission.clips:  # until the thread that decodes it has ended
+            await asyncio.sleep(0)
     assert (service.admission.clips, service.admission.held_bytes) == (0, 0)
 
 
