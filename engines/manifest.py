@@ -35,7 +35,10 @@ class Source(Record, frozen=True):
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The network's input: short edge and square crop in pixels, mean and std of the RGB channels in [0, 1]."""
+    """The network's input: short edge and square crop in pixels, mean and std of the RGB channels.
+
+    A channel of ``level`` (0 to 255) becomes (level / 255 - mean) / std, which covers other scales too.
+    """
 
     resize: int
     crop: int

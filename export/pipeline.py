@@ -138,6 +138,10 @@ class _Export:
 
         return self._cache.product("reference", build)
 
+    def _reference_pixels(self) -> dict[str, str]:
+        """What prepared the reference clips, for the manifest."""
+        return {"reference_preprocessing": self._checkpoint.processor.described} if self._settings.verify else {}
+
     def _probe(self) -> tuple[StageError, ...]:
         """Measure the error of each stage of the network in its precision."""
 
@@ -194,7 +198,10 @@ class _Export:
             network_output=self._tensors[1],
             device=compiled.device,
             built_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            built_with={"python": platform.python_version()} | versions() | compiled.built_with,
+            built_with={"python": platform.python_version()}
+            | versions()
+            | compiled.built_with
+            | self._reference_pixels(),
             recipe=self._recipe,
             options=compiled.options,
             verification=None,

@@ -11,36 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from engines.clip import Clip
 from engines.manifest import Preprocessing
-
-# Above this aspect ratio only the crop is resized, because a full resize of 1 x 16384 pixels needs gigabytes. Up to it
-# the whole frame is resized, because Pillow keeps the corners of a crop box in 32 bits, which changes the rounding of
-# exact ties (0.8 % of the values differ by 1/255).
-MOST_RESIZED_ASPECT = 4
-
-
-def resized_shape(height: int, width: int, short_edge: int) -> tuple[int, int]:
-    """Height and width after the resize; the long edge is truncated, as torchvision does."""
-    if height <= width:
-        return short_edge, int(short_edge * width / height)
-    return int(short_edge * height / width), short_edge
+from engines.preprocessing.resize import MIDDLE, cropped_levels
 
 
 def crop_frame(frame: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     """Resize and centre-crop one uint8 frame [H, W, 3] to uint8 [crop, crop, 3]; the channel order is kept."""
-    crop = preprocessing.crop
-    height, width = resized_shape(frame.shape[0], frame.shape[1], preprocessing.resize)
-    top, left = (height - crop) // 2, (width - crop) // 2
-    image = Image.fromarray(frame)
-    if max(height, width) <= MOST_RESIZED_ASPECT * preprocessing.resize:
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(resized.crop((left, top, left + crop, top + crop)))
-    x, y = image.width / width, image.height / height
-    box = (left * x, top * y, (left + crop) * x, (top + crop) * y)
-    return np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box))
+    return (cropped_levels(frame, preprocessing) + MIDDLE).astype(np.uint8).transpose(1, 2, 0)
 
 
 def crop_clip(frames: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
@@ -53,9 +32,9 @@ class CpuPreprocessor:
 
     def __init__(self, preprocessing: Preprocessing, threads: int) -> None:
         self._preprocessing = preprocessing
-        mean, std = np.array(preprocessing.mean, np.float32), np.array(preprocessing.std, np.float32)
-        self._scale = (1 / (255 * std)).reshape(3, 1, 1)
-        self._shift = (-mean / std).reshape(3, 1, 1)
+        mean, std = (np.array(values).reshape(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+        self._scale = np.float32(1 / (255 * std))
+        self._shift = np.float32((MIDDLE / 255 - mean) / std)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="preprocess")
 
     def __call__(self, clip: Clip, network_input: npt.NDArray[np.float32]) -> None:
@@ -63,9 +42,8 @@ class CpuPreprocessor:
         step = 1 if clip.pixel_format == "RGB" else -1
 
         def prepare(index: int) -> None:
-            pixels = crop_frame(clip.frames[index], self._preprocessing)
-            planes = pixels[..., ::step].transpose(2, 0, 1)
-            np.multiply(planes, self._scale, out=network_input[index])
+            levels = cropped_levels(clip.frames[index], self._preprocessing)
+            np.multiply(levels[::step], self._scale, out=network_input[index], casting="same_kind")
             network_input[index] += self._shift
 
         list(self._pool.map(prepare, range(len(clip.frames))))

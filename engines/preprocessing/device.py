@@ -1,9 +1,9 @@
 """Converts packed 8-bit frames of any size to the network's input, on the device that runs the network.
 
-The steps are those of ``preprocessing/cpu.py``, and the 8-bit levels are equal except for some tall frames. Pillow sums
-8-bit pixels times 22-bit weights in integers. This module splits each weight into two halves of 11 bits, which FP16
-represents exactly, so that tensor cores can multiply them. The sums stay below 2**24 and are exact in FP32, unless
-frames shrink more than 15 times (then the error is at most 2**-20 of a level). Integer arithmetic joins the halves.
+The steps are those of ``preprocessing/cpu.py``, and the 8-bit levels are equal. This module splits each weight of 15
+bits into two halves, which FP16 represents exactly, so that tensor cores can multiply them with 8-bit pixels. The sums
+stay below 2**24 and are exact in FP32, unless frames shrink more than 100 times (then the error is at most 2**-20 of a
+level). Integer arithmetic joins the halves.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from engines.clip import PixelFormat
 from engines.manifest import Preprocessing
-from engines.preprocessing.cpu import resized_shape
-from engines.preprocessing.resampling import PRECISION_BITS, resample_weights, used_span
+from engines.preprocessing.resampling import Axis, resized_axes
 
 # The number of frame sizes whose tables are cached; the tables for 1080p take 2 MB.
 _MOST_TABLES = 64
-_HALF_BITS = PRECISION_BITS // 2
+_HALF_BITS = 8
 # Frames are processed in pieces whose intermediate results fit into this size: a whole clip of small frames, or five
 # frames of 4K.
 WORKSPACE_BYTES = 256 * 2**20
@@ -32,13 +30,16 @@ WORKSPACE_BYTES = 256 * 2**20
 class Tables:
     """The used part of a frame of one size, and the weights of its columns and rows.
 
-    ``across`` [columns, 2 * crop] and ``down`` [rows, 2 * crop] hold the upper halves, then the lower halves.
+    ``across`` [columns, 2 * crop] and ``down`` [rows, 2 * crop] hold the upper halves, then the lower halves, in units
+    of 2**-``across_bits`` and 2**-``down_bits``.
     """
 
     rows: slice
     columns: slice
     across: torch.Tensor
     down: torch.Tensor
+    across_bits: int
+    down_bits: int
 
 
 class DevicePreprocessor:
@@ -67,10 +68,11 @@ class DevicePreprocessor:
         crop = self._preprocessing.crop
         pixels = frames[:, tables.rows, tables.columns].permute(0, 3, 1, 2)
         planes = torch.empty(pixels.shape, dtype=self._dtype, device=self._device).copy_(pixels)
-        narrow = _levels(self._product(planes, tables.across))
+        narrow = _levels(self._product(planes, tables.across), tables.across_bits)
         # The transposed copy makes the resize of the rows one matrix product too.
         turned = torch.empty((*pixels.shape[:2], crop, pixels.shape[2]), dtype=self._dtype, device=self._device)
-        small = _levels(self._product(turned.copy_(narrow.transpose(-2, -1)), tables.down)).transpose(-2, -1)
+        sums = self._product(turned.copy_(narrow.transpose(-2, -1)), tables.down)
+        small = _levels(sums, tables.down_bits).transpose(-2, -1)
         if pixel_format == "BGR":
             small = small.flip(1)
         out.copy_(torch.addcmul(self._shift, small.float(), self._scale))
@@ -87,15 +89,15 @@ class DevicePreprocessor:
         return int(3 * rows * (columns * self._dtype.itemsize + sums * (4 + 4)))
 
     def _tables(self, height: int, width: int) -> Tables:
-        tall, wide = resized_shape(height, width, self._preprocessing.resize)
-        crop = self._preprocessing.crop
-        down = resample_weights(height, tall, (tall - crop) // 2, crop)
-        across = resample_weights(width, wide, (wide - crop) // 2, crop)
-        rows, columns = (_aligned(used_span(weights), weights.shape[1]) for weights in (down, across))
-        return Tables(rows, columns, self._halves(across[:, columns]), self._halves(down[:, rows]))
+        down, across = resized_axes(height, width, self._preprocessing)
+        rows, columns = _aligned(down.used, height), _aligned(across.used, width)
+        halves = self._halves(across, columns), self._halves(down, rows)
+        return Tables(rows, columns, *halves, across.fraction_bits, down.fraction_bits)
 
-    def _halves(self, weights: npt.NDArray[np.int32]) -> torch.Tensor:
-        """Upper and lower halves of int32 weights [crop, N], side by side: [N, 2 * crop]."""
+    def _halves(self, axis: Axis, span: slice) -> torch.Tensor:
+        """Upper and lower halves of the weights of the pixels in ``span``, side by side: [span, 2 * crop]."""
+        around = ((0, 0), (axis.used.start - span.start, span.stop - axis.used.stop))
+        weights = np.pad(axis.weights, around)
         halves = np.concatenate([weights >> _HALF_BITS, weights & (2**_HALF_BITS - 1)])
         return torch.from_numpy(np.ascontiguousarray(halves.T, np.float32)).to(self._device, self._dtype)
 
@@ -105,8 +107,8 @@ def _aligned(span: slice, most: int) -> slice:
     return slice(span.start // 8 * 8, min(-(-span.stop // 8) * 8, most))
 
 
-def _levels(sums: torch.Tensor) -> torch.Tensor:
-    """8-bit levels, int32, from the sums with the weights' upper and lower halves, rounded as Pillow does."""
+def _levels(sums: torch.Tensor, fraction_bits: int) -> torch.Tensor:
+    """8-bit levels, int32, from the sums with the weights' upper and lower halves; a fraction of 0.5 is rounded up."""
     upper, lower = sums.int().chunk(2, -1)
-    rounded = upper.bitwise_left_shift_(_HALF_BITS).add_(lower).add_(2 ** (PRECISION_BITS - 1))
-    return rounded.bitwise_right_shift_(PRECISION_BITS).clamp_(0, 255)
+    rounded = upper.bitwise_left_shift_(_HALF_BITS).add_(lower).add_(2 ** (fraction_bits - 1))
+    return rounded.bitwise_right_shift_(fraction_bits).clamp_(0, 255)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +38,17 @@ class NetworkSizes:
     activation_bytes: int
 
 
+@dataclass(frozen=True)
+class ReferenceProcessor:
+    """The preprocessing that reference answers are computed with, and ``described``: what it is.
+
+    ``prepare`` turns uint8 RGB frames [T, 3, H, W] into the model's input, float32 [1, T, 3, crop, crop].
+    """
+
+    described: str
+    prepare: Callable[[torch.Tensor], torch.Tensor]
+
+
 class Checkpoint(Protocol):
     """A published video classifier: its identity, its input, its labels and its weights."""
 
@@ -61,6 +72,11 @@ class Checkpoint(Protocol):
 
     @property
     def preprocessing(self) -> Preprocessing: ...
+
+    @property
+    def processor(self) -> ReferenceProcessor:
+        """The checkpoint's own preprocessing; raises CheckpointError."""
+        ...
 
     @property
     def labels(self) -> tuple[str, ...]:

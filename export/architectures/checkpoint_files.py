@@ -13,9 +13,11 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 from engines.errors import CheckpointError, first_line
 
 DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint"
-PREPROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 
-_CONFIG_FILES = ("config.json", *PREPROCESSOR_FILES)
+# In the order in which transformers 5 reads them; the first one may contain the preprocessor as one of its fields.
+_PROCESSOR_FILE, _PROCESSOR_FIELD = "processor_config.json", "video_processor"
+_PREPROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
+_CONFIG_FILES = ("config.json", _PROCESSOR_FILE, *_PREPROCESSOR_FILES)
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 
 
@@ -49,6 +51,27 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} contains no JSON object", help="download the checkpoint again")
     return content
+
+
+def find_preprocessor(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The file in ``path`` that describes the preprocessing, and its fields; None when there is no such file.
+
+    Raises:
+        CheckpointError: a file is unreadable.
+    """
+    nested = (read_json(path / _PROCESSOR_FILE) or {}).get(_PROCESSOR_FIELD)
+    if nested is not None:
+        if not isinstance(nested, dict):
+            raise CheckpointError(
+                f"{path / _PROCESSOR_FILE}: {_PROCESSOR_FIELD} is {json.dumps(nested)[:80]}",
+                help="accepted: an object with the fields of a video processor",
+            )
+        return path / _PROCESSOR_FILE, nested
+    for name in _PREPROCESSOR_FILES:
+        content = read_json(path / name)
+        if content is not None:
+            return path / name, content
+    return None
 
 
 def check_weights(path: Path) -> None:

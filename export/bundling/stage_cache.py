@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock
 
-BUILDERS = ("torch", "transformers", "onnx", "onnxscript", "openvino", "nncf")
+BUILDERS = ("torch", "torchvision", "transformers", "onnx", "onnxscript", "openvino", "nncf")
 # The code that determines the content of a bundle. A change to any file in these folders starts every export anew.
 CODE_FOLDERS = (
     "engines/preprocessing",

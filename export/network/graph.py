@@ -20,6 +20,7 @@ from export.architectures.base import StagedNetwork
 
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "probabilities"
+BATCH_NAME = "batch"
 ONNX_FILE_NAME = "model.onnx"
 PROGRAM_FILE_NAME = "model.pt2"
 MOST_CLIPS = 64
@@ -41,7 +42,7 @@ def trace(network: StagedNetwork, network_input: Tensor) -> torch.export.Exporte
     """Trace ``network`` as a program for batches of 1 to ``MOST_CLIPS`` clips."""
     # Two clips, because torch would treat a batch size of 1 as a constant.
     example = torch.zeros(2, *network_input.clip_shape, dtype=getattr(torch, network_input.dtype))
-    batch = torch.export.Dim("batch", min=1, max=MOST_CLIPS)
+    batch = torch.export.Dim(BATCH_NAME, min=1, max=MOST_CLIPS)
     with torch.no_grad():
         return torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},), strict=False)
 
@@ -66,6 +67,8 @@ def write_onnx(
             opset_version=opset,
             input_names=[INPUT_NAME],
             output_names=[OUTPUT_NAME],
+            # Without it, the axis has the name of a symbol in the program.
+            dynamic_shapes=({0: BATCH_NAME},),
         )
     if exported is None:
         raise ExportError("torch's ONNX exporter returned no program")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from engines.clip import Clip
+from engines.errors import ExportError
 from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import CpuPreprocessor
 from engines.storage.reference import Reference
@@ -19,6 +20,8 @@ _NOISE_SIZE = (101, 67)
 _MOSAIC = (15, 20)
 _MOSAIC_TILE = 24
 _SEED = 20_000_000
+# Equal on most CPUs. Where torchvision resizes in floating point (no AVX2, not ARM), a level is rounded otherwise.
+_MOST_LEVELS = 1.01
 
 
 def reference_clips(frames: int) -> tuple[Clip, ...]:
@@ -40,12 +43,32 @@ def reference_clips(frames: int) -> tuple[Clip, ...]:
 
 
 def ask_checkpoint(checkpoint: Checkpoint, model: Any) -> Reference:
-    """The reference clips and the probabilities in FP32 of ``model``, which was loaded from ``checkpoint``."""
+    """The reference clips and the probabilities in FP32 of ``model``, which was loaded from ``checkpoint``.
+
+    Raises:
+        ExportError: the engines prepare a clip otherwise than the checkpoint's own processor.
+    """
     clips = reference_clips(checkpoint.clip_shape[0])
     with torch.inference_mode():
-        pixels = (normalised(clip, checkpoint.preprocessing) for clip in clips)
+        pixels = (_prepared(clip, checkpoint) for clip in clips)
         rows = [checkpoint.probabilities(model, one)[0].numpy() for one in pixels]
     return Reference(clips, np.stack(rows))
+
+
+def _prepared(clip: Clip, checkpoint: Checkpoint) -> torch.Tensor:
+    """The model's input from the checkpoint's own processor, compared with that of the engines."""
+    step = 1 if clip.pixel_format == "RGB" else -1
+    frames = np.ascontiguousarray(clip.frames[..., ::step].transpose(0, 3, 1, 2))
+    pixels = checkpoint.processor.prepare(torch.from_numpy(frames))
+    level = 1 / (255 * torch.tensor(checkpoint.preprocessing.std).view(3, 1, 1))
+    levels = float(((pixels - normalised(clip, checkpoint.preprocessing)) / level).abs().max())
+    if not levels <= _MOST_LEVELS:
+        theirs = checkpoint.processor.described
+        raise ExportError(
+            f"the service's pixels are up to {levels:.3g} levels of 8 bits from those of {theirs}",
+            help=f"accepted: {_MOST_LEVELS:.0f} level; report this with the checkpoint's preprocessor file",
+        )
+    return pixels
 
 
 def normalised(clip: Clip, preprocessing: Preprocessing) -> torch.Tensor:

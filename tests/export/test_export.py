@@ -86,12 +86,17 @@ def test_onnx_file_contains_no_paths_of_the_build_machine(odd_bundle: Path) -> N
     assert b"site-packages" not in content
 
 
-def test_onnx_file_is_valid_and_has_a_dynamic_batch(odd_bundle: Path) -> None:
+def test_onnx_file_is_valid_and_its_dynamic_axis_is_named_batch(odd_bundle: Path) -> None:
     onnx.checker.check_model(odd_bundle / "model.onnx", full_check=True)
     model = onnx.load(odd_bundle / "model.onnx")
     (pixels,), (probabilities,) = model.graph.input, model.graph.output
     assert [dim.dim_value for dim in pixels.type.tensor_type.shape.dim[1:]] == [12, 3, 96, 96]
-    assert pixels.type.tensor_type.shape.dim[0].dim_param
+    names = {value.type.tensor_type.shape.dim[0].dim_param for value in (pixels, probabilities)}
+    assert names == {"batch"}
+    assert {dim.dim_param for value in model.graph.value_info for dim in value.type.tensor_type.shape.dim} <= {
+        "",
+        "batch",
+    }
     assert probabilities.type.tensor_type.shape.dim[1].dim_value == 5
 
 

@@ -12,10 +12,12 @@ import torch
 from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 
 from engines.errors import CheckpointError, first_line
-from engines.manifest import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from export.architectures.base import NetworkSizes
-from export.architectures.checkpoint_files import PREPROCESSOR_FILES, digest_of_files, read_json
+from engines.manifest import Preprocessing
+from export.architectures.base import NetworkSizes, ReferenceProcessor
+from export.architectures.checkpoint_files import digest_of_files
 from export.architectures.vjepa2.network import LeanClassifier
+from export.architectures.vjepa2.preprocessor import Preprocessor, read_preprocessor
+from export.architectures.vjepa2.processor import reference_processor
 
 _SEED = 0
 # Size of the largest intermediate results of a block, in multiples of the tokens' size.
@@ -30,8 +32,16 @@ class VJepa2Checkpoint:
     path: Path
     revision: str | None
     config: VJEPA2Config
-    preprocessing: Preprocessing
+    preprocessor: Preprocessor
     random_weights: bool
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.preprocessor.preprocessing()
+
+    @functools.cached_property
+    def processor(self) -> ReferenceProcessor:
+        return reference_processor(self.preprocessor)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -95,7 +105,7 @@ def open_vjepa2(
 ) -> VJepa2Checkpoint:
     """Open the checkpoint in ``path`` with the content ``config`` of its config.json; raises CheckpointError."""
     read = _read_config(path, config)
-    return VJepa2Checkpoint(model, path, revision, read, _read_preprocessing(path, read), random_weights)
+    return VJepa2Checkpoint(model, path, revision, read, read_preprocessor(path, read.crop_size), random_weights)
 
 
 def _read_config(path: Path, content: dict[str, Any]) -> VJEPA2Config:
@@ -105,24 +115,6 @@ def _read_config(path: Path, content: dict[str, Any]) -> VJEPA2Config:
         raise CheckpointError(
             f"cannot use {path / 'config.json'}: {first_line(error)}", help="supported: VJEPA2ForVideoClassification"
         ) from error
-
-
-def _read_preprocessing(path: Path, config: VJEPA2Config) -> Preprocessing:
-    """Read it as ``VJEPA2VideoProcessor`` does, which derives the resize from the crop and ignores ``size``."""
-    candidates = (read_json(path / name) for name in PREPROCESSOR_FILES)
-    content = next((found for found in candidates if found is not None), {})
-    crop = _crop_pixels(content.get("crop_size", config.crop_size))
-    if crop != config.crop_size:
-        raise CheckpointError(
-            f"{path}: the preprocessor crops to {crop} pixels, but the model takes {config.crop_size}",
-            help="make crop_size the same in both files",
-        )
-    mean, std = content.get("image_mean", IMAGENET_MEAN), content.get("image_std", IMAGENET_STD)
-    return Preprocessing(int(crop * 256 / 224), crop, tuple(mean), tuple(std))
-
-
-def _crop_pixels(crop_size: Any) -> int:
-    return int(crop_size["height"] if isinstance(crop_size, dict) else crop_size)
 
 
 def _check_complete(model: str, loading: Mapping[str, Any]) -> None:
