@@ -265,6 +265,7 @@ def test_weights_that_are_no_numbers_are_named(checkpoint: Checkpoint, value: fl
 
 
 def test_answers_that_are_no_numbers_are_the_fault_of_the_checkpoint(checkpoint: Checkpoint) -> None:
+    checkpoint.write_config(frames_per_clip=1)
     checkpoint.write_weights(**{HEAD: torch.full_like(checkpoint.weight(HEAD), 3e38)})
     refused = checkpoint.export()
     assert refused.returncode == 2, refused.stderr
