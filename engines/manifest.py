@@ -25,12 +25,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Source(Record, frozen=True):
-    """The checkpoint: hub id or directory name, hub revision if any, SHA-256 over its config and weights."""
+    """The checkpoint: hub id or directory name, hub revision if any, SHA-256 over its config and weights.
+
+    ``ignored``: fields of its configuration and names of weights that the network does not use, accepted by the user.
+    It is absent where there are none, so that the digests of manifests without it do not change.
+    """
 
     model: str
     revision: str | None
     sha256: str
     random_weights: bool = False
+    ignored: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+    def ignores(self) -> str:
+        """``ignored`` for people, at most four of them; empty where there are none."""
+        names = self.ignored or ()
+        return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 @dataclass(frozen=True)

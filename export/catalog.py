@@ -109,8 +109,10 @@ def _worst_stages(manifest: Manifest) -> str:
 
 
 def described_model(manifest: Manifest) -> str:
-    """Return the name of the model, and whether its weights are random."""
-    return f"{manifest.source.model}{' (random weights)' if manifest.source.random_weights else ''}"
+    """Return the name of the model, whether its weights are random, and what of its checkpoint was ignored."""
+    source = manifest.source
+    ignored = f" (ignoring {source.ignores()})" if source.ignored else ""
+    return f"{source.model}{' (random weights)' if source.random_weights else ''}{ignored}"
 
 
 def _device(manifest: Manifest) -> str:

@@ -45,6 +45,7 @@ class ExportSettings:
     max_batch: int
     output: Path | None = None
     random_weights: bool = False
+    ignore_unknown_fields: bool = False
     verify: bool = True
     force: bool = False
     trust_writable_bundles: bool = False
@@ -82,6 +83,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
         max_batch=max_batch,
         output=flags["output"],
         random_weights=flags["random_weights"],
+        ignore_unknown_fields=flags["ignore_unknown_fields"],
         verify=flags["verify"],
         force=flags["force"],
         trust_writable_bundles=flags["trust_writable_bundles"],
@@ -186,6 +188,12 @@ def _add_output_flags(parser: configargparse.ArgParser) -> None:
         "--random-weights",
         action="store_true",
         help="use random weights and config.json only, to measure speed without the weights; the bundle records this",
+    )
+    parser.add(
+        "--ignore-unknown-fields",
+        action="store_true",
+        help="export a checkpoint although its config.json or its weights contain what the model does not use, if you"
+        " know that this changes no answer; the bundle records what was ignored",
     )
     parser.add(
         "--no-verify",

@@ -17,6 +17,13 @@ from engines.storage.reference import FILE_NAME, Floats, Reference
 # The largest accepted difference between a probability and the checkpoint's probability in FP32.
 TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3, "int8": 1e-1}
 
+_CURES: dict[Precision, str] = {
+    "int8": "export with --precision bf16 or fp32, or calibrate with your own videos (--calibration)",
+    "fp16": "export with --precision bf16, which does not overflow, or fp32",
+    "bf16": "export with --precision fp32",
+    "fp32": "export for another --target",
+}
+
 
 def reference_of(bundle: Bundle) -> Reference | None:
     """The clips and answers that ``bundle`` carries; None when it was exported without them (``--no-verify``)."""
@@ -70,7 +77,7 @@ def _wrong(found: Verification, batch: int) -> VerificationError:
         f"on {found.device} the engine's probabilities are up to {found.max_abs_probability_error:.1e} from the"
         f" checkpoint's, {f'in batches of {batch}' if batch > 1 else 'clip by clip'}; accepted in"
         f" {found.precision}: {found.tolerance:.0e}",
-        help="export with --precision bf16 or fp32" if found.precision != "fp32" else "export for another --target",
+        help=_CURES[found.precision],
     )
 
 

@@ -71,6 +71,11 @@ class Checkpoint(Protocol):
     def random_weights(self) -> bool: ...
 
     @property
+    def ignored(self) -> tuple[str, ...]:
+        """Fields of the configuration and names of weights that the model does not know, accepted by the user."""
+        ...
+
+    @property
     def preprocessing(self) -> Preprocessing: ...
 
     @property

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,37 @@ from engines.errors import CheckpointError, first_line
 
 DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint"
 
+_ADAPTER_FILE = "adapter_config.json"
 # In the order in which transformers 5 reads them; the first one may contain the preprocessor as one of its fields.
 _PROCESSOR_FILE, _PROCESSOR_FIELD = "processor_config.json", "video_processor"
 _PREPROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 _CONFIG_FILES = ("config.json", _PROCESSOR_FILE, *_PREPROCESSOR_FILES)
 _WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
+_MOST_LISTED = 4
+_MOST_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """A checkpoint that was found: its name, its directory, its hub revision and the content of its config.json.
+
+    ``ignore_unknown``: fields and weights that the model does not know are recorded instead of refused.
+    """
+
+    model: str
+    path: Path
+    revision: str | None
+    config: dict[str, Any]
+    random_weights: bool = False
+    ignore_unknown: bool = False
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of ``names``, which a checkpoint contains, cut and escaped so that a message can show them."""
+    known = list(names)
+    cut = [name if len(name) <= _MOST_CHARACTERS else f"{name[:_MOST_CHARACTERS]}..." for name in known[:_MOST_LISTED]]
+    shown = ", ".join(name if name.isprintable() else repr(name)[1:-1] for name in cut)
+    return shown if len(known) <= _MOST_LISTED else f"{shown} and {len(known) - _MOST_LISTED} more"
 
 
 def locate(model: str, *, random_weights: bool) -> tuple[Path, str | None]:
@@ -74,11 +102,14 @@ def find_preprocessor(path: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def check_weights(path: Path) -> None:
-    """Raises CheckpointError when ``path`` contains no weights."""
-    if not any(path.glob("*.safetensors")):
+def refuse_adapters(path: Path) -> None:
+    """Raises CheckpointError when ``path`` contains an adapter, whose weights belong to those of another checkpoint."""
+    adapter = read_json(path / _ADAPTER_FILE)
+    if adapter is not None:
+        base = listed([str(adapter.get("base_model_name_or_path") or "another checkpoint")])
         raise CheckpointError(
-            f"{path} contains no *.safetensors weights", help="give a complete checkpoint, or --random-weights"
+            f"{path} is a PEFT adapter for {base} ({_ADAPTER_FILE})",
+            help="merge it into its base model (merge_and_unload, then save_pretrained) and export the result",
         )
 
 
@@ -95,7 +126,7 @@ def digest_of_files(path: Path, *, random_weights: bool) -> str:
 
 
 def _download(model: str, random_weights: bool) -> Path:
-    patterns = list(_CONFIG_FILES if random_weights else _CONFIG_FILES + _WEIGHT_FILES)
+    patterns = [_ADAPTER_FILE, *_CONFIG_FILES, *(() if random_weights else _WEIGHT_FILES)]
     try:
         return Path(snapshot_download(model, allow_patterns=patterns))
     except GatedRepoError:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from engines.clip import Clip
-from engines.errors import ExportError
+from engines.errors import CheckpointError, ExportError
 from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import CpuPreprocessor
 from engines.storage.reference import Reference
@@ -46,13 +46,19 @@ def ask_checkpoint(checkpoint: Checkpoint, model: Any) -> Reference:
     """The reference clips and the probabilities in FP32 of ``model``, which was loaded from ``checkpoint``.
 
     Raises:
+        CheckpointError: the model answers with NaN.
         ExportError: the engines prepare a clip otherwise than the checkpoint's own processor.
     """
     clips = reference_clips(checkpoint.clip_shape[0])
     with torch.inference_mode():
         pixels = (_prepared(clip, checkpoint) for clip in clips)
-        rows = [checkpoint.probabilities(model, one)[0].numpy() for one in pixels]
-    return Reference(clips, np.stack(rows))
+        answers = np.stack([checkpoint.probabilities(model, one)[0].numpy() for one in pixels])
+    if not np.isfinite(answers).all():
+        raise CheckpointError(
+            f"{checkpoint.model} itself answers with NaN in FP32, so no engine can be compared with it",
+            help="the checkpoint is broken, or config.json does not belong to its weights",
+        )
+    return Reference(clips, answers)
 
 
 def _prepared(clip: Clip, checkpoint: Checkpoint) -> torch.Tensor:

@@ -165,4 +165,5 @@ def _description(engines: list[Engine]) -> dict[str, object]:
         "lanes": engine.lanes,
         "labels": len(manifest.labels),
         "random_weights": manifest.source.random_weights,
+        **({"ignored": manifest.source.ignores()} if manifest.source.ignored else {}),
     }

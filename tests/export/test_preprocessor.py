@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def test_preprocessor_files_are_read_in_the_order_of_transformers(tmp_path: Path
 class _OtherPixels(VJepa2Checkpoint):
     """A checkpoint that the engines' preprocessing would do wrong."""
 
-    wrong: Preprocessing
+    wrong: Preprocessing = field(kw_only=True)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -167,7 +167,7 @@ def test_export_sees_pixels_that_differ_from_those_of_the_processor(
     found = find_checkpoint(str(odd_checkpoint))
     assert isinstance(found, VJepa2Checkpoint)
     wrong = replace(found.preprocessing, **changes)
-    damaged = _OtherPixels(found.model, found.path, None, found.config, found.preprocessor, False, wrong)
+    damaged = _OtherPixels(found.model, found.path, None, found.config, found.preprocessor, False, wrong=wrong)
     with pytest.raises(ExportError, match="levels of 8 bits from those of"):
         ask_checkpoint(damaged, None)
 

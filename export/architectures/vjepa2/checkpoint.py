@@ -14,11 +14,22 @@ from transformers import VJEPA2Config, VJEPA2ForVideoClassification
 from engines.errors import CheckpointError, first_line
 from engines.manifest import Preprocessing
 from export.architectures.base import NetworkSizes, ReferenceProcessor
-from export.architectures.checkpoint_files import digest_of_files
+from export.architectures.checkpoint_files import CheckpointFiles, digest_of_files, listed
+from export.architectures.vjepa2.config_fields import (
+    CLASSIFIER,
+    check_architecture,
+    check_sizes,
+    check_values,
+    unknown_fields,
+)
 from export.architectures.vjepa2.network import LeanClassifier
 from export.architectures.vjepa2.preprocessor import Preprocessor, read_preprocessor
 from export.architectures.vjepa2.processor import reference_processor
+from export.architectures.vjepa2.weights import PREDICTOR, check_finite, check_weights, skeleton
+from export.architectures.weight_files import stored_weights
 
+# The checkpoint does not choose how transformers computes the reference: in FP32, with torch's attention.
+_CHOSEN_HERE = ("dtype", "torch_dtype", "attn_implementation", "_attn_implementation")
 _SEED = 0
 # Size of the largest intermediate results of a block, in multiples of the tokens' size.
 _TOKEN_WIDTHS = 16
@@ -34,6 +45,7 @@ class VJepa2Checkpoint:
     config: VJEPA2Config
     preprocessor: Preprocessor
     random_weights: bool
+    ignored: tuple[str, ...] = ()
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -60,8 +72,7 @@ class VJepa2Checkpoint:
     def sizes(self) -> NetworkSizes:
         """The checkpoint also stores the predictor, which the classifier does not use."""
         config = self.config
-        with torch.device("meta"):
-            model = VJEPA2ForVideoClassification(config)
+        model = skeleton(config)
         stored = sum(parameter.numel() for parameter in model.parameters())
         predictor = sum(parameter.numel() for parameter in model.vjepa2.predictor.parameters())
         tokens = (config.crop_size // config.patch_size) ** 2 * max(1, config.frames_per_clip // config.tubelet_size)
@@ -71,7 +82,7 @@ class VJepa2Checkpoint:
         """The model in FP32, ready for inference, with seeded random weights if ``random_weights`` is set.
 
         Raises:
-            CheckpointError: weights are missing, have other shapes, or are unreadable.
+            CheckpointError: weights are unreadable, NaN or infinite.
         """
         if self.random_weights:
             torch.manual_seed(_SEED)
@@ -79,17 +90,19 @@ class VJepa2Checkpoint:
         try:
             model, loading = VJEPA2ForVideoClassification.from_pretrained(
                 self.path,
+                config=self.config,
                 dtype=torch.float32,
                 attn_implementation="sdpa",
                 use_safetensors=True,  # the other formats of weights are pickles
-                ignore_mismatched_sizes=True,  # _check_complete reports them in one line
+                ignore_mismatched_sizes=True,  # for the predictor, whose weights are not used
                 output_loading_info=True,
             )
         except Exception as error:  # transformers and safetensors raise many types of exceptions
             raise CheckpointError(
                 f"cannot load the weights in {self.path}: {first_line(error)}", help="download the checkpoint again"
             ) from error
-        _check_complete(self.model, loading)
+        _check_loaded(self.model, loading)
+        check_finite(self.model, model)
         return model.eval()
 
     def probabilities(self, model: VJEPA2ForVideoClassification, pixels: torch.Tensor) -> torch.Tensor:
@@ -100,28 +113,51 @@ class VJepa2Checkpoint:
         return LeanClassifier(model, fused_attention=fused_attention, stacked=stacked)
 
 
-def open_vjepa2(
-    model: str, path: Path, revision: str | None, config: dict[str, Any], random_weights: bool
-) -> VJepa2Checkpoint:
-    """Open the checkpoint in ``path`` with the content ``config`` of its config.json; raises CheckpointError."""
-    read = _read_config(path, config)
-    return VJepa2Checkpoint(model, path, revision, read, read_preprocessor(path, read.crop_size), random_weights)
+def open_vjepa2(files: CheckpointFiles) -> VJepa2Checkpoint:
+    """Open a checkpoint and check it without reading its weights; raises CheckpointError."""
+    check_architecture(files.config, random_weights=files.random_weights)
+    check_values(files.config)
+    config = _read_config(files)
+    check_sizes(config)
+    fields = unknown_fields(files.config, config)
+    weights = () if files.random_weights else check_weights(files.model, stored_weights(files.path), config)
+    if not files.ignore_unknown:
+        _refuse_unknown(files.model, fields, weights)
+    preprocessor = read_preprocessor(files.path, config.crop_size)
+    ignored = (*fields, *weights)
+    return VJepa2Checkpoint(
+        files.model, files.path, files.revision, config, preprocessor, files.random_weights, ignored
+    )
 
 
-def _read_config(path: Path, content: dict[str, Any]) -> VJEPA2Config:
+def _read_config(files: CheckpointFiles) -> VJEPA2Config:
+    content = {name: value for name, value in files.config.items() if name not in _CHOSEN_HERE}
     try:
         return VJEPA2Config.from_dict(content)
     except Exception as error:  # transformers raises many types of exceptions for invalid values
         raise CheckpointError(
-            f"cannot use {path / 'config.json'}: {first_line(error)}", help="supported: VJEPA2ForVideoClassification"
+            f"cannot use {files.path / 'config.json'}: {first_line(error)}", help=f"supported: {CLASSIFIER}"
         ) from error
 
 
-def _check_complete(model: str, loading: Mapping[str, Any]) -> None:
-    """Raises CheckpointError when weights of the classifier are missing or have other shapes."""
-    missing = sorted([*loading["missing_keys"], *(key for key, *_ in loading.get("mismatched_keys") or ())])
+def _refuse_unknown(model: str, fields: tuple[str, ...], weights: tuple[str, ...]) -> None:
+    """Raises CheckpointError when there are fields or weights that the model does not use."""
+    kinds = {"fields of config.json": fields, "weights": weights}
+    found = "; ".join(f"{kind}: {listed(names)}" for kind, names in kinds.items() if names)
+    if found:
+        raise CheckpointError(
+            f"{model} contains what {CLASSIFIER} in transformers does not use; {found}",
+            help="without it, answers may be wrong; if you know that it changes nothing, export with"
+            " --ignore-unknown-fields, which the bundle records",
+        )
+
+
+def _check_loaded(model: str, loading: Mapping[str, Any]) -> None:
+    """Raises CheckpointError when transformers did not find weights that the files contain."""
+    left_out = [*loading["missing_keys"], *(key for key, *_ in loading.get("mismatched_keys") or ())]
+    missing = sorted(name for name in left_out if not name.startswith(PREDICTOR))
     if missing:
         raise CheckpointError(
-            f"{model} lacks {len(missing)} of the classifier's weights, for example {missing[0]}",
-            help="give a checkpoint of a VJEPA2ForVideoClassification (a pretrained encoder alone has no labels)",
+            f"transformers did not load {len(missing)} of the weights of {model}, for example {missing[0]}",
+            help=f"save the checkpoint again with {CLASSIFIER}.save_pretrained",
         )

@@ -47,16 +47,16 @@ def render_clip(
     """Render the clip of ``seed`` with ``frames`` frames spread evenly over one motion.
 
     ``label`` is one of ``LABELS``, ``size`` is height and width in pixels (at least 16 each); None draws it at random.
-    More frames sample the same motion more finely. Raises ValueError for an unknown label, fewer than 2 frames, or
-    too small a size.
+    More frames sample the same motion more finely. Raises ValueError for an unknown label, no frames, or too
+    small a size.
     """
     rng = np.random.default_rng(seed)
     label = str(rng.choice(LABELS)) if label is None else label
     if label not in LABELS:
         raise ValueError(f"unknown label {label!r}: expected one of {', '.join(LABELS)}")
     height, width = _random_size(rng) if size is None else size
-    if frames < 2 or min(height, width) < 16:
-        raise ValueError(f"cannot render {frames} frames of {height}x{width}: at least 2 frames of 16x16 are needed")
+    if frames < 1 or min(height, width) < 16:
+        raise ValueError(f"cannot render {frames} frames of {height}x{width}: at least 1 frame of 16x16 is needed")
     times = curves.stuttered(rng, np.linspace(0.0, 1.0, frames))
     view = motions.View(
         width / (2 * min(height, width)),

@@ -122,7 +122,7 @@ class Footage:
         cuts = int(rng.choice(4, p=(0.5, 0.25, 0.15, 0.1))) if scenery == Scenery.RESTLESS else 0
         self._backgrounds = [Background(rng, motion, height, width, scenery) for _ in range(cuts + 1)]
         frames = len(motion.zoom)
-        starts = np.sort(rng.integers(1, frames, cuts))
+        starts = np.sort(rng.integers(1, max(2, frames), cuts))
         self._shown: list[int] = np.searchsorted(starts, np.arange(frames), side="right").tolist()
 
     def colour(self) -> npt.NDArray[np.float64]:

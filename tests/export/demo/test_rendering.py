@@ -105,13 +105,20 @@ def test_different_seeds_render_different_clips_and_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "size"), [(16, (101, 67)), (2, (16, 16)), (64, (48, 211)), (16, (33, 1000)), (5, (1000, 33))]
+    ("frames", "size"),
+    [(16, (101, 67)), (2, (16, 16)), (1, (40, 30)), (64, (48, 211)), (16, (33, 1000)), (5, (1000, 33))],
 )
 def test_frames_are_rgb_of_the_requested_size(frames: int, size: tuple[int, int]) -> None:
     clip = render_clip(3, frames=frames, size=size)
     assert clip.frames.shape == (frames, *size, 3)
     assert clip.frames.dtype == np.uint8
     assert clip.label in LABELS
+
+
+@pytest.mark.parametrize("scenery", Scenery)
+def test_single_frames_are_rendered_of_every_label(scenery: Scenery) -> None:
+    for seed, label in enumerate(labels.LABELS):
+        assert render_clip(seed, label, frames=1, size=(20, 16), scenery=scenery).frames.shape == (1, 20, 16, 3)
 
 
 def test_random_sizes_span_small_and_large_frames_of_either_orientation() -> None:
@@ -126,7 +133,7 @@ def test_random_sizes_span_small_and_large_frames_of_either_orientation() -> Non
     ("options", "words"),
     [
         ({"label": "Juggling"}, "unknown label 'Juggling'"),
-        ({"frames": 1}, "at least 2 frames"),
+        ({"frames": 0}, "at least 1 frame"),
         ({"size": (15, 100)}, "15x100"),
     ],
 )
