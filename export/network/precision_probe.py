@@ -50,7 +50,8 @@ def _step(stage: nn.Module, exact: list[torch.Tensor], index: int) -> float:
     """Replace the input ``exact[index]`` by the output of ``stage``; returns the largest value inside the stage."""
     with Peak() as peak:
         exact[index] = stage(exact[index])
-    return peak.value
+    highest: float = peak.value
+    return highest
 
 
 def _step_rounded(stage: nn.Module, rounded: list[torch.Tensor], dtype: torch.dtype) -> None:

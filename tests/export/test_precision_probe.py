@@ -63,7 +63,7 @@ def test_worst_token_is_not_hidden_by_a_large_one(network: LeanClassifier, pixel
 
 
 def _overflowing(network: LeanClassifier, pixels: list[torch.Tensor]) -> LeanClassifier:
-    """``network`` with a unit of an MLP that reaches 71,213 for the second clip, and stays within FP16 for the first."""
+    """``network`` with a unit of an MLP that reaches 71,213 for the second clip, and stays in FP16 for the first."""
     planted, inputs = copy.deepcopy(network), []
     layer = planted.blocks[2].mlp.fc1
     hook = layer.register_forward_hook(lambda module, given, result: inputs.append(given[0][0].clone()))
