@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# Format 2 has no log-odds in the verification and no peaks in the stage errors.
+READ_VERSIONS = (2, FORMAT_VERSION)
 FILE_NAME = "engine.json"
 
 Target = Literal["openvino", "tensorrt", "tensorrt-rtx", "torch"]
@@ -71,10 +73,12 @@ class Device(Record, frozen=True):
     compute_capabilities: tuple[str, ...] = ()
 
 
-class Verification(Record, frozen=True):
-    """The result of comparing the bundle's probabilities with the checkpoint's in FP32 on one device.
+class Verification(Record, frozen=True, omit_defaults=True):
+    """The result of comparing the bundle's answers with the checkpoint's in FP32 on one device.
 
-    ``clips`` counts every comparison: each clip alone, and clips in batches of up to ``max_batch``.
+    ``clips`` counts every comparison: each clip alone, and clips in batches of up to ``max_batch``. ``log_odds_spread``
+    (in nats) is how far the checkpoint's answers differ between clips; ``log_odds_error`` and ``log_odds_tolerance``
+    are shares of it. Manifests of format 2 lack them, and they are not encoded for these, so old digests stay valid.
     """
 
     device: str
@@ -84,13 +88,22 @@ class Verification(Record, frozen=True):
     tolerance: float
     top1_agreement: float
     top5_agreement: float
+    log_odds_spread: float | None = None
+    log_odds_error: float | None = None
+    log_odds_tolerance: float | None = None
 
 
-class StageError(Record, frozen=True):
-    """Largest deviation of a stage's output from FP32, relative to the largest FP32 value; errors accumulate."""
+class StageError(Record, frozen=True, omit_defaults=True):
+    """How far a stage's output is from its output in FP32, on the worst reference clip; errors accumulate.
+
+    ``relative_error`` is the largest deviation relative to the largest value. ``worst_token`` is the deviation of the
+    worst token relative to that token's norm. ``peak`` is the largest value inside the stage in FP32.
+    """
 
     stage: str
     relative_error: float
+    worst_token: float | None = None
+    peak: float | None = None
 
 
 class BundleFile(Record, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,11 +11,12 @@ from rich.table import Table
 
 from engines import manifest as manifests
 from engines.errors import BundleNotFoundError
-from engines.manifest import Manifest
+from engines.manifest import Manifest, Precision, StageError
 from engines.storage.bundle import BUNDLES, bundles_in, find_bundle, open_bundle
 from engines.storage.verification import carries_reference
 
 _WORST_STAGES = 3
+_LARGEST_FP16 = 65_504
 
 
 def locate(name: str) -> Path:
@@ -52,10 +53,28 @@ def described_verification(manifest: Manifest) -> str:
     if found is None:
         later = "pending: on the first start on the device that the bundle is for"
         return later if carries_reference(manifest) else "never (--no-verify)"
+    odds = ""
+    if found.log_odds_error is not None and found.log_odds_tolerance is not None:
+        odds = (
+            f" log-odds within {found.log_odds_error:.1e} of their spread (accepted: {found.log_odds_tolerance:.1e}),"
+        )
     return (
         f"{found.clips} clips in {found.precision} on {found.device}: probabilities within"
-        f" {found.max_abs_probability_error:.1e} (accepted: {found.tolerance:.0e}),"
+        f" {found.max_abs_probability_error:.1e} (accepted: {found.tolerance:.0e}),{odds}"
         f" same top-1 {found.top1_agreement:.0%}, top-5 {found.top5_agreement:.0%}"
+    )
+
+
+def described_values(errors: Sequence[StageError], precision: Precision) -> str:
+    """One line: the largest value, in FP16 as a share of its range, and the worst token, each with its stage."""
+    highest = max(errors, key=lambda error: error.peak or 0)
+    worst = max(errors, key=lambda error: error.worst_token or 0)
+    share = (highest.peak or 0) / _LARGEST_FP16
+    text = f"largest {highest.peak or 0:,.0f} in {highest.stage}"
+    text += f" ({share:.0%} of FP16's range)" if precision == "fp16" else ""
+    text += f", worst token {worst.worst_token or 0:.1e} of its norm off in {worst.stage}"
+    return (
+        f"{text}; other clips may overflow: --precision bf16 is safer" if precision == "fp16" and share > 0.5 else text
     )
 
 
@@ -93,6 +112,8 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "verification", described_verification(manifest)
     if manifest.stage_errors:
         yield "loses most in", _worst_stages(manifest)
+    if manifest.stage_errors and manifest.stage_errors[0].peak is not None:
+        yield "values", described_values(manifest.stage_errors, manifest.precision)
     if manifest.options:
         yield "options", ", ".join(f"{name} {value}" for name, value in manifest.options.items())
     yield "built", f"{manifest.built_at} with {', '.join(f'{name} {was}' for name, was in manifest.built_with.items())}"

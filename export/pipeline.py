@@ -20,21 +20,22 @@ from engines.runtimes.registry import open_engine
 from engines.storage.bundle import Bundle, open_bundle, replace_manifest
 from engines.storage.reference import FILE_NAME as REFERENCE_FILE_NAME
 from engines.storage.reference import Reference
-from engines.storage.verification import verify
+from engines.storage.verification import check_network, verify
 from engines.storage.writers import check_writers
 from export.architectures.base import Checkpoint, StagedNetwork
 from export.architectures.registry import find_checkpoint
 from export.bundling.stage_cache import StageCache, digest_of, link_files, origin_of, versions
 from export.bundling.staging import check_replaceable, staged, write_manifest
+from export.catalog import described_values
 from export.compilers.calibration import calibration_digest
 from export.compilers.compile import Compiled, compile_network
 from export.network.estimate import check_room, describe, outline
 from export.network.graph import network_tensors, trace, write_onnx, write_program
-from export.network.precision_probe import DTYPES, stage_errors
+from export.network.precision_probe import DTYPES, probe
 from export.network.references import ask_checkpoint, normalised
 from export.progress import say, stage
 from export.settings import ExportSettings
-from export.targets import network_precision
+from export.targets import check_head_size, network_precision
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,10 @@ def export_bundle(settings: ExportSettings) -> Exported:
     cache = StageCache(output.parent, origin)
     if settings.runs_code and not settings.trust_writable_bundles:
         check_writers([cache.directory])
-    sizes = outline(checkpoint.sizes(), settings)
+    network = checkpoint.sizes()
+    if settings.needs_onnx:
+        check_head_size(network.head_size, settings.plan.opset)
+    sizes = outline(network, settings)
     say(describe(sizes, settings, checkpoint.model, output))
     check_room(sizes, output)
     return Exported(_Export(settings, checkpoint, cache, recipe, output).run(), reused=False)
@@ -105,7 +109,7 @@ class _Export:
                 self._cache.clear()
             if self._settings.verify:
                 link_files(self._reference(), directory)
-            errors = self._probe() if self._settings.verify and self._precision != "fp32" else ()
+            errors = self._probe() if self._settings.verify and self._settings.precision != "fp32" else ()
             link_files(self._graph(), directory)
             compiled = compile_network(
                 self._settings, self._tensors[0], self._checkpoint.preprocessing, directory, self._output.parent
@@ -145,17 +149,25 @@ class _Export:
         return {"reference_preprocessing": self._checkpoint.processor.described} if self._settings.verify else {}
 
     def _probe(self) -> tuple[StageError, ...]:
-        """Measure the error of each stage of the network in its precision."""
+        """Check the network in FP32, which the engine is not, and measure the errors of its stages in its precision.
+
+        OpenVINO lowers a network in FP32 by itself, so nothing is measured for it.
+        """
 
         def build(directory: Path) -> None:
-            clip = Reference.read(self._reference() / REFERENCE_FILE_NAME).clips[0]
-            network, pixels = self._network, normalised(clip, self._checkpoint.preprocessing)
-            with stage(f"probe {self._precision}"):
-                errors = stage_errors(network, pixels, self._precision)
-            (directory / "errors.json").write_bytes(msgspec.json.encode(errors))
+            reference = Reference.read(self._reference() / REFERENCE_FILE_NAME)
+            network, checkpoint = self._network, self._checkpoint
+            with stage("check network" if self._precision == "fp32" else f"probe {self._precision}"):
+                pixels = [normalised(clip, checkpoint.preprocessing) for clip in reference.clips]
+                probed = probe(network, pixels, self._precision)
+            check_network(probed.probabilities.numpy(), reference)
+            (directory / "errors.json").write_bytes(msgspec.json.encode(probed.errors))
 
         found = (self._cache.product(f"probe-{self._precision}", build) / "errors.json").read_bytes()
-        return msgspec.json.decode(found, type=tuple[StageError, ...])
+        errors = msgspec.json.decode(found, type=tuple[StageError, ...])
+        if errors:
+            say(f"{'values':<16} {described_values(errors, self._precision)}")
+        return errors
 
     def _graph(self) -> Path:
         def build(directory: Path) -> None:

@@ -121,6 +121,8 @@ def _plan_options(
         parser.error(f"--compute-capability {wanted}: only for tensorrt-rtx; tensorrt builds for this machine's GPU")
     if target != "tensorrt" and given.get("via") == "torch-tensorrt":
         parser.error(f"--via torch-tensorrt: only for tensorrt, not {target}")
+    if given.get("opset") == 23 and (flags["precision"] or best_precision(target)) == "fp32":
+        parser.error("--opset 23: TensorRT has kernels for its attention in fp16 and bf16, not in fp32; use --opset 20")
     if "compute_capabilities" in given:
         given["compute_capabilities"] = tuple(given["compute_capabilities"])
     return PlanOptions(**given)
@@ -253,7 +255,8 @@ def _add_plan_flags(group: Any) -> None:
         "--opset",
         type=int,
         choices=(20, 23),
-        help="23 writes attention as one ONNX node, which TensorRT supports since 10.14 (if omitted: 20)",
+        help="23 writes attention as one ONNX node, for TensorRT from 10.14 on, fp16 and bf16, and even head sizes"
+        " (if omitted: 20)",
     )
     group.add_argument(
         "--via",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from engines.device.cuda_driver import cuda_devices
+from engines.errors import ExportError
 from engines.manifest import Precision, Target
 
 # The precisions of each target; the first is its default.
@@ -45,3 +46,15 @@ def best_max_batch(target: Target) -> int:
 def network_precision(target: Target, precision: Precision) -> Precision:
     """Return the precision of the graph: OpenVINO and NNCF start from fp32 and lower it themselves, layer by layer."""
     return "fp32" if target == "openvino" else precision
+
+
+def check_head_size(head_size: int, opset: int) -> None:
+    """Raises ExportError where TensorRT cannot read the attention of a network with this many features per head.
+
+    The rotation needs pairs, so the queries and keys of an odd head get one more feature, and the values do not.
+    """
+    if opset >= 23 and head_size % 2:
+        raise ExportError(
+            f"--opset 23: TensorRT's attention needs an even number of features per head; this model has {head_size}",
+            help="use --opset 20",
+        )

@@ -69,7 +69,7 @@ def open_bundle(path: Path) -> Bundle:
 
 def replace_manifest(bundle: Bundle, **changes: Any) -> Bundle:
     """Change fields of the manifest, on disk too; raises OSError when the directory is not writable."""
-    manifest = msgspec.structs.replace(bundle.manifest, **changes).sealed()
+    manifest = msgspec.structs.replace(bundle.manifest, format_version=manifests.FORMAT_VERSION, **changes).sealed()
     aside = bundle.path / f".{manifests.FILE_NAME}.partial"
     aside.write_bytes(manifests.encode(manifest))
     aside.chmod(0o644)  # a bundle that others may write is not loaded, so the umask must not allow it
@@ -110,10 +110,11 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _check_version(path: Path, version: int) -> None:
-    if version != manifests.FORMAT_VERSION:
+    if version not in manifests.READ_VERSIONS:
         cure = "update this service" if version > manifests.FORMAT_VERSION else "export the model again"
+        known = " and ".join(map(str, manifests.READ_VERSIONS))
         raise BundleUnsupportedError(
-            f"bundle {path} has format version {version}; this service reads {manifests.FORMAT_VERSION}", help=cure
+            f"bundle {path} has format version {version}; this service reads {known}", help=cure
         )
 
 

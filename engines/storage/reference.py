@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -19,15 +20,21 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Reference:
-    """``probabilities`` float32 [clips, labels] are the checkpoint's answers to ``clips`` in FP32."""
+    """``probabilities`` float32 [clips, labels] are the checkpoint's answers to ``clips`` in FP32.
+
+    ``labels`` are the checkpoint's, in the order of the probabilities; empty in bundles of format 2.
+    """
 
     clips: tuple[Clip, ...]
     probabilities: Floats
+    labels: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
-        frames: dict[str, Any] = {f"frames_{index}": clip.frames for index, clip in enumerate(self.clips)}
-        formats = np.array([clip.pixel_format for clip in self.clips])
-        np.savez_compressed(path, probabilities=self.probabilities, pixel_formats=formats, **frames)
+        arrays: dict[str, Any] = {f"frames_{index}": clip.frames for index, clip in enumerate(self.clips)}
+        arrays["pixel_formats"] = np.array([clip.pixel_format for clip in self.clips])
+        # As UTF-8 JSON, because arrays of text drop trailing NUL characters.
+        arrays["labels"] = np.frombuffer(msgspec.json.encode(self.labels), np.uint8)
+        np.savez_compressed(path, probabilities=self.probabilities, **arrays)
 
     @classmethod
     def read(cls, path: Path) -> Reference:
@@ -39,4 +46,5 @@ class Reference:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             formats = cast(list[PixelFormat], arrays["pixel_formats"].tolist())
             clips = tuple(Clip(arrays[f"frames_{index}"], name) for index, name in enumerate(formats))
-            return cls(clips, arrays["probabilities"])
+            labels = arrays["labels"].tobytes() if "labels" in arrays else b"[]"
+            return cls(clips, arrays["probabilities"], msgspec.json.decode(labels, type=tuple[str, ...]))

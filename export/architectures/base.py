@@ -31,11 +31,13 @@ class NetworkSizes:
     """``parameters`` counts those that the classifier uses, ``stored`` all those in the checkpoint.
 
     ``activation_bytes`` is the size of the largest intermediate results while the published model runs in FP32.
+    ``head_size`` is the number of features of each attention head.
     """
 
     parameters: int
     stored: int
     activation_bytes: int
+    head_size: int
 
 
 @dataclass(frozen=True)

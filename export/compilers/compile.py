@@ -14,7 +14,7 @@ from export.compilers.calibration import calibration
 from export.compilers.int8 import quantize
 from export.compilers.tensorrt import LOG_FILE_NAME, PLAN_FILE_NAME, PlanBuilder, require_tensorrt, timing_cache
 from export.compilers.tensorrt_layers import FILE_NAME as LAYERS_FILE_NAME
-from export.compilers.tensorrt_layers import write_layer_table
+from export.compilers.tensorrt_layers import attentions_in, fused_attentions_in, write_layer_table
 from export.compilers.torch_tensorrt import compile_with_torch_tensorrt
 from export.network.graph import ONNX_FILE_NAME, PROGRAM_FILE_NAME
 from export.progress import phases, say, stage
@@ -46,9 +46,12 @@ def compile_network(
     tensorrt = require_tensorrt(settings.target, gpu)
     with stage("compile", spinner=False):
         _write_plan(settings, tensorrt, network_input, directory, timing_cache(tensorrt, gpu, cache))
-    if gpu is not None:
-        _report_attention(write_layer_table(tensorrt, directory / PLAN_FILE_NAME, directory / LAYERS_FILE_NAME))
-    return Compiled(_plan_device(settings.plan, gpu), {settings.target: tensorrt.version}, _recorded(settings.plan))
+    plan = directory / PLAN_FILE_NAME
+    listed = write_layer_table(tensorrt, plan, directory / LAYERS_FILE_NAME) if gpu is not None else 0
+    # Layers tell it where a release of TensorRT writes its plans in another form.
+    attention = _counted_attention(settings, fused_attentions_in(plan) or listed, directory)
+    options = _recorded(settings.plan) | attention
+    return Compiled(_plan_device(settings.plan, gpu), {settings.target: tensorrt.version}, options)
 
 
 def _compile_openvino(settings: ExportSettings, frames: int, preprocessing: Preprocessing, directory: Path) -> Compiled:
@@ -116,5 +119,10 @@ def _recorded(options: PlanOptions) -> dict[str, bool | int | str]:
     return {name: value for name, value in kept.items() if value is not None}
 
 
-def _report_attention(fused: int) -> None:
-    say(f"attention        {fused} fused kernels" if fused else "attention        not fused: see layers.json")
+def _counted_attention(settings: ExportSettings, fused: int, directory: Path) -> dict[str, bool | int | str]:
+    """Report how many attentions of the network the plan computes in one kernel each; returns it for the manifest."""
+    counted: dict[str, bool | int | str] = {"fused_attentions": fused}
+    if settings.needs_onnx:
+        counted["attentions"] = attentions_in(directory / ONNX_FILE_NAME)
+    say(f"{'attention':<16} {fused} of {counted.get('attentions', 'unknown')} are one fused kernel each")
+    return counted

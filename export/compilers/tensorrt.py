@@ -101,6 +101,8 @@ class PlanBuilder:
         config.add_optimization_profile(profile)
         config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
         config.builder_optimization_level = options.optimization_level
+        # A plan in FP32 would otherwise multiply with 10 bits of mantissa, and its answers would be those of FP16.
+        config.clear_flag(library.BuilderFlag.TF32)
         if options.workspace_mib is not None:
             config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, options.workspace_mib << 20)
         if options.hardware_compatible:
@@ -147,6 +149,8 @@ class BuildLog:
     @property
     def cure(self) -> str:
         """A remedy to try after ``last_error``."""
+        if "Attention operation was not supported" in self.last_error:
+            return "use --opset 20, because the library has no attention kernel for heads of this size"
         if "OutOfMemory" in self.last_error:
             return "try --opset 23, which writes attention as one node, or lower --max-batch"
         return "try another --optimization-level or --opset, or a later release of the library"

@@ -1,11 +1,14 @@
-"""Lists the layers of a TensorRT plan, as reported by the engine inspector."""
+"""Lists the layers of a TensorRT plan, and counts its fused attentions, which the plan's bytes tell without a GPU."""
 
 from __future__ import annotations
 
 import json
+import mmap
 import re
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from engines.errors import ExportError
 from engines.runtimes.tensorrt.api import TensorRt
@@ -14,6 +17,22 @@ FILE_NAME = "layers.json"
 
 # Parts of the names of fused attention kernels: those shipped with TensorRT, and those that it generates.
 _FUSED_ATTENTION = re.compile(r"_gemm_mha|kgen_mha|fmha|_mha_", re.IGNORECASE)
+# A call of such a kernel in the program that a plan contains as text. A plan for several GPUs contains it once.
+_CALL = re.compile(rb"function=\{ name=\w*mha\w* fqn=")
+# The softmax of an attention of its own operations, and an attention in one node, by their modules.
+_ATTENTION_NODE = re.compile(r".*\.attention/(Softmax|Attention)")
+
+
+def fused_attentions_in(plan: Path) -> int:
+    """Count the calls of fused attention kernels in the bytes of ``plan``, which was built with detailed profiling."""
+    with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return sum(1 for _ in _CALL.finditer(content))
+
+
+def attentions_in(onnx_file: Path) -> int:
+    """Count the attentions of the network in ``onnx_file``, without reading its weights."""
+    nodes = onnx.load(onnx_file, load_external_data=False).graph.node
+    return sum(1 for node in nodes if _ATTENTION_NODE.fullmatch(node.name))
 
 
 def write_layer_table(tensorrt: TensorRt, plan: Path, table: Path) -> int:

@@ -5,60 +5,69 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from engines.clip import Clip
 from engines.errors import CheckpointError, ExportError
 from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import CpuPreprocessor
-from engines.storage.reference import Reference
+from engines.storage.log_odds import distances
+from engines.storage.reference import Floats, Reference
 from export.architectures.base import Checkpoint
 from export.demo.rendering.clips import render_clip
 
-_MOTION_SIZES = ((120, 160), (180, 101))
+# How many candidates become reference clips: two that differ most, and at least one of each kind.
+CLIPS = 6
+_WIDE, _TALL = (120, 160), (180, 101)
 _NOISE_SIZE = (101, 67)
 _MOSAIC = (15, 20)
 _MOSAIC_TILE = 24
+_TINTS = ((255, 255, 255), (255, 77, 26), (26, 77, 255))
+_PLAIN_SIZE = (96, 128)
+_PLAIN = ((255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0))
 _SEED = 20_000_000
 # Equal on most CPUs. Where torchvision resizes in floating point (no AVX2, not ARM), a level is rounded otherwise.
 _MOST_LEVELS = 1.01
 
 
-def reference_clips(frames: int) -> tuple[Clip, ...]:
-    """Clips of ``frames`` frames in several sizes: rendered motions, fine noise, and coarse noise in large frames.
+def candidate_clips(frames: int) -> tuple[tuple[Clip, ...], ...]:
+    """Clips of ``frames`` frames by kind: wide and tall rendered motions, fine noise, mosaics, and plain colours.
 
-    They are stored in the bundle, so they are small or compress well.
+    The kinds differ in size and channel order. Warm and cold colours show whether red and blue are exchanged. Reference
+    clips are stored in the bundle, so all of them are small or compress well.
     """
     noise = np.random.default_rng(_SEED)
-    rendered = [render_clip(_SEED + index, frames=frames, size=size).frames for index, size in enumerate(_MOTION_SIZES)]
     fine = noise.integers(0, 256, (frames, *_NOISE_SIZE, 3), np.uint8)
-    tiles = noise.integers(0, 256, (frames, *_MOSAIC, 3), np.uint8)
-    mosaic = tiles.repeat(_MOSAIC_TILE, axis=1).repeat(_MOSAIC_TILE, axis=2)
     return (
-        Clip(np.ascontiguousarray(rendered[0]), "RGB"),
-        Clip(np.ascontiguousarray(rendered[1][..., ::-1]), "BGR"),
-        Clip(fine, "BGR"),
-        Clip(mosaic, "RGB"),
+        tuple(Clip(_motion(_SEED + index, frames, _WIDE), "RGB") for index in (0, 2)),
+        tuple(Clip(np.ascontiguousarray(_motion(_SEED + index, frames, _TALL)[..., ::-1]), "BGR") for index in (1, 3)),
+        (Clip(fine, "BGR"),),
+        tuple(Clip(_mosaic(noise, frames, tint), "RGB") for tint in _TINTS),
+        tuple(Clip(np.full((frames, *_PLAIN_SIZE, 3), colour, np.uint8), "RGB") for colour in _PLAIN),
     )
 
 
 def ask_checkpoint(checkpoint: Checkpoint, model: Any) -> Reference:
-    """The reference clips and the probabilities in FP32 of ``model``, which was loaded from ``checkpoint``.
+    """The candidates whose answers differ most, and the probabilities in FP32 of ``model``, loaded from ``checkpoint``.
 
     Raises:
-        CheckpointError: the model answers with NaN.
+        CheckpointError: an answer of the model is not a number.
         ExportError: the engines prepare a clip otherwise than the checkpoint's own processor.
     """
-    clips = reference_clips(checkpoint.clip_shape[0])
+    kinds = candidate_clips(checkpoint.clip_shape[0])
+    clips = [clip for kind in kinds for clip in kind]
+    kind_of = [index for index, kind in enumerate(kinds) for _ in kind]
     with torch.inference_mode():
         pixels = (_prepared(clip, checkpoint) for clip in clips)
-        answers = np.stack([checkpoint.probabilities(model, one)[0].numpy() for one in pixels])
+        answers: Floats = np.stack([checkpoint.probabilities(model, one)[0].numpy() for one in pixels])
     if not np.isfinite(answers).all():
         raise CheckpointError(
             f"{checkpoint.model} itself answers with NaN in FP32, so no engine can be compared with it",
             help="the checkpoint is broken, or config.json does not belong to its weights",
         )
-    return Reference(clips, answers)
+    chosen = most_different(answers, kind_of)
+    return Reference(tuple(clips[index] for index in chosen), answers[chosen], checkpoint.labels)
 
 
 def _prepared(clip: Clip, checkpoint: Checkpoint) -> torch.Tensor:
@@ -77,6 +86,22 @@ def _prepared(clip: Clip, checkpoint: Checkpoint) -> torch.Tensor:
     return pixels
 
 
+def most_different(answers: Floats, kind_of: list[int]) -> list[int]:
+    """The indices of ``CLIPS`` of the ``answers`` [candidates, labels], at least one of each kind.
+
+    The first two are furthest apart, and each of the others is the one that is furthest from those before it.
+    """
+    apart = distances(answers)
+    chosen = sorted(int(index) for index in np.unravel_index(apart.argmax(), apart.shape))
+    if chosen[0] == chosen[1]:  # All answers are the same.
+        chosen = [0]
+    while len(chosen) < CLIPS:
+        missing = set(kind_of) - {kind_of[index] for index in chosen}
+        left = [index for index, kind in enumerate(kind_of) if index not in chosen and (not missing or kind in missing)]
+        chosen.append(max(left, key=lambda index: float(apart[index, chosen].min())))
+    return chosen
+
+
 def normalised(clip: Clip, preprocessing: Preprocessing) -> torch.Tensor:
     """Preprocess ``clip`` into the input of the network, float32 [1, T, 3, crop, crop]."""
     preprocess = CpuPreprocessor(preprocessing, threads=1)
@@ -84,3 +109,14 @@ def normalised(clip: Clip, preprocessing: Preprocessing) -> torch.Tensor:
         return torch.from_numpy(preprocess.batch([clip]))
     finally:
         preprocess.close()
+
+
+def _motion(seed: int, frames: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A rendered motion, RGB uint8 [T, H, W, 3]; its first frame where there is only one."""
+    return np.ascontiguousarray(render_clip(seed, frames=max(2, frames), size=size).frames[:frames])
+
+
+def _mosaic(noise: np.random.Generator, frames: int, tint: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Coarse noise in large frames, whose channels reach the levels of ``tint``: RGB uint8 [T, H, W, 3]."""
+    tiles = noise.integers(0, tint, (frames, *_MOSAIC, 3), np.uint8, endpoint=True)
+    return tiles.repeat(_MOSAIC_TILE, axis=1).repeat(_MOSAIC_TILE, axis=2)

@@ -7,12 +7,9 @@ import contextlib
 import itertools
 import logging
 
-import numpy as np
-
-from engines.clip import Clip
 from engines.errors import EngineError, EngineLostError
-from engines.storage.reference import Floats, Reference
-from engines.storage.verification import TOLERANCES
+from engines.storage.reference import Reference
+from engines.storage.verification import wrong_answer
 from server.batching.batcher import Batcher
 from server.batching.engine_instance import EngineInstance
 from server.errors import NotReadyError
@@ -46,32 +43,25 @@ class Canary:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        known = zip(self._reference.clips, self._reference.probabilities, strict=True)
-        for clip, expected in itertools.cycle(known):
+        for clip in itertools.cycle(range(len(self._reference.clips))):
             await asyncio.sleep(self._every_s * (1 - _WAITING_SHARE))
-            await asyncio.gather(*(self._check(one, clip, expected) for one in self._batcher.instances))
+            await asyncio.gather(*(self._check(one, clip) for one in self._batcher.instances))
 
-    async def _check(self, instance: EngineInstance, clip: Clip, expected: Floats) -> None:
-        latest_s = asyncio.get_running_loop().time() + self._every_s * _WAITING_SHARE
+    async def _check(self, instance: EngineInstance, clip: int) -> None:
         # An engine that is lost meanwhile has already been reported.
         with contextlib.suppress(NotReadyError):
-            error = await self._error(instance, clip, expected, latest_s)
+            error = await self._error(instance, clip)
             self._metrics.checked("right" if error is None else "wrong")
             if error is not None:
                 _log.error("the engine answers wrongly", extra={"device": instance.engine.device_name, "error": error})
                 self._batcher.lose(instance, EngineLostError(error))
 
-    async def _error(self, instance: EngineInstance, clip: Clip, expected: Floats, latest_s: float) -> str | None:
-        """What is wrong with the answer of ``instance``; None if it is the known one within the tolerance."""
+    async def _error(self, instance: EngineInstance, clip: int) -> str | None:
+        """What is wrong with the answer of ``instance`` to that reference clip; None if nothing is."""
+        latest_s = asyncio.get_running_loop().time() + self._every_s * _WAITING_SHARE
         try:
-            answer = await self._batcher.check(instance, clip, latest_s)
+            answer = await self._batcher.check(instance, self._reference.clips[clip], latest_s)
         except EngineError as error:
             return f"the engine failed on a reference clip: {error}"
-        difference = float(np.abs(answer.probabilities - expected).max())
-        tolerance = TOLERANCES[instance.engine.precision]
-        if difference <= tolerance:
-            return None
-        return (
-            f"a reference clip was answered with probabilities up to {difference:.1e} from the checkpoint's;"
-            f" accepted in {instance.engine.precision}: {tolerance:.0e}"
-        )
+        wrong = wrong_answer(instance.engine, self._reference, clip, answer.probabilities)
+        return None if wrong is None else f"of a reference clip, the {wrong}"

@@ -107,6 +107,27 @@ def test_every_other_manifest_field_is_sealed(bundle: Path) -> None:
     open_bundle(bundle)
 
 
+# As the service wrote it before format 3, with a digest of exactly these fields.
+FORMAT_2 = """{"format_version":2,"name":"old","source":{"model":"old","revision":null,"sha256":"00",
+"random_weights":false},"labels":["a","b"],"frames":16,"preprocessing":{"resize":73,"crop":64,"mean":[0.485,0.456,0.406],
+"std":[0.229,0.224,0.225]},"target":"tensorrt-rtx","precision":"fp16","max_batch":8,"network_input":{"name":"pixels",
+"dtype":"float16","clip_shape":[16,3,64,64]},"network_output":{"name":"probabilities","dtype":"float32",
+"clip_shape":[2]},"device":{"name":"RTX","compute_capabilities":["8.9"]},"built_at":"2026-11-24T03:10:58+00:00",
+"built_with":{"python":"3.11.7"},"recipe":"00","options":{"opset":20},"verification":{"device":"RTX","clips":4,
+"precision":"fp16","max_abs_probability_error":0.0005,"tolerance":0.005,"top1_agreement":1.0,"top5_agreement":1.0},
+"stage_errors":[{"stage":"patches","relative_error":0.0001}],"files":[],
+"digest":"784f198d9634b31b7de4b0aaa7e887af25ff3437a8e7a0aaeeeeee7a83d1fdb1"}"""
+
+
+def test_bundle_of_format_2_still_opens(tmp_path: Path) -> None:
+    (tmp_path / "engine.json").write_text(FORMAT_2)
+    manifest = open_bundle(tmp_path).manifest
+    assert (manifest.format_version, manifest.name) == (2, "old")
+    assert manifest.verification is not None
+    assert manifest.verification.log_odds_error is None
+    assert manifest.stage_errors[0].peak is None
+
+
 def test_hidden_partial_bundles_are_not_listed(tmp_path: Path) -> None:
     shutil.copytree(DEMO, tmp_path / ".half.partial")
     shutil.copytree(DEMO, tmp_path / "whole")

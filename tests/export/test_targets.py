@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from engines.storage.reference import FILE_NAME, Reference
 from export.pipeline import export_bundle
 from export.preflight import settled
 from export.settings import parse_settings
+from tests.checkpoints import ODD, write_checkpoint
 from tests.in_process import run_here
 from tests.live_server import ROOT, run_module
 
@@ -99,7 +101,15 @@ def test_rtx_plan_is_built_without_a_gpu(odd_checkpoint: Path, tmp_path: Path, p
     assert bundle.manifest.network_input.dtype == ("float32" if precision == "fp32" else "float16")
     assert bundle.manifest.built_with["tensorrt-rtx"].startswith("1.")
     assert (bundle.manifest.verification is None) == (not cuda_devices())
+    assert bundle.manifest.options["fused_attentions"] == (0 if precision == "fp32" else 4)
     assert {"model.onnx", "model.plan", "reference.npz"} <= {file.name for file in bundle.manifest.files}
+
+
+@needs_rtx
+def test_plan_tells_its_fused_attentions_without_a_gpu(odd_rtx_bundle: Path) -> None:
+    """The odd checkpoint has two blocks in the encoder and two in the pooler."""
+    options = open_bundle(odd_rtx_bundle).manifest.options
+    assert (options["fused_attentions"], options["attentions"]) == (4, 4)
 
 
 @needs_rtx
@@ -108,8 +118,9 @@ def test_demo_rtx_plan_supports_several_gpus(tmp_path: Path) -> None:
     bundle = open_bundle(_export(tmp_path, "demo", *flags, "--opt-batch", "4", "--optimization-level", "2"))
     assert bundle.manifest.device.compute_capabilities == ("8.9", "12.0")
     assert (bundle.manifest.options["opset"], bundle.manifest.options["opt_batch"]) == (23, 4)
-    operators = {node.op_type for node in onnx.load(bundle.file(".onnx")).graph.node}
-    assert "Attention" in operators
+    operators = Counter(node.op_type for node in onnx.load(bundle.file(".onnx")).graph.node)
+    # Once for both GPUs.
+    assert bundle.manifest.options["fused_attentions"] == operators["Attention"] > 0
 
 
 @needs_rtx
@@ -121,6 +132,25 @@ def test_unsupported_rtx_gpu_error_lists_supported_gpus(odd_checkpoint: Path, tm
     assert "8.9" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (tmp_path / "bundle").exists()
+
+
+@needs_rtx
+def test_attention_of_opset_23_is_refused_in_fp32() -> None:
+    refused = run_here("export", "demo", "--target", "tensorrt-rtx", "--precision", "fp32", "--opset", "23")
+    assert refused.returncode == 2
+    assert "use --opset 20" in refused.stderr
+    assert "load weights" not in refused.stderr
+
+
+@needs_rtx
+def test_attention_of_opset_23_is_refused_for_odd_heads(tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path / "model", {**ODD, "hidden_size": 99})
+    flags = ("--target", "tensorrt-rtx", "--precision", "fp16", "--opset", "23", "--output", str(tmp_path / "bundle"))
+    refused = run_here("export", str(model), *flags)
+    assert refused.returncode == 1
+    assert "this model has 33" in refused.stderr
+    assert "use --opset 20" in refused.stderr
+    assert "load weights" not in refused.stderr
 
 
 @pytest.mark.skipif(bool(cuda_devices()), reason="this machine has a GPU")

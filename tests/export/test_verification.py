@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -14,14 +15,15 @@ from engines import manifest as manifests
 from engines.clip import Clip
 from engines.engine import Engine, Inference
 from engines.errors import ExportError, VerificationError
-from engines.manifest import Manifest
+from engines.manifest import Manifest, Verification
 from engines.runtimes.registry import load_engine, open_engine
 from engines.storage.bundle import open_bundle, replace_manifest
-from engines.storage.reference import FILE_NAME, Reference
+from engines.storage.log_odds import Scale
+from engines.storage.reference import FILE_NAME, Floats, Reference
 from engines.storage.verification import compare, reference_of, verify
 from export.architectures.registry import find_checkpoint
 from export.bundling.staging import staged, write_manifest
-from export.network.references import ask_checkpoint, reference_clips
+from export.network.references import ask_checkpoint
 from tests.in_process import run_here
 from tests.live_server import run_module
 
@@ -39,7 +41,7 @@ def wrong(unverified: Path) -> Path:
     """A bundle with reference answers that differ from those of its engine."""
     reference = Reference.read(unverified / FILE_NAME)
     probabilities = np.roll(reference.probabilities, 1, axis=1)
-    Reference(reference.clips, probabilities).write(unverified / FILE_NAME)
+    Reference(reference.clips, probabilities, reference.labels).write(unverified / FILE_NAME)
     write_manifest(unverified, _manifest(unverified))
     return unverified
 
@@ -89,15 +91,17 @@ class _WrongInBatches:
         return answered
 
 
-@pytest.mark.parametrize("unwritten", [0.0, np.nan])
-def test_answers_that_are_wrong_only_in_batches_fail_verification(odd_bundle: Path, unwritten: float) -> None:
+@pytest.mark.parametrize(("unwritten", "words"), [(0.0, "from the checkpoint's"), (np.nan, "are not numbers")])
+def test_answers_that_are_wrong_only_in_batches_fail_verification(
+    odd_bundle: Path, unwritten: float, words: str
+) -> None:
     bundle = open_bundle(odd_bundle)
     reference = reference_of(bundle)
     assert reference is not None
     engine = open_engine(bundle)
     found = verify(engine, reference)
-    assert (found.clips, found.top1_agreement) == (4 + 2 + 4, 1.0)
-    with pytest.raises(VerificationError, match="in batches of 4"):
+    assert (found.clips, found.top1_agreement) == (6 + 2 + 4, 1.0)
+    with pytest.raises(VerificationError, match=f"in batches of 4, .* {words}"):
         verify(cast(Engine, _WrongInBatches(engine, unwritten)), reference)
     engine.close()
 
@@ -116,11 +120,11 @@ def test_bundle_contains_the_answers_of_the_checkpoint(odd_bundle: Path, odd_che
 def test_reference_clips_differ_in_size_channel_order_and_answer(odd_bundle: Path) -> None:
     carried = reference_of(open_bundle(odd_bundle))
     assert carried is not None
-    assert len({clip.frames.shape for clip in carried.clips}) == len(carried.clips) >= 4
+    assert len({clip.frames.shape for clip in carried.clips}) == 5
+    assert carried.labels == open_bundle(odd_bundle).manifest.labels
     assert {clip.pixel_format for clip in carried.clips} == {"RGB", "BGR"}
-    assert np.ptp(carried.probabilities, axis=0).max() > 0.01
+    assert np.ptp(carried.probabilities, axis=0).max() > 0.5
     assert (odd_bundle / FILE_NAME).stat().st_size < 3e6
-    assert all(clip.frames.flags.c_contiguous for clip in reference_clips(12))
 
 
 def test_first_load_verifies_and_records_the_result(unverified: Path) -> None:
@@ -129,6 +133,19 @@ def test_first_load_verifies_and_records_the_result(unverified: Path) -> None:
     assert found is not None
     assert found.max_abs_probability_error <= found.tolerance
     assert found.device
+
+
+def test_bundle_of_format_2_is_verified_without_labels(unverified: Path) -> None:
+    reference = Reference.read(unverified / FILE_NAME)
+    arrays = {f"frames_{index}": clip.frames for index, clip in enumerate(reference.clips)}
+    formats = np.array([clip.pixel_format for clip in reference.clips])
+    np.savez_compressed(unverified / FILE_NAME, probabilities=reference.probabilities, pixel_formats=formats, **arrays)
+    write_manifest(unverified, msgspec.structs.replace(_manifest(unverified), format_version=2))
+    load_engine(open_bundle(unverified)).close()
+    verified = open_bundle(unverified).manifest
+    assert verified.verification is not None
+    assert verified.verification.log_odds_error is not None
+    assert verified.format_version == manifests.FORMAT_VERSION
 
 
 def test_bundle_without_reference_answers_loads_unverified(unverified: Path) -> None:
@@ -157,16 +174,20 @@ def test_verify_command_accepts_right_and_refuses_wrong_answers(odd_bundle: Path
     assert "Traceback" not in refused.stderr
 
 
+def _compared(answers: Floats, reference: Floats) -> Verification:
+    return compare(answers, reference, Scale.of(reference, "fp32"), "fp32", "CPU")
+
+
 def test_nan_answers_exceed_the_tolerance() -> None:
     reference = np.full((3, 4), 0.25, np.float32)
-    found = compare(np.full((3, 4), np.nan, np.float32), reference, "fp32", "CPU")
+    found = _compared(np.full((3, 4), np.nan, np.float32), reference)
     assert not found.max_abs_probability_error <= found.tolerance
 
 
 def test_agreement_is_the_share_of_clips() -> None:
     reference = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]], np.float32)
     answers = np.array([[0.7, 0.2, 0.1], [0.8, 0.1, 0.1]], np.float32)
-    found = compare(answers, reference, "fp32", "CPU")
+    found = _compared(answers, reference)
     assert (found.clips, found.top1_agreement, found.top5_agreement) == (2, 0.5, 1.0)
     assert found.max_abs_probability_error == pytest.approx(0.7)
 

@@ -68,7 +68,7 @@ def _verified(bundle: Bundle, reference: Reference, device: str) -> Verification
         clips = tuple(_own(engine.allocate(*clip.frames.shape[1:3]), clip) for clip in reference.clips)
         # Every batch and size plainly, captured, and as a graph, on both lanes.
         for _ in range(6):
-            found = verify(engine, Reference(clips, reference.probabilities))
+            found = verify(engine, Reference(clips, reference.probabilities, reference.labels))
         return found
     finally:
         engine.close()

@@ -36,7 +36,7 @@ async def test_engine_that_becomes_wrong_ends_the_process(clients_at_once: int) 
             await tell(server, "drift device")
             error = await _until_lost(server)
         assert await asyncio.to_thread(server.wait) == 1
-    assert "a reference clip was answered with probabilities up to" in error
+    assert "of a reference clip, the log-odds are up to" in error
     assert statuses <= {200, 503}
 
 

@@ -76,7 +76,9 @@ class VJepa2Checkpoint:
         stored = sum(parameter.numel() for parameter in model.parameters())
         predictor = sum(parameter.numel() for parameter in model.vjepa2.predictor.parameters())
         tokens = (config.crop_size // config.patch_size) ** 2 * max(1, config.frames_per_clip // config.tubelet_size)
-        return NetworkSizes(stored - predictor, stored, int(tokens * config.hidden_size * _TOKEN_WIDTHS * 4))
+        activation_bytes = int(tokens * config.hidden_size * _TOKEN_WIDTHS * 4)
+        head_size = config.hidden_size // config.num_attention_heads
+        return NetworkSizes(stored - predictor, stored, activation_bytes, head_size)
 
     def load(self) -> VJEPA2ForVideoClassification:
         """The model in FP32, ready for inference, with seeded random weights if ``random_weights`` is set.
