@@ -47,9 +47,12 @@ def compile_network(
     tensorrt = require_tensorrt(settings.target, gpu)
     with stage("compile", spinner=False):
         _write_plan(settings, tensorrt, network_input, directory, timing_cache(tensorrt, gpu, cache))
-    if gpu is not None:
-        _report_attention(write_layer_table(tensorrt, directory / PLAN_FILE_NAME, directory / LAYERS_FILE_NAME))
-    return Compiled(_plan_device(settings.plan, gpu), {settings.target: tensorrt.version}, _recorded(settings.plan))
+    device = _plan_device(settings.plan, gpu)
+    # A GPU that the plan is not for cannot load it.
+    if gpu is not None and gpu.compute_capability in device.compute_capabilities:
+        plan, table = directory / PLAN_FILE_NAME, directory / LAYERS_FILE_NAME
+        _report_attention(write_layer_table(tensorrt, plan, table, host_code=settings.plan.version_compatible))
+    return Compiled(device, {settings.target: tensorrt.version}, _recorded(settings.plan))
 
 
 def _compile_openvino(settings: ExportSettings, frames: int, preprocessing: Preprocessing, directory: Path) -> Compiled:

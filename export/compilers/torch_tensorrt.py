@@ -32,6 +32,7 @@ def compile_with_torch_tensorrt(
         workspace_size=(options.workspace_mib or 0) << 20,
         version_compatible=options.version_compatible,
         hardware_compatible=options.hardware_compatible,
+        disable_tf32=True,
         **_strongly_typed(convert),
     )
     plan.write_bytes(serialized)

@@ -31,9 +31,12 @@ async def watch_bundle(path: Path, every_s: float, changed: asyncio.Event) -> No
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Name, inode, size in bytes and modification time in nanoseconds of each file; empty if ``path`` is unreadable."""
+    """Name, inode, size in bytes and modification time in nanoseconds of each file; empty if ``path`` is unreadable.
+
+    Hidden files are no part of a bundle: runtimes keep their caches there, and manifests are written there first.
+    """
     try:
-        files = [(file.name, file.stat()) for file in sorted(path.iterdir())]
+        files = [(file.name, file.stat()) for file in sorted(path.glob("[!.]*"))]
     except OSError:
         return ()
     return tuple((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in files)

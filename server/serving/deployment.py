@@ -16,12 +16,14 @@ from engines.options import EngineOptions
 from engines.runtimes.registry import load_engine
 from engines.storage.bundle import open_bundle
 from server.batching.batcher import Batcher
-from server.batching.warm_up import warm_up
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
+
+# The most seconds to wait for a batch of a warm-up that has failed or is not wanted any more.
+_CLOSE_TIMEOUT_S = 5
 
 # Loads an engine from a bundle directory; raises BundleError or EngineError.
 LoadEngine = Callable[[Path, EngineOptions], Engine]
@@ -94,6 +96,7 @@ async def deploy(
     started_s = time.perf_counter()
     engines = await _load_in_thread(settings, load)
     batcher = Batcher(engines, settings.engine_timeout_ms / 1e3, throughput, metrics, settings.batch_wait_ms / 1e3)
+    await _warm_up(batcher)
     batcher.start(on_lost)
     metrics.engine.info({name: str(value) for name, value in _description(engines).items()})
     _log.info("engine ready", extra=_description(engines) | {"load_s": round(time.perf_counter() - started_s, 3)})
@@ -104,20 +107,29 @@ async def _load_in_thread(settings: Settings, load: LoadEngine) -> list[Engine]:
     """Load in a thread that is never joined, because a bundle on a broken disk may never finish loading."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="load")
     try:
-        return await asyncio.get_running_loop().run_in_executor(executor, _load_and_warm_up, settings, load)
+        return await asyncio.get_running_loop().run_in_executor(executor, _load_all, settings, load)
     finally:
         executor.shutdown(wait=False)
 
 
-def _load_and_warm_up(settings: Settings, load: LoadEngine) -> list[Engine]:
+def _load_all(settings: Settings, load: LoadEngine) -> list[Engine]:
     with contextlib.ExitStack() as undo:
         engines: list[Engine] = []
         for options in settings.engines():
             engines.append(load(settings.bundle, options))
             undo.callback(engines[-1].close)
-            warm_up(engines[-1])
         undo.pop_all()
         return engines
+
+
+async def _warm_up(batcher: Batcher) -> None:
+    """Warm the engines up, and close those that can be closed if that fails or is cancelled."""
+    try:
+        await batcher.warm_up()
+    except BaseException:
+        for engine in await batcher.stop(_CLOSE_TIMEOUT_S):
+            engine.close()
+        raise
 
 
 def _description(engines: list[Engine]) -> dict[str, object]:
