@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+
 import numpy as np
-import pytest
-import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -65,4 +66,26 @@ def test_too_large_allocation_returns_none() -> None:
     assert PageLockedMemory(SIZE, locked=False).allocate(SIZE + 1) is None
 
 
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_collector_may_run_at_any_allocation() -> None:
+    """Arrays in cycles end when the collector runs, which may be in the middle of another allocation."""
+    memory = PageLockedMemory(SIZE, locked=False)
+    arrays = [memory.allocate(4096 * (1 + number % 3)) for number in range(16)]
+    assert all(array is not None for array in arrays)
+
+    def allocate() -> None:
+        collector = gc.get_threshold()
+        gc.set_threshold(1, 1, 1)
+        try:
+            for number in range(3000):
+                cycle: list[object] = [memory.allocate(4096 * (1 + number % 5))]
+                cycle.append(cycle)
+        finally:
+            gc.set_threshold(*collector)
+
+    thread = threading.Thread(target=allocate, daemon=True)
+    thread.start()
+    thread.join(timeout=60)
+    assert not thread.is_alive(), "a finaliser waits for the lock that its own thread holds"
+    arrays.clear()
+    gc.collect()
+    assert memory.free_bytes == SIZE

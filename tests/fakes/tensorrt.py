@@ -374,6 +374,10 @@ class BuilderConfig:
         self.flags = {BuilderFlag.TF32}  # as the library's default is
         self.profiles: list[OptimizationProfile] = []
         self.timing_cache: TimingCache | None = None
+        self.num_compute_capabilities = 0
+
+    def set_compute_capability(self, compute_capability: ComputeCapability, index: int) -> bool:
+        return index < self.num_compute_capabilities
 
     def add_optimization_profile(self, profile: OptimizationProfile) -> int:
         self.profiles.append(profile)

@@ -16,6 +16,7 @@ import pytest
 from engines import manifest as manifests
 from engines.storage.bundle import DEMO
 from export.bundling.staging import staged, write_manifest
+from server.serving.bundle_watch import fingerprint
 from tests.live_server import serving
 from tests.server.conftest import Answer
 from tests.server.peers import clients, encoded, metrics, send, small_clips
@@ -91,3 +92,13 @@ async def _assert_answered_by(session: aiohttp.ClientSession, model: str) -> Non
     assert (await send(session, BODY)).body["model"] == model
     async with session.get("/") as response:
         assert (await response.json())["model"]["name"] == model
+
+
+def test_hidden_files_beside_a_bundle_do_not_reload_it(tmp_path: Path) -> None:
+    """Runtimes keep compiled kernels there, and would otherwise cause a reload at each start."""
+    (tmp_path / "engine.json").write_text("{}")
+    served = fingerprint(tmp_path)
+    (tmp_path / ".kernels-1.7.1-RTX").write_bytes(b"kernels")
+    assert served == fingerprint(tmp_path) != ()
+    (tmp_path / "engine.json").write_text("{ }")
+    assert fingerprint(tmp_path) != served
