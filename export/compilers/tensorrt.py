@@ -46,15 +46,14 @@ def timing_cache(tensorrt: TensorRt, gpu: CudaDevice | None, directory: Path) ->
     return directory / f".timings-{tensorrt.version}-{gpu.name.replace(' ', '-')}"
 
 
-def batch_profiles(opt_batch: int, max_batch: int) -> list[tuple[int, int, int]]:
-    """The least, best and largest batch of each optimisation profile: single clips, and batches.
+def batch_profiles(opt_batch: int | None, max_batch: int) -> list[tuple[int, int, int]]:
+    """The least, best and largest batch of each optimisation profile: one clip, and several.
 
-    Kernels that are tuned for one clip are slow for many, and the other way round. ``opt_batch`` 1 tunes the second
-    profile for ``max_batch``.
+    Kernels that are tuned for one clip are slow for many, and the other way round.
     """
     if max_batch == 1:
         return [(1, 1, 1)]
-    return [(1, 1, 1), (2, opt_batch if opt_batch > 1 else max_batch, max_batch)]
+    return [(1, 1, 1), (2, max(2, opt_batch or max_batch), max_batch)]
 
 
 class PlanBuilder:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from engines.manifest import Preprocessing, Tensor
 from export.compilers.compile import compile_network
 from export.compilers.tensorrt import PLAN_FILE_NAME
+from export.compilers.torch_tensorrt import compile_with_torch_tensorrt
 from export.settings import ExportSettings, parse_settings
 from tests.fakes.cuda import FakeCuda
 
@@ -80,3 +83,24 @@ def test_layers_of_a_version_compatible_plan_are_listed(tmp_path: Path, tensorrt
     """Such a plan holds host code, which the library runs only when it is told to."""
     assert _compile(tmp_path, "--target", "tensorrt", "--version-compatible")["host_code"]
     assert (tmp_path / "layers.json").exists()
+
+
+def test_torch_tensorrt_is_asked_for_exact_fp32_and_this_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def convert(program: Any, **options: Any) -> bytes:
+        asked.update(options)
+        return b"plan"
+
+    library = types.SimpleNamespace(
+        dynamo=types.SimpleNamespace(convert_exported_program_to_serialized_trt_engine=convert),
+        Input=lambda **options: options,
+    )
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", library)
+    monkeypatch.setattr("export.compilers.torch_tensorrt.move_to_device_pass", lambda program, device: program)
+    settings = _settings("--target", "tensorrt", "--max-batch", "8", "--via", "torch-tensorrt")
+    program: Any = object()
+    compile_with_torch_tensorrt(program, tmp_path / "model.plan", INPUT, 8, settings.plan)
+    assert asked["disable_tf32"] is True
+    assert [asked["arg_inputs"][0][f"{size}_shape"][0] for size in ("min", "opt", "max")] == [1, 8, 8]
+    assert (tmp_path / "model.plan").read_bytes() == b"plan"

@@ -242,6 +242,8 @@ class ExecutionContext:
         self._graphs: list[weakref.ref[Capture]] = []
 
     def set_device_memory(self, memory: int, size: int) -> None:
+        if self.strategy is not ExecutionContextAllocationStrategy.USER_MANAGED:
+            self._cuda.violations.append("memory is given to a context that manages its own")
         self.memory = (memory, size)
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
