@@ -76,7 +76,8 @@ class Deployment:
         """Stop the batcher and close the engines; an engine that still computes after ``timeout_s`` stays open."""
         finished = await self.batcher.stop(timeout_s)
         for engine in finished:
-            engine.close()
+            # In a thread, because it waits until no other engine captures a CUDA graph.
+            await asyncio.to_thread(engine.close)
         if len(finished) < self.batcher.engines_serving:
             _log.error("an engine is left behind, still at work")
 
@@ -128,7 +129,7 @@ async def _warm_up(batcher: Batcher) -> None:
         await batcher.warm_up()
     except BaseException:
         for engine in await batcher.stop(_CLOSE_TIMEOUT_S):
-            engine.close()
+            await asyncio.to_thread(engine.close)
         raise
 
 

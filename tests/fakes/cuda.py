@@ -96,7 +96,7 @@ class FakeCuda:
             "current_stream": lambda device=None: self.stream,
             "current_device": lambda: 0,
             "synchronize": self._synchronize,
-            "mem_get_info": lambda device=None: (40 * GIB, 80 * GIB),
+            "mem_get_info": self._mem_get_info,
             "get_device_name": lambda device=None: self.name,
             "get_device_capability": lambda device=None: tuple(map(int, self.capability.split("."))),
             "get_arch_list": list,
@@ -119,6 +119,10 @@ class FakeCuda:
         self.device_wide_waits += 1
         self.submit("a wait for the whole device")
         self.wait("a device")
+
+    def _mem_get_info(self, device: object = None) -> tuple[int, int]:
+        self.submit("mem_get_info")
+        return 40 * GIB, 80 * GIB
 
     def _empty_cache(self) -> None:
         self.submit("empty_cache")

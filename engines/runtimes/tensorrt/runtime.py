@@ -57,7 +57,7 @@ def open_tensorrt_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine
     with torch.cuda.device(device), explained(device):
         with CAPTURES.submitting(long=True), mapped(bundle.file(".plan")) as serialized:
             plan = _load_plan(bundle, tensorrt, serialized)
-        cache = kernel_cache(tensorrt, plan.engine, bundle, gpus[device.index].name)
+            cache = kernel_cache(tensorrt, plan.engine, bundle, gpus[device.index].name)
         new_network = network_factory(tensorrt, plan, device, cache, side_by_side=options.side_by_side)
         return DeviceEngine(manifest, device, new_network, options)
 
