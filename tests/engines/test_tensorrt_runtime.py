@@ -107,7 +107,7 @@ def test_kernels_of_rtx_are_compiled_once_and_kept_beside_the_bundle(tmp_path: P
 
 
 def test_kernels_go_into_the_users_cache_when_the_bundle_is_read_only(
-    tmp_path: Path, rtx: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rtx: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     bundle = write_plan_bundle(tmp_path / "plan", "tensorrt-rtx")
@@ -124,6 +124,12 @@ def test_kernels_go_into_the_users_cache_when_the_bundle_is_read_only(
         load_engine(bundle, OPTIONS).close()
         assert bool(rtx.compiled) == compiled
     assert [path.parent.name for path in (tmp_path / "cache").rglob("*kernels*")] == ["vjepa2-server"]
+    assert not caplog.records
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    load_engine(bundle, OPTIONS).close()
+    (warning,) = caplog.records
+    assert "each start compiles them" in warning.message
 
 
 @pytest.mark.parametrize("content", [b"damaged", b'["1.2.0", [1, 2, 3, 4]]'])
@@ -146,7 +152,7 @@ def test_rtx_plan_that_cannot_be_captured_is_launched_plainly(
     with caplog.at_level(logging.WARNING):
         _answers(engine, [1, 2, 3, 4] * 4)
     (warning,) = [record for record in caplog.records if "no CUDA graphs" in record.message]
-    assert "cannot be captured" in warning.why
+    assert "says that batches of 1 cannot be captured" in warning.why
     engine.close()
 
 

@@ -289,7 +289,7 @@ class ExecutionContext:
             self._compute()
         elif not self._engine.plan["capturable"]:
             capture.broken = "failed"
-            return self._error("enqueueV3: this network cannot be captured")
+            return self._error("enqueueV3: this network allocates memory while it runs")
         else:
             capture.steps.append(self._compute_as_captured(dict(self._addresses), self._shape))
             self._graphs.append(weakref.ref(capture))

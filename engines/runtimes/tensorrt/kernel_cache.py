@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import threading
 from pathlib import Path
@@ -14,6 +15,9 @@ from engines.storage.bundle import Bundle
 
 if TYPE_CHECKING:
     import tensorrt_rtx as trt
+
+
+_log = logging.getLogger(__name__)
 
 
 class KernelCache:
@@ -40,6 +44,7 @@ class KernelCache:
                 with contextlib.suppress(OSError):
                     _write(file, content)
                     return
+            _log.warning("kernels cannot be kept, so each start compiles them", extra={"tried": str(self._files)})
 
     def _read(self) -> bytes | None:
         """The digest of the file that was loaded."""
@@ -56,7 +61,8 @@ def kernel_cache(tensorrt: TensorRt, plan: trt.ICudaEngine, bundle: Bundle, gpu:
     if tensorrt.target == "tensorrt":
         return None
     name = f".kernels-{tensorrt.version}-{gpu.replace(' ', '-')}"
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    # A container's user may have no home, and nothing can be written below this device.
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path(os.environ.get("HOME", os.devnull), ".cache"))
     return KernelCache(plan, [bundle.path / name, user / "vjepa2-server" / f"{bundle.manifest.digest}{name}"])
 
 
