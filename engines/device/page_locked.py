@@ -45,7 +45,8 @@ class PageLockedMemory:
             return None
         # A view may outlive its array, but every view keeps this buffer alive; so its end frees the piece.
         piece = (ctypes.c_uint8 * count_bytes).from_address(self._block.data_ptr() + offset)
-        weakref.finalize(piece, self._returned.append, (offset, size))
+        # The finaliser also keeps the block for as long as the piece is used, even after the engine was closed.
+        weakref.finalize(piece, self._give_back, offset, size)
         return np.frombuffer(memoryview(piece), np.uint8)
 
     def _take(self, size: int) -> int | None:
@@ -56,6 +57,9 @@ class PageLockedMemory:
                     self._free[index : index + 1] = [(offset + size, free - size)] if free > size else []
                     return offset
         return None
+
+    def _give_back(self, offset: int, size: int) -> None:
+        self._returned.append((offset, size))
 
     def _free_returned(self) -> None:
         while self._returned:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+import weakref
 from types import FrameType
 
 import numpy as np
@@ -99,3 +100,15 @@ def test_collector_may_run_in_the_middle_of_an_allocation() -> None:
     assert not hangs, "a finaliser waits for the lock that its own thread holds"
     assert not held
     assert memory.free_bytes == SIZE
+
+
+def test_block_lives_as_long_as_its_pieces() -> None:
+    """A clip of a request may outlive the engine that was replaced meanwhile."""
+    memory = PageLockedMemory(SIZE, locked=False)
+    piece, block = memory.allocate(4096), weakref.ref(memory._block)
+    del memory
+    gc.collect()
+    assert block() is not None
+    del piece
+    gc.collect()
+    assert block() is None
