@@ -59,6 +59,11 @@ class Engine(Model, Protocol):
         """How many batches it takes at once; with more than one, the next is prepared while one computes."""
         ...
 
+    @property
+    def compiles_each_batch(self) -> bool:
+        """Whether the first runs of a batch size take long, so that all sizes must be run before clients wait."""
+        ...
+
     def infer(self, clips: Sequence[Clip]) -> Inference:
         """Classify 1 to ``manifest.max_batch`` clips, whose sizes may differ.
 

@@ -23,9 +23,12 @@ _TENSORRT_TARGETS = ("tensorrt", "tensorrt-rtx")
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """Options of the TensorRT builder, which tunes for ``opt_batch``; no ``workspace_mib`` allows all device memory."""
+    """Options of the TensorRT builder, which tunes batches for ``opt_batch`` (None: the largest).
 
-    opt_batch: int = 1
+    No ``workspace_mib`` allows all device memory.
+    """
+
+    opt_batch: int | None = None
     opset: int = 20
     optimization_level: int = 3
     workspace_mib: int | None = None
@@ -220,7 +223,8 @@ def _add_plan_flags(group: Any) -> None:
         type=int,
         choices=range(1, 65),
         metavar="1..64",
-        help="batch size that kernels are tuned for: choose your usual one (if omitted: 1, for the lowest latency)",
+        help="batch size that the kernels for several clips are tuned for: choose your usual one (if omitted:"
+        " --max-batch); single clips have kernels of their own",
     )
     group.add_argument(
         "--optimization-level",
@@ -249,7 +253,8 @@ def _add_plan_flags(group: Any) -> None:
         "--version-compatible",
         action="store_true",
         default=None,
-        help="build a plan that later releases of the same major version can run; somewhat slower",
+        help="build a plan that later releases of the same major version can run; somewhat slower, and it contains a"
+        " library that is loaded into the service",
     )
     group.add_argument(
         "--opset",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -15,6 +17,9 @@ from tests.checkpoints import ODD, write_checkpoint
 from tests.in_process import run_here
 from tests.live_server import LiveServer, serving
 from tests.turns import turn
+
+if TYPE_CHECKING:
+    from tests.fakes.cuda import FakeCuda
 
 # A shell's background job ignores Ctrl-C, and so would the programs that it is tested on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -86,3 +91,38 @@ def odd_rtx_bundle(odd_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     pytest.importorskip("tensorrt_rtx")
     flags = ("--target", "tensorrt-rtx", "--compute-capability", "8.9")
     return _exported(odd_checkpoint, tmp_path_factory, "odd-rtx", *flags)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
+    """A fake GPU of compute capability 9.0. The test fails if anything broke a rule of CUDA or TensorRT."""
+    torch = pytest.importorskip("torch")
+    from tests.fakes.cuda import WORKSPACE_BYTES, FakeCuda
+
+    monkeypatch.setattr("engines.device.lane.WORKSPACE_BYTES", WORKSPACE_BYTES)
+    fake, threads = FakeCuda().install(monkeypatch), torch.get_num_threads()
+    torch.set_num_threads(1)  # tensors are tiny, and other tests run beside
+    yield fake
+    torch.set_num_threads(threads)
+    assert fake.violations == []
+
+
+@pytest.fixture
+def tensorrt(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """TensorRT on the fake GPU."""
+    return _fake_tensorrt(cuda, monkeypatch, "tensorrt")
+
+
+@pytest.fixture
+def rtx(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """TensorRT-RTX on the fake GPU."""
+    return _fake_tensorrt(cuda, monkeypatch, "tensorrt-rtx")
+
+
+def _fake_tensorrt(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch, target: str) -> Any:
+    from tests.fakes.plan_bundle import VERSIONS
+    from tests.fakes.tensorrt import make
+
+    module = make(cuda, target.replace("-", "_"), VERSIONS[target])
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module

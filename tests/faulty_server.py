@@ -113,6 +113,10 @@ class FaultyEngine:
     def lanes(self) -> int:
         return self._lanes
 
+    @property
+    def compiles_each_batch(self) -> bool:
+        return self._engine.compiles_each_batch
+
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         self._orders.granted.wait()
         return self._engine.allocate(height, width)

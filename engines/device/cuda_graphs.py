@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import logging
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
+from engines.device.capture_gate import CAPTURES
 from engines.errors import first_line
 
 _log = logging.getLogger(__name__)
@@ -25,8 +25,11 @@ Work = Callable[[], None]
 class Recorder(Protocol):
     """Records work as graphs."""
 
-    def record(self, work: Work) -> Work:
-        """Capture the launches of ``work`` without running them; returns the replay; raises RuntimeError."""
+    def record(self, work: Work) -> Work | None:
+        """Capture the launches of ``work`` without running them; returns the replay; raises RuntimeError.
+
+        Returns None when nothing can be captured now, so that the caller tries again later.
+        """
         ...
 
     def wait(self) -> None:
@@ -35,28 +38,48 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
-    """Records on the current stream. Invariant: its graphs never run concurrently, so they share one memory pool."""
+    """Records one kind of work on the current stream, alone in the process.
 
-    # torch keeps part of the capture state for the whole process.
-    _one_at_a_time = threading.Lock()
+    Invariant: its graphs never run concurrently, so they share one memory pool. After a failed capture the pool is
+    given up, because torch may go on recording into it, and would then refuse the next capture.
+    """
 
-    @functools.cached_property
-    def _pool(self) -> Any:
-        return torch.cuda.graph_pool_handle()
+    def __init__(self) -> None:
+        self._pool: Any = None
 
-    def record(self, work: Work) -> Work:
-        graph = torch.cuda.CUDAGraph()
-        with self._one_at_a_time:
-            # In the default mode, a CUDA call of another thread would make the capture fail.
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                work()
-            finally:
-                graph.capture_end()
-        return graph.replay
+    def record(self, work: Work) -> Work | None:
+        with CAPTURES.capturing() as alone:
+            return self._record(work) if alone else None
 
     def wait(self) -> None:
         torch.cuda.current_stream().synchronize()
+
+    def _record(self, work: Work) -> Work:
+        graph = torch.cuda.CUDAGraph()
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        try:
+            # In the default mode, a thread that only waits for its batch would make the capture fail.
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                work()
+            except BaseException:
+                # The stream must leave its capture; the error of ``work`` is the one to report.
+                with contextlib.suppress(RuntimeError):
+                    graph.capture_end()
+                raise
+            graph.capture_end()
+        except BaseException:
+            self._give_up_pool(graph)
+            raise
+        return graph.replay
+
+    def _give_up_pool(self, graph: torch.cuda.CUDAGraph) -> None:
+        pool, self._pool = self._pool, None
+        with contextlib.suppress(RuntimeError):
+            graph.reset()
+        # Releases of torch differ in whether a failed capture ends the recording; a second end only raises.
+        with contextlib.suppress(RuntimeError):
+            torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
 
 
 class GraphSwitch:
@@ -91,6 +114,22 @@ class CapturedRuns:
     def __init__(self, recorder: Recorder, switch: GraphSwitch, most: int) -> None:
         self._recorder, self._switch, self._most = recorder, switch, most
         self._known: OrderedDict[Hashable, _Graph | None] = OrderedDict()
+        self._reserved: Work | None = None
+
+    def reserve(self, work: Work) -> None:
+        """Capture ``work`` once for the memory that it allocates, which all later captures then find in the pool.
+
+        Raises:
+            torch.OutOfMemoryError: the device has not that much memory.
+        """
+        if not self._switch.is_on:
+            return
+        try:
+            self._reserved = self._recorder.record(work)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._switch.turn_off("reserve", first_line(error))
 
     def __call__(self, key: Hashable, work: Work, result: torch.Tensor) -> None:
         """Queue ``work`` of ``key``, which fills the float tensor ``result``, on the current stream."""
@@ -115,12 +154,15 @@ class CapturedRuns:
             self._known.popitem(last=False)
 
     def _captured(self, key: Hashable, work: Work, result: torch.Tensor) -> _Graph | None:
-        """A checked graph; or None after turning the switch off and running ``work`` without a graph."""
+        """A checked graph; or None after running ``work`` without one, because none can be captured now or ever."""
         work()
         self._recorder.wait()
         expected = result.clone()
         try:
-            graph = _Graph(self._recorder.record(work), work)
+            replay = self._recorder.record(work)
+            if replay is None:
+                return None
+            graph = _Graph(replay, work)
             # An empty graph would leave the NaN values in place.
             result.fill_(torch.nan)
             graph.replay()

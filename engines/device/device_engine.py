@@ -11,13 +11,14 @@ import numpy.typing as npt
 import torch
 
 from engines.clip import Clip
+from engines.device.capture_gate import CAPTURES
 from engines.device.cuda_errors import explained, explained_page_locking
 from engines.device.lane import DeviceNetwork, Lane, LaneGraphs
 from engines.device.memory import DeviceMemory
 from engines.device.page_locked import PageLockedMemory
 from engines.device.timeline import Turn
 from engines.engine import Inference
-from engines.errors import ClipTooLargeError, EngineError
+from engines.errors import ClipTooLargeError, EngineError, first_line
 from engines.manifest import Manifest, Precision
 from engines.options import MIB, EngineOptions
 
@@ -40,7 +41,7 @@ class DeviceEngine:
         """Reserve all memory on host and device in advance; raises EngineError."""
         self._manifest, self._device, self._options = manifest, device, options
         self._on_cuda = device.type == "cuda"
-        self._memory = self._page_locked_memory()
+        self._memory: PageLockedMemory | None = None
         self._free_lanes: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         with explained(device):
             for lane in self._new_lanes(new_network):
@@ -61,6 +62,10 @@ class DeviceEngine:
     @property
     def lanes(self) -> int:
         return self._options.lanes or (2 if self._on_cuda else 1)
+
+    @property
+    def compiles_each_batch(self) -> bool:
+        return self._on_cuda
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         shape = (self._manifest.frames, height, width, 3)
@@ -88,12 +93,12 @@ class DeviceEngine:
             self._free_lanes.put(lane)
 
     def close(self) -> None:
-        while not self._free_lanes.empty():
-            self._free_lanes.get()
-        self._memory = None
-        if self._on_cuda:
-            # Otherwise torch caches the freed memory, and neither TensorRT nor the next engine could allocate it.
-            torch.cuda.empty_cache()
+        with CAPTURES.submitting():
+            while not self._free_lanes.empty():
+                self._free_lanes.get()
+            self._memory = None
+            if self._on_cuda:
+                _release_cached_memory()
 
     @property
     def _most_bytes(self) -> int:
@@ -107,29 +112,47 @@ class DeviceEngine:
             return PageLockedMemory(self._options.page_locked_bytes, locked=self._on_cuda)
 
     def _new_lanes(self, new_network: Callable[[], DeviceNetwork]) -> list[Lane]:
-        options, memory = self._options, DeviceMemory(self._device)
-        turn, graphs = Turn(), LaneGraphs(self._device, options.graphs)
-        with memory.taken_for("network"):
-            networks = [new_network() for _ in range(self.lanes)]
-        with memory.taken_for("frames"):
-            lanes = [
-                Lane(
-                    network,
-                    self._manifest,
-                    self._device,
-                    options.max_clip_bytes,
-                    Turn() if options.side_by_side else turn,
-                    graphs,
-                )
-                for network in networks
-            ]
+        memory = DeviceMemory(self._device)
+        with CAPTURES.submitting(long=True):
+            self._memory = self._page_locked_memory()
+            with memory.taken_for("network"):
+                networks = [new_network() for _ in range(self.lanes)]
+            with memory.taken_for("frames"):
+                lanes = self._lanes_for(networks)
+            if self._on_cuda:
+                # The buffers were filled on the current stream, for which no lane waits. A wait for the whole device
+                # would also wait for the batches of the engine in service.
+                torch.cuda.current_stream(self._device).synchronize()
         if self._on_cuda:
-            # The buffers were filled on the default stream, for which no lane waits.
-            torch.cuda.synchronize(self._device)
-            with memory.taken_for("work"):
-                for lane in lanes:
-                    lane.reserve()
-            page_locked_mib = options.page_locked_bytes // MIB
-            extra = {"page_locked_mib": page_locked_mib, **memory.taken_mib, "free_mib": memory.free_mib}
-            _log.info("memory reserved", extra={"device": str(self._device), "lanes": len(lanes), **extra})
+            self._reserve(lanes, memory)
         return lanes
+
+    def _lanes_for(self, networks: Sequence[DeviceNetwork]) -> list[Lane]:
+        options, turn, graphs = self._options, Turn(), LaneGraphs(self._device, self._options.graphs)
+        return [
+            Lane(
+                network,
+                self._manifest,
+                self._device,
+                options.max_clip_bytes,
+                Turn() if options.side_by_side else turn,
+                graphs,
+            )
+            for network in networks
+        ]
+
+    def _reserve(self, lanes: Sequence[Lane], memory: DeviceMemory) -> None:
+        with memory.taken_for("work"):
+            for lane in lanes:
+                lane.reserve()
+        page_locked_mib = self._options.page_locked_bytes // MIB
+        extra = {"page_locked_mib": page_locked_mib, **memory.taken_mib, "free_mib": memory.free_mib}
+        _log.info("memory reserved", extra={"device": str(self._device), "lanes": len(lanes), **extra})
+
+
+def _release_cached_memory() -> None:
+    """Give freed memory back to the device, so that TensorRT and the next engine can allocate it."""
+    try:
+        torch.cuda.empty_cache()
+    except RuntimeError as error:  # torch asserts that no capture is left behind; the memory then stays cached
+        _log.warning("freed device memory stays cached", extra={"why": first_line(error)})

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 
 from engines.clip import Clip, PixelFormat
+from engines.device.capture_gate import CAPTURES
 from engines.device.cuda_graphs import CapturedRuns, CudaRecorder, GraphSwitch
 from engines.device.timeline import Turn, timeline
 from engines.engine import Inference
@@ -19,8 +20,8 @@ from engines.preprocessing.device import WORKSPACE_BYTES, DevicePreprocessor
 
 _STARTED, _COPIED, _PREPARED, _TURN, _FINISHED = range(5)
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
-# Graphs kept: preprocessing has one for each frame size and number of equal clips, the network one for each batch size.
-_MOST_PREPARATIONS, _MOST_BATCHES = 32, 16
+# Graphs of preprocessing that are kept: one for each frame size and number of equal clips.
+_MOST_PREPARATIONS = 32
 
 
 class DeviceNetwork(Protocol):
@@ -64,23 +65,32 @@ class Lane:
         self._probabilities = torch.zeros((most, len(manifest.labels)), device=device)
         self._answers = torch.zeros(self._probabilities.shape, pin_memory=device.type == "cuda")
         self._timeline = timeline(device, 5)
-        recorder = CudaRecorder()
-        self._preparations = CapturedRuns(recorder, graphs.preparation, _MOST_PREPARATIONS)
-        self._batches = CapturedRuns(recorder, graphs.network, _MOST_BATCHES)
+        self._preparations = CapturedRuns(CudaRecorder(), graphs.preparation, _MOST_PREPARATIONS)
+        # Every batch size has its graph, so that none is captured again while clips wait.
+        self._batches = CapturedRuns(CudaRecorder(), graphs.network, most)
 
     def reserve(self) -> None:
-        """Allocate the memory that the largest batch needs; torch then keeps it cached for this lane's stream."""
-        with torch.inference_mode(), self._timeline.working():
-            torch.empty(WORKSPACE_BYTES, dtype=torch.uint8, device=self._device)
+        """Allocate the memory that the largest batch needs; torch then keeps it cached for this lane's stream.
+
+        Graphs allocate from pools of their own. That of preprocessing is filled here, that of the network at warm-up,
+        which captures every batch size.
+        """
+        with torch.inference_mode(), self._timeline.working(), self._turn.taken(self._timeline, _FINISHED):
+            self._fill_workspace()
+            self._preparations.reserve(self._fill_workspace)
             self._run_network(len(self._pixels))
             self._timeline.mark(_FINISHED)
         self._timeline.wait(_FINISHED)
 
+    def _fill_workspace(self) -> None:
+        torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=self._device)
+
     def infer(self, clips: Sequence[Clip]) -> Inference:
         with torch.inference_mode(), self._timeline.working():
-            self._timeline.mark(_STARTED)
-            self._prepare(clips)
-            self._timeline.mark(_PREPARED)
+            with CAPTURES.submitting():
+                self._timeline.mark(_STARTED)
+                self._prepare(clips)
+                self._timeline.mark(_PREPARED)
             with self._turn.taken(self._timeline, _FINISHED):
                 self._timeline.mark(_TURN)
                 self._compute(len(clips))

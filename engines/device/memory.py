@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
+from engines.device.capture_gate import CAPTURES
 from engines.options import MIB
 
 
@@ -31,4 +32,5 @@ class DeviceMemory:
     def _free_bytes(self) -> int:
         if self._device.type != "cuda":
             return 0
-        return int(torch.cuda.mem_get_info(self._device)[0])
+        with CAPTURES.submitting():
+            return int(torch.cuda.mem_get_info(self._device)[0])

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import torch
 
+from engines.device.capture_gate import CAPTURES
+
 
 class Timeline(Protocol):
     """The work of one lane, executed in the order in which it was queued; a mark is reused by the next batch."""
@@ -111,7 +113,7 @@ class Turn:
 
         The block must end by setting mark ``last_mark`` of ``timeline``.
         """
-        with self._lock:
+        with self._lock, CAPTURES.submitting():
             if self._last is not None:
                 timeline.follow(*self._last)
             yield

@@ -75,6 +75,10 @@ class OpenVinoEngine:
     def lanes(self) -> int:
         return 1
 
+    @property
+    def compiles_each_batch(self) -> bool:
+        return False
+
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         return np.empty((self._manifest.frames, height, width, 3), np.uint8)
 

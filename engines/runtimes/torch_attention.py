@@ -5,44 +5,66 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engines.manifest import Tensor
 
-KERNELS = {
-    "flash": SDPBackend.FLASH_ATTENTION,
-    "cudnn": SDPBackend.CUDNN_ATTENTION,
-    "efficient": SDPBackend.EFFICIENT_ATTENTION,
-}
+Attention = Callable[..., torch.Tensor]
+
 _RUNS = 10
+_OP = torch.ops.aten.scaled_dot_product_attention.default
 
 
-def use_fastest_attention(
-    program: Callable[[torch.Tensor], torch.Tensor], network_input: Tensor, device: torch.device
-) -> str:
-    """Select, for the whole process, the kernel that runs ``program`` on one clip fastest; returns its name."""
+def _flash(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None) -> torch.Tensor:
+    attended: torch.Tensor = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, scale=scale)[0]
+    return attended
+
+
+def _cudnn(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None) -> torch.Tensor:
+    attended: torch.Tensor = torch.ops.aten._scaled_dot_product_cudnn_attention(
+        query, key, value, None, False, scale=scale
+    )[0]
+    return attended
+
+
+def _efficient(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float | None = None) -> torch.Tensor:
+    attended: torch.Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, None, False, scale=scale
+    )[0]
+    return attended
+
+
+KERNELS: dict[str, Attention] = {"flash": _flash, "cudnn": _cudnn, "efficient": _efficient}
+
+
+def use_fastest_attention(program: torch.fx.GraphModule, network_input: Tensor, device: torch.device) -> str:
+    """Make ``program`` call the kernel that runs it on one clip fastest; returns the kernel's name.
+
+    torch's own switches of kernels are for the whole process, so they would also change the engine that is in service
+    while another one is loaded. The name of the operation in the program concerns nobody else.
+    """
     pixels = torch.zeros(1, *network_input.clip_shape, dtype=getattr(torch, network_input.dtype), device=device)
     times_ms = {}
-    for name, kernel in KERNELS.items():
+    for name in KERNELS:
         try:
-            with sdpa_kernel(kernel):
-                times_ms[name] = _milliseconds(lambda: program(pixels), device)
+            use_attention(program, name)
+            times_ms[name] = _milliseconds(lambda: program(pixels), device)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:  # the kernel does not support this precision, head size or device
             continue
-    if not times_ms:
-        return "torch's own choice"
-    fastest = min(times_ms, key=lambda name: times_ms[name])
-    use_attention(fastest)
-    return fastest
+    fastest = min(times_ms, key=lambda name: times_ms[name], default=None)
+    use_attention(program, fastest)
+    return fastest or "torch's own choice"
 
 
-def use_attention(name: str) -> None:
-    """Enable one fused kernel for the whole process; torch computes what it does not support without fusion."""
-    torch.backends.cuda.enable_flash_sdp(name == "flash")
-    torch.backends.cuda.enable_cudnn_sdp(name == "cudnn")
-    torch.backends.cuda.enable_mem_efficient_sdp(name == "efficient")
+def use_attention(program: torch.fx.GraphModule, name: str | None) -> None:
+    """Make every attention of ``program`` call the kernel of this name; None leaves the choice to torch."""
+    operations = {_OP, *KERNELS.values()}
+    for node in program.graph.nodes:
+        # Attention with a mask or dropout has more arguments, which the kernels' functions do not take.
+        if node.op == "call_function" and node.target in operations and len(node.args) == 3:
+            node.target = _OP if name is None else KERNELS[name]
+    program.recompile()
 
 
 def _milliseconds(run: Callable[[], object], device: torch.device) -> float:

@@ -14,6 +14,7 @@ from torch._inductor import aoti_load_package
 from torch.export.passes import move_to_device_pass
 
 from engines.cores import cgroup_cores
+from engines.device.capture_gate import CAPTURES
 from engines.device.cuda_errors import explained
 from engines.device.device_engine import DeviceEngine
 from engines.device.torch_device import compute_capability, torch_device
@@ -52,6 +53,7 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
     if threads:
         torch.set_num_threads(threads)
     device = torch_device(options.device)
+    _compute_fp32_exactly()
     network = TorchNetwork(_load(bundle, device))
 
     def new_network() -> TorchNetwork:
@@ -62,10 +64,19 @@ def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
     return DeviceEngine(bundle.manifest, device, new_network, options)
 
 
+def _compute_fp32_exactly() -> None:
+    """Switch TF32 off, which rounds factors to 10 bits; containers may have switched it on for every program.
+
+    These switches are for the whole process, but no engine here wants them otherwise.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def _load(bundle: Bundle, device: torch.device) -> Program:
     load = _load_compiled if "inductor" in bundle.manifest.options else _load_traced
     try:
-        with explained(device):
+        with explained(device), CAPTURES.submitting(long=True):
             return load(bundle, device)
     except (EngineError, OSError) as error:
         raise EngineError(f"torch cannot load {bundle.path}: {first_line(error)}") from error

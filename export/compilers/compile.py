@@ -46,12 +46,16 @@ def compile_network(
     tensorrt = require_tensorrt(settings.target, gpu)
     with stage("compile", spinner=False):
         _write_plan(settings, tensorrt, network_input, directory, timing_cache(tensorrt, gpu, cache))
-    plan = directory / PLAN_FILE_NAME
-    listed = write_layer_table(tensorrt, plan, directory / LAYERS_FILE_NAME) if gpu is not None else 0
+    plan, device = directory / PLAN_FILE_NAME, _plan_device(settings.plan, gpu)
+    listed = 0
+    # A GPU that the plan is not for cannot load it.
+    if gpu is not None and gpu.compute_capability in device.compute_capabilities:
+        table = directory / LAYERS_FILE_NAME
+        listed = write_layer_table(tensorrt, plan, table, host_code=settings.plan.version_compatible)
     # Layers tell it where a release of TensorRT writes its plans in another form.
     attention = _counted_attention(settings, fused_attentions_in(plan) or listed, directory)
     options = _recorded(settings.plan) | attention
-    return Compiled(_plan_device(settings.plan, gpu), {settings.target: tensorrt.version}, options)
+    return Compiled(device, {settings.target: tensorrt.version}, options)
 
 
 def _compile_openvino(settings: ExportSettings, frames: int, preprocessing: Preprocessing, directory: Path) -> Compiled:

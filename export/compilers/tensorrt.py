@@ -46,6 +46,16 @@ def timing_cache(tensorrt: TensorRt, gpu: CudaDevice | None, directory: Path) ->
     return directory / f".timings-{tensorrt.version}-{gpu.name.replace(' ', '-')}"
 
 
+def batch_profiles(opt_batch: int | None, max_batch: int) -> list[tuple[int, int, int]]:
+    """The least, best and largest batch of each optimisation profile: one clip, and several.
+
+    Kernels that are tuned for one clip are slow for many, and the other way round.
+    """
+    if max_batch == 1:
+        return [(1, 1, 1)]
+    return [(1, 1, 1), (2, max(2, opt_batch or max_batch), max_batch)]
+
+
 class PlanBuilder:
     """Builds one plan, and writes the builder's warnings and errors to ``log``."""
 
@@ -78,7 +88,9 @@ class PlanBuilder:
             raise ExportError(f"{self._name} could not build the plan: {self._log.last_error}", help=self._log.cure)
         plan.write_bytes(memoryview(serialized))
         if cache is not None and timings is not None:
-            timings.write_bytes(memoryview(cache.serialize()))
+            aside = timings.with_name(f"{timings.name}.partial")
+            aside.write_bytes(memoryview(cache.serialize()))
+            aside.replace(timings)
 
     @property
     def _name(self) -> str:
@@ -95,10 +107,15 @@ class PlanBuilder:
 
     def _configure(self, network_input: Tensor, max_batch: int) -> None:
         library, options, config = self._tensorrt.module, self._options, self._config
-        profile = self._builder.create_optimization_profile()
-        shapes = [(batch, *network_input.clip_shape) for batch in (1, min(options.opt_batch, max_batch), max_batch)]
-        profile.set_shape(network_input.name, *shapes)
-        config.add_optimization_profile(profile)
+        for least, best, most in batch_profiles(options.opt_batch, max_batch):
+            profile = self._builder.create_optimization_profile()
+            profile.set_shape(
+                network_input.name, *((batch, *network_input.clip_shape) for batch in (least, best, most))
+            )
+            config.add_optimization_profile(profile)
+        # Otherwise products of FP32 networks round their factors to 10 bits.
+        config.clear_flag(library.BuilderFlag.TF32)
+        self._tensorrt.require_capturable(config)
         config.profiling_verbosity = library.ProfilingVerbosity.DETAILED
         config.builder_optimization_level = options.optimization_level
         # A plan in FP32 would otherwise multiply with 10 bits of mantissa, and its answers would be those of FP16.
@@ -117,12 +134,12 @@ class PlanBuilder:
         if timings is None or not self._tensorrt.keeps_timings:
             return None
         known = timings.read_bytes() if timings.is_file() else b""
-        cache = self._config.create_timing_cache(known)
-        # False for the cache of another GPU or driver, which is replaced by an empty one.
-        if not self._config.set_timing_cache(cache, ignore_mismatch=False):
-            cache = self._config.create_timing_cache(b"")
-            self._config.set_timing_cache(cache, ignore_mismatch=False)
-        return cache
+        # The library refuses a damaged file, and that of another GPU or driver; the builder then measures again.
+        for content in (known, b""):
+            cache = self._config.create_timing_cache(content)
+            if cache is not None and self._config.set_timing_cache(cache, ignore_mismatch=False):
+                return cache
+        return None
 
     def _serialize(self) -> trt.IHostMemory | None:
         """Build in a thread, so that Ctrl-C is handled; it cancels the build at the builder's next step."""

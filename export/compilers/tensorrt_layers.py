@@ -12,6 +12,7 @@ import onnx
 
 from engines.errors import ExportError
 from engines.runtimes.tensorrt.api import TensorRt
+from engines.runtimes.tensorrt.plan import mapped
 
 FILE_NAME = "layers.json"
 
@@ -35,17 +36,19 @@ def attentions_in(onnx_file: Path) -> int:
     return sum(1 for node in nodes if _ATTENTION_NODE.fullmatch(node.name))
 
 
-def write_layer_table(tensorrt: TensorRt, plan: Path, table: Path) -> int:
+def write_layer_table(tensorrt: TensorRt, plan: Path, table: Path, *, host_code: bool) -> int:
     """Write the layers of ``plan`` to ``table`` as JSON; returns the number of fused attention layers.
+
+    ``host_code``: the plan is version-compatible, and its own code may run here.
 
     This needs a GPU that can load the plan; raises ExportError if the plan cannot be loaded.
     """
-    library = tensorrt.module
-    runtime = library.Runtime(library.Logger(library.Logger.ERROR))
-    engine = runtime.deserialize_cuda_engine(plan.read_bytes())
+    with mapped(plan) as serialized:
+        engine = tensorrt.load_plan(serialized, host_code=host_code)
     if engine is None:
-        raise ExportError(f"{tensorrt.target} cannot load the plan that it has just built")
-    information = engine.create_engine_inspector().get_engine_information(library.LayerInformationFormat.JSON)
+        raise ExportError(f"{tensorrt.target} cannot load the plan that it has just built: {tensorrt.errors}")
+    form = tensorrt.module.LayerInformationFormat.JSON
+    information = engine.create_engine_inspector().get_engine_information(form)
     layers: list[Any] = json.loads(information)["Layers"]
     table.write_text(json.dumps(layers, indent=1))
     return fused_attention(layers)

@@ -22,7 +22,7 @@ def compile_with_torch_tensorrt(
     convert = torch_tensorrt.dynamo.convert_exported_program_to_serialized_trt_engine
     shapes = {
         f"{name}_shape": (batch, *network_input.clip_shape)
-        for name, batch in (("min", 1), ("opt", min(options.opt_batch, max_batch)), ("max", max_batch))
+        for name, batch in (("min", 1), ("opt", options.opt_batch or max_batch), ("max", max_batch))
     }
     pixels = torch_tensorrt.Input(**shapes, dtype=getattr(torch, network_input.dtype), name=network_input.name)
     serialized = convert(

@@ -85,6 +85,11 @@ class Batcher:
     def engines_lost(self) -> int:
         return self._engines - len(self._instances)
 
+    async def warm_up(self) -> None:
+        """Warm the engines up, one after the other, before ``start``; raises EngineError if one fails."""
+        for instance in self._instances:
+            await instance.warm_up()
+
     def start(self, on_lost: Callable[[EngineLostError], None]) -> None:
         """Start to classify; ``on_lost`` is called once, when the last engine is lost."""
         self._on_lost = on_lost

@@ -11,7 +11,7 @@ from engines.engine import Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from server.batching.clip_queue import Classified, Job
 from server.batching.engine_threads import EngineThreads
-from server.batching.warm_up import noise_clip
+from server.batching.warm_up import noise_clip, warm_up
 from server.limits.throughput import Throughput
 from server.telemetry.metrics import Metrics
 from server.telemetry.phases import ClipTimes
@@ -45,6 +45,10 @@ class EngineInstance:
         self._failures = 0
         self._batches: dict[asyncio.Task[None], list[Job]] = {}
         self._ends_s = 0.0
+
+    async def warm_up(self) -> None:
+        """Run every batch size before the first client comes; see ``warm_up`` for the errors."""
+        await warm_up(self.engine, self._threads, self._probe)
 
     @property
     def is_idle(self) -> bool:

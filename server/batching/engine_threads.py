@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -45,6 +46,26 @@ class EngineThreads:
         inference = call.result()
         check_probabilities(inference, len(clips))
         return inference
+
+    async def infer_in_each(self, clips: Sequence[Clip]) -> None:
+        """Classify the same batch in every thread at once, without a time limit, so that each also uses another lane.
+
+        Raises what ``infer`` raises. Nothing else may run meanwhile.
+        """
+        together = threading.Barrier(self._engine.lanes)
+
+        def infer() -> Inference:
+            together.wait()
+            return self._engine.infer(clips)
+
+        loop = asyncio.get_running_loop()
+        calls = [loop.run_in_executor(self._executor, infer) for _ in range(self._engine.lanes)]
+        for call in calls:
+            self._calls.add(call)
+            call.add_done_callback(self._ended)
+        await asyncio.wait(calls)
+        for call in calls:
+            check_probabilities(call.result(), len(clips))
 
     async def close(self, timeout_s: float) -> bool:
         """Accept no more batches, and return whether those in the engine ended within ``timeout_s``."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import numpy as np
 
 from engines.clip import Clip
 from engines.engine import Engine
-from server.batching.engine_threads import check_probabilities
+from server.batching.engine_threads import EngineThreads
+
+_log = logging.getLogger(__name__)
 
 # Each lane runs a batch three times: without a CUDA graph, while the graph is captured, and as that graph.
 _WARM_UP_RUNS = 3
-# After this time no further batch size is started. On a CPU often only one clip and the largest batch are run.
+# After this time no further batch size is started on a CPU, where often only one clip and the largest batch are run.
 _MAX_WARM_UP_S = 5
 
 
@@ -23,13 +26,23 @@ def noise_clip(engine: Engine) -> Clip:
     return Clip(frames, "BGR")
 
 
-def warm_up(engine: Engine) -> None:
-    """Run batches of noise: one clip, the largest batch, then the sizes between; EngineError for wrong answers."""
-    clip, max_batch, began_s = noise_clip(engine), engine.manifest.max_batch, time.monotonic()
-    for batch in dict.fromkeys((1, max_batch, *range(2, max_batch))):
-        if 1 < batch < max_batch and time.monotonic() - began_s > _MAX_WARM_UP_S:
+async def warm_up(engine: Engine, threads: EngineThreads, clip: Clip) -> None:
+    """Run batches of ``clip`` in the engine's own threads: one, the largest batch, then the sizes between.
+
+    CUDA libraries prepare themselves for each thread, and each lane for each batch size: what is missing after the
+    warm-up would be made up for while clients wait.
+
+    Raises:
+        EngineError: the engine failed, or the answers are not probabilities.
+    """
+    max_batch, began_s = engine.manifest.max_batch, time.monotonic()
+    sizes = tuple(dict.fromkeys((1, max_batch, *range(2, max_batch))))
+    for number, batch in enumerate(sizes, 1):
+        late = time.monotonic() - began_s > _MAX_WARM_UP_S
+        if late and 1 < batch < max_batch and not engine.compiles_each_batch:
             return
-        # Consecutive batches use all lanes in turn, because an engine picks the lane that has been idle longest.
-        for _ in range(_WARM_UP_RUNS * engine.lanes):
-            inference = engine.infer([clip] * batch)
-        check_probabilities(inference, batch)
+        for _ in range(_WARM_UP_RUNS):
+            await threads.infer_in_each([clip] * batch)
+        if engine.compiles_each_batch:
+            taken_s = round(time.monotonic() - began_s, 3)
+            _log.info("warming up", extra={"batch": batch, "sizes": f"{number} of {len(sizes)}", "seconds": taken_s})

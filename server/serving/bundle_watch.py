@@ -33,10 +33,12 @@ async def watch_bundle(path: Path, every_s: float, changed: asyncio.Event) -> No
 def fingerprint(path: Path) -> Fingerprint:
     """Name, inode, size in bytes and modification time in nanoseconds of each file; empty if ``path`` is unreadable.
 
-    A file that cannot be seen, such as a link whose target is gone, has zeros, so that the others are still compared.
+    Hidden files are no part of a bundle: runtimes keep their caches there, and manifests are written there first. A
+    file that cannot be seen, such as a link whose target is gone, has zeros, so that the others are still compared.
     """
     try:
-        return tuple((file.name, *_state(file)) for file in sorted(path.iterdir()))
+        files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+        return tuple((file.name, *_state(file)) for file in files)
     except OSError:
         return ()
 

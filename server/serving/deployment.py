@@ -18,13 +18,15 @@ from engines.storage.pinned import opened
 from engines.storage.reference import Reference
 from engines.storage.verification import reference_in
 from server.batching.batcher import Batcher
-from server.batching.warm_up import warm_up
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
 from server.serving.canary import Canary
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
+
+# The most seconds to wait for a batch of a warm-up that has failed or is not wanted any more.
+_CLOSE_TIMEOUT_S = 5
 
 # Loads an engine from a bundle directory; raises BundleError or EngineError.
 LoadEngine = Callable[[Path, EngineOptions], Engine]
@@ -95,7 +97,8 @@ class Deployment:
             await self._canary.stop()
         finished = await self.batcher.stop(timeout_s)
         for engine in finished:
-            engine.close()
+            # In a thread, because it waits until no other engine captures a CUDA graph.
+            await asyncio.to_thread(engine.close)
         if len(finished) < self.batcher.engines_serving:
             _log.error("an engine is left behind, still at work")
 
@@ -115,6 +118,7 @@ async def deploy(
     started_s = time.perf_counter()
     engines, reference = await _load_in_thread(settings, load)
     batcher = Batcher(engines, settings.engine_timeout_ms / 1e3, throughput, metrics, settings.batch_wait_ms / 1e3)
+    await _warm_up(batcher)
     canary = _canary(settings, batcher, reference, metrics)
     deployment = Deployment(engines[0], batcher, _description(engines), reference, canary)
     batcher.start(lambda error: on_lost(deployment, error))
@@ -137,21 +141,30 @@ async def _load_in_thread(settings: Settings, load: LoadEngine) -> tuple[list[En
     """Load in a thread that is never joined, because a bundle on a broken disk may never finish loading."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="load")
     try:
-        return await asyncio.get_running_loop().run_in_executor(executor, _load_and_warm_up, settings, load)
+        return await asyncio.get_running_loop().run_in_executor(executor, _load_all, settings, load)
     finally:
         executor.shutdown(wait=False)
 
 
-def _load_and_warm_up(settings: Settings, load: LoadEngine) -> tuple[list[Engine], Reference | None]:
+def _load_all(settings: Settings, load: LoadEngine) -> tuple[list[Engine], Reference | None]:
     with contextlib.ExitStack() as undo:
         engines: list[Engine] = []
         for options in settings.engines():
             engines.append(load(settings.bundle, options))
             undo.callback(engines[-1].close)
-            warm_up(engines[-1])
         reference = reference_in(settings.bundle, engines[0].manifest)
         undo.pop_all()
         return engines, reference
+
+
+async def _warm_up(batcher: Batcher) -> None:
+    """Warm the engines up, and close those that can be closed if that fails or is cancelled."""
+    try:
+        await batcher.warm_up()
+    except BaseException:
+        for engine in await batcher.stop(_CLOSE_TIMEOUT_S):
+            await asyncio.to_thread(engine.close)
+        raise
 
 
 def _description(engines: list[Engine]) -> dict[str, object]:

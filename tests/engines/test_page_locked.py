@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import threading
+import weakref
+from types import FrameType
+
 import numpy as np
-import pytest
-import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from engines.device import page_locked
 from engines.device.page_locked import PageLockedMemory
 
 SIZE = 64 * 4096
@@ -65,4 +70,45 @@ def test_too_large_allocation_returns_none() -> None:
     assert PageLockedMemory(SIZE, locked=False).allocate(SIZE + 1) is None
 
 
-on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_collector_may_run_in_the_middle_of_an_allocation() -> None:
+    """It ends arrays in cycles, whose memory then comes back in a thread that may hold the lock."""
+    memory = PageLockedMemory(SIZE, locked=False)
+    held = [memory.allocate(4096) for _ in range(60)]
+
+    def collect(frame: FrameType, event: str, argument: object) -> object:
+        """For each line of the module."""
+        if frame.f_code.co_filename != page_locked.__file__:
+            return None
+        if held:
+            cycle: list[object] = [held.pop()]
+            cycle.append(cycle)
+            del cycle
+            gc.collect(0)
+        return collect
+
+    def allocate() -> None:
+        sys.settrace(collect)
+        for number in range(20):
+            memory.allocate(4096 * (1 + number % 5))
+
+    thread = threading.Thread(target=allocate, daemon=True)
+    thread.start()
+    thread.join(timeout=20)
+    hangs = thread.is_alive()
+    if hangs:
+        memory._lock = threading.Lock()  # otherwise the other arrays would stop this thread too
+    assert not hangs, "a finaliser waits for the lock that its own thread holds"
+    assert not held
+    assert memory.free_bytes == SIZE
+
+
+def test_block_lives_as_long_as_its_pieces() -> None:
+    """A clip of a request may outlive the engine that was replaced meanwhile."""
+    memory = PageLockedMemory(SIZE, locked=False)
+    piece, block = memory.allocate(4096), weakref.ref(memory._block)
+    del memory
+    gc.collect()
+    assert block() is not None
+    del piece
+    gc.collect()
+    assert block() is None

@@ -51,7 +51,7 @@ def test_library_has_every_name_of_the_protocol(rtx: TensorRt) -> None:
 
 def test_invalid_plan_is_refused_with_the_librarys_reason(rtx: TensorRt) -> None:
     assert rtx.objections(b"x" * 4096) == (True, ("MALFORMED_ENGINE",))
-    assert rtx.load_plan(b"x" * 4096) is None
+    assert rtx.load_plan(b"x" * 4096, host_code=False) is None
     assert "Serialization" in str(rtx.errors)
     assert set(rtx.module.EngineInvalidityDiagnostics.__members__) == set(OBJECTIONS)
 

@@ -252,3 +252,13 @@ async def _reloaded(
     assert counted["vjepa_swap_clips"] == entry["clips"]
     assert counted["vjepa_swap_answers_changed"] == entry["top1_changed"]
     return entry
+
+
+def test_hidden_files_beside_a_bundle_do_not_reload_it(tmp_path: Path) -> None:
+    """Runtimes keep compiled kernels there, and would otherwise cause a reload at each start."""
+    (tmp_path / "engine.json").write_text("{}")
+    served = fingerprint(tmp_path)
+    (tmp_path / ".kernels-1.7.1-RTX").write_bytes(b"kernels")
+    assert served == fingerprint(tmp_path) != ()
+    (tmp_path / "engine.json").write_text("{ }")
+    assert fingerprint(tmp_path) != served

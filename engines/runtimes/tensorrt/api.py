@@ -7,6 +7,8 @@ import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, cast
 
+from typing_extensions import Buffer
+
 from engines.errors import EngineError
 from engines.runtimes.tensorrt.errors import ErrorLog, logger_into, recorder_into
 from engines.runtimes.tensorrt.library import Library
@@ -19,7 +21,8 @@ TensorRtTarget = Literal["tensorrt", "tensorrt-rtx"]
 _MODULES: dict[TensorRtTarget, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _SUPPORTED: dict[TensorRtTarget, tuple[tuple[int, int], int]] = {
     "tensorrt": ((10, 13), 11),
-    "tensorrt-rtx": ((1, 0), 1),
+    # 1.2 brought ``REQUIRE_USER_ALLOCATION`` and ``is_stream_capturable``.
+    "tensorrt-rtx": ((1, 2), 1),
 }
 _CURES: dict[TensorRtTarget, str] = {
     "tensorrt": "run in NVIDIA's PyTorch container (25.10 or later), or install `tensorrt` from NVIDIA's package index",
@@ -57,13 +60,17 @@ class TensorRt:
         members = self.module.ComputeCapability.__members__
         return {f"{name[2:-1]}.{name[-1]}": member for name, member in members.items() if name.startswith("SM")}
 
-    def load_plan(self, serialized: bytes) -> trt.ICudaEngine | None:
-        """The plan on the current CUDA device, or None with the reason in ``errors``."""
+    def load_plan(self, serialized: Buffer, *, host_code: bool) -> trt.ICudaEngine | None:
+        """The plan on the current CUDA device, or None with the reason in ``errors``.
+
+        ``host_code`` lets a version-compatible plan run the library that it contains in this process.
+        """
         self.errors.clear()
         # The runtime must outlive the plan, and the library does not ensure this.
+        self._runtime.engine_host_code_allowed = host_code
         return self._runtime.deserialize_cuda_engine(serialized)
 
-    def objections(self, serialized: bytes) -> tuple[bool, tuple[str, ...]]:
+    def objections(self, serialized: Buffer) -> tuple[bool, tuple[str, ...]]:
         """Whether the plan cannot run here, and the names of the library's diagnostics (``UNSUPPORTED_CC``).
 
         Only RTX can check a plan before loading it. A plan with diagnostics that are only warnings runs, but slower.
@@ -75,21 +82,32 @@ class TensorRt:
         found = tuple(name for name, kind in kinds.items() if int(kind) & bits)
         return validity == self.module.EngineValidity.INVALID, found
 
-    def execution_context(self, plan: trt.ICudaEngine, errors: ErrorLog) -> trt.IExecutionContext | None:
-        """A context that runs ``plan`` and records its errors in ``errors``; None when memory is insufficient.
+    def execution_context(
+        self, plan: trt.ICudaEngine, errors: ErrorLog, kernels: trt.IRuntimeCache | None
+    ) -> trt.IExecutionContext | None:
+        """A context that runs ``plan`` in memory that it is given, and records its errors in ``errors``.
 
-        RTX compiles kernels on first use; ``EAGER`` makes it wait for the kernels specialised for the actual shapes.
+        None when there is no memory for it. RTX compiles kernels when a shape is first run, and keeps them in
+        ``kernels``; ``EAGER`` makes it wait for those specialised for the shape. Its own CUDA graphs stay off, because
+        the whole lane is captured.
         """
+        allocation = self.module.ExecutionContextAllocationStrategy.USER_MANAGED
         if self.target == "tensorrt":
-            context = plan.create_execution_context()
+            context = plan.create_execution_context(allocation)
         else:
-            contexts = plan.create_runtime_config()
+            config = plan.create_runtime_config()
+            config.set_execution_context_allocation_strategy(allocation)
             strategies = self.module.DynamicShapesKernelSpecializationStrategy
-            contexts.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
-            context = plan.create_execution_context(contexts)
+            config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+            config.set_runtime_cache(kernels)
+            context = plan.create_execution_context(config)
         if context is not None:
             context.error_recorder = recorder_into(self.module, errors)
         return context
+
+    def is_capturable(self, context: trt.IExecutionContext, stream: int) -> bool:
+        """Whether a CUDA graph can be captured of ``context``; TensorRT cannot say, and the capture then fails."""
+        return self.target == "tensorrt" or context.is_stream_capturable(stream)
 
     @functools.cached_property
     def _runtime(self) -> trt.Runtime:
@@ -106,6 +124,11 @@ class TensorRt:
         config.num_compute_capabilities = len(capabilities)
         for index, capability in enumerate(capabilities):
             config.set_compute_capability(self.compute_capabilities[capability], index)
+
+    def require_capturable(self, config: trt.IBuilderConfig) -> None:
+        """Build a plan that never allocates memory while it runs, so that CUDA graphs of it can be captured."""
+        if self.target == "tensorrt-rtx":
+            config.set_flag(self.module.BuilderFlag.REQUIRE_USER_ALLOCATION)
 
 
 def load_tensorrt(target: TensorRtTarget) -> TensorRt:

@@ -21,6 +21,8 @@ class Library(Protocol):
     EngineValidity: type[trt.EngineValidity]
     EngineInvalidityDiagnostics: type[trt.EngineInvalidityDiagnostics]
     DynamicShapesKernelSpecializationStrategy: type[trt.DynamicShapesKernelSpecializationStrategy]
+    ExecutionContextAllocationStrategy: type[trt.ExecutionContextAllocationStrategy]
+    TensorIOMode: type[trt.TensorIOMode]
     LayerInformationFormat: type[trt.LayerInformationFormat]
     Builder: type[trt.Builder]
     BuilderFlag: type[trt.BuilderFlag]

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NoReturn
+import mmap
 
 import torch
 
+from engines.device.capture_gate import CAPTURES
 from engines.device.cuda_driver import CudaDevice, cuda_devices
 from engines.device.cuda_errors import explained
 from engines.device.device_engine import DeviceEngine
 from engines.device.torch_device import torch_device
 from engines.errors import BundleUnsupportedError, ConfigurationError, EngineError
-from engines.manifest import Manifest
 from engines.options import EngineOptions
 from engines.runtimes.tensorrt.api import TensorRt, TensorRtTarget, load_tensorrt
-from engines.runtimes.tensorrt.errors import ErrorLog
+from engines.runtimes.tensorrt.kernel_cache import kernel_cache
+from engines.runtimes.tensorrt.network import network_factory
+from engines.runtimes.tensorrt.plan import EXPORT_AGAIN, Plan, checked, mapped
 from engines.storage.bundle import Bundle
-
-if TYPE_CHECKING:
-    import tensorrt_rtx as trt
 
 _log = logging.getLogger(__name__)
 
-EXPORT_AGAIN = "export the model again on this machine"
 # For each diagnostic by which RTX rejects a plan: its meaning and the cure.
 OBJECTIONS = {
     "VERSION_MISMATCH": ("it was built by another release", "install the release that it was built with"),
@@ -36,46 +34,13 @@ OBJECTIONS = {
 }
 
 
-class TensorRtNetwork:
-    """One lane's execution context of a shared plan; the context owns device memory for intermediate results."""
-
-    def __init__(self, tensorrt: TensorRt, plan: trt.ICudaEngine, manifest: Manifest) -> None:
-        self._errors = ErrorLog()
-        tensorrt.errors.clear()
-        context = tensorrt.execution_context(plan, self._errors)
-        if context is None:
-            raise EngineError(
-                f"{tensorrt.target} has no memory for an execution context: {tensorrt.errors}",
-                help="take --lanes 1, or export with a smaller --max-batch",
-            )
-        self._context, self._target = context, tensorrt.target
-        self._input, self._output = manifest.network_input.name, manifest.network_output.name
-
-    def run(self, pixels: torch.Tensor, probabilities: torch.Tensor) -> None:
-        context, stream = self._context, torch.cuda.current_stream()
-        self._errors.clear()
-        started = (
-            context.set_input_shape(self._input, tuple(pixels.shape))
-            and context.set_tensor_address(self._input, pixels.data_ptr())
-            and context.set_tensor_address(self._output, probabilities.data_ptr())
-            and context.execute_async_v3(stream.cuda_stream)
-        )
-        if not started:
-            self._fail(stream)
-
-    def _fail(self, stream: torch.cuda.Stream) -> NoReturn:
-        if not torch.cuda.is_current_stream_capturing():
-            stream.synchronize()  # raises torch's numbered error if the device has failed
-        kind = torch.OutOfMemoryError if self._errors.out_of_memory else RuntimeError
-        raise kind(f"{self._target} refused to run the network: {self._errors}")
-
-
 def open_tensorrt_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
     """Run a plan on the first CUDA device, or on the one that ``options`` name.
 
     Raises:
         ConfigurationError: the machine has no such device.
         BundleUnsupportedError: no GPU, or the plan is for another GPU or another release of the library.
+        BundleDamagedError: the plan does not match the manifest.
         EngineError: the library is missing or cannot load the plan.
     """
     manifest = bundle.manifest
@@ -90,8 +55,11 @@ def open_tensorrt_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine
     _check_version(bundle, tensorrt)
     # A plan is bound to the device that is current when it is loaded.
     with torch.cuda.device(device), explained(device):
-        plan = _load_plan(bundle, tensorrt)
-        return DeviceEngine(manifest, device, lambda: TensorRtNetwork(tensorrt, plan, manifest), options)
+        with CAPTURES.submitting(long=True), mapped(bundle.file(".plan")) as serialized:
+            plan = _load_plan(bundle, tensorrt, serialized)
+            cache = kernel_cache(tensorrt, plan.engine, bundle, gpus[device.index].name)
+        new_network = network_factory(tensorrt, plan, device, cache, side_by_side=options.side_by_side)
+        return DeviceEngine(manifest, device, new_network, options)
 
 
 def _check_any_gpu(bundle: Bundle, gpus: list[CudaDevice]) -> None:
@@ -130,8 +98,7 @@ def _check_version(bundle: Bundle, tensorrt: TensorRt) -> None:
         )
 
 
-def _load_plan(bundle: Bundle, tensorrt: TensorRt) -> trt.ICudaEngine:
-    serialized = bundle.file(".plan").read_bytes()
+def _load_plan(bundle: Bundle, tensorrt: TensorRt, serialized: mmap.mmap) -> Plan:
     cannot_run, objections = tensorrt.objections(serialized)
     if cannot_run:
         raise BundleUnsupportedError(
@@ -140,12 +107,13 @@ def _load_plan(bundle: Bundle, tensorrt: TensorRt) -> trt.ICudaEngine:
         )
     if objections:
         _log.warning("the plan is not the fastest for this GPU", extra={"why": _told(objections)})
-    plan = tensorrt.load_plan(serialized)
-    if plan is None:
+    # Only for bundles that need it, because the plan's own code then runs in this process.
+    engine = tensorrt.load_plan(serialized, host_code=bool(bundle.manifest.options.get("version_compatible", False)))
+    if engine is None:
         raise EngineError(
             f"{tensorrt.target} {tensorrt.version} cannot load {bundle.path}: {tensorrt.errors}", help=EXPORT_AGAIN
         )
-    return plan
+    return checked(tensorrt, engine, bundle)
 
 
 def _told(objections: tuple[str, ...]) -> str:
