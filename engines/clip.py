@@ -13,7 +13,11 @@ PixelFormat = Literal["BGR", "RGB"]
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """``frames``: uint8 [T, H, W, 3] of any H and W, contiguous; ``pixel_format``: the order of its channels."""
+    """``frames``: uint8 [T, H, W, 3] of any H and W, contiguous; ``pixel_format``: the order of its channels.
+
+    ``cropped``: the frames are uint8 [T, crop, crop, 3] already, resized and cropped by ``crop_frame``.
+    """
 
     frames: npt.NDArray[np.uint8]
     pixel_format: PixelFormat
+    cropped: bool = False

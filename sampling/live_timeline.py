@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 import time
-from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 
-# Decoders return frames in order; a longer step back means that the sender has restarted.
-BACK_S = 0.25
-
-# A gap must be longer than this many typical steps between frames, so that a slow camera has no gaps.
-GAP_STEPS = 3.0
-# The typical step is the median of this many steps.
-MEDIAN_STEPS = 9
+from sampling.steps import GAP_STEPS, Steps
 
 
 class Clock:
@@ -49,10 +42,9 @@ class LiveTimeline:
     ) -> None:
         self._time_base = time_base
         self._interval_s = interval_s
-        self._max_gap_s = max_gap_s
         self._silence_s = silence_s
         self._clock = clock
-        self._steps_s = deque([interval_s], maxlen=MEDIAN_STEPS)
+        self._steps = Steps(interval_s, max_gap_s)
         self._offset_s: float | None = None
         self._last_s: float | None = None
         self._arrived_s = 0.0
@@ -69,7 +61,7 @@ class LiveTimeline:
             time_s = max(time_s, self._last_s)
         self._last_s, self._arrived_s = time_s, now_s
         self.ahead_s = max(self.ahead_s, time_s - now_s)
-        return time_s, statistics.median(self._steps_s), starts
+        return time_s, self._steps.typical_s, starts
 
     def _shifted(self, stamp_s: float, now_s: float) -> float:
         # Before the first time stamp, the clock gives the times of frames.
@@ -85,9 +77,6 @@ class LiveTimeline:
     def _breaks(self, time_s: float, now_s: float) -> bool:
         if self._last_s is None:
             return True
-        step_s = time_s - self._last_s
-        typical_s = statistics.median(self._steps_s)
-        if step_s >= 0:
-            self._steps_s.append(step_s)
-        silent = self._silence_s is not None and now_s - self._arrived_s > max(self._silence_s, GAP_STEPS * typical_s)
-        return silent or not -BACK_S <= step_s <= max(self._max_gap_s, GAP_STEPS * typical_s)
+        silence_s = math.inf if self._silence_s is None else max(self._silence_s, GAP_STEPS * self._steps.typical_s)
+        breaks = self._steps.breaks(time_s - self._last_s)
+        return breaks or now_s - self._arrived_s > silence_s

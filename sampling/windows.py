@@ -44,20 +44,55 @@ class Shape:
     stride: int
 
 
-def sample(frames: Iterable[Timed[F]], fps: float, max_gap_s: float) -> Iterator[Sample[F]]:
-    """Yield the nearest frame for each of ``fps`` ticks per second, counted from the first frame.
+class Sampler(Generic[F]):
+    """Chooses the nearest frame for each of ``fps`` ticks per second, counted from the first frame.
 
     The nearest frame does not depend on how time stamps are rounded, unlike the frame shown at the tick. A frame of a
     slow stream may be sampled several times. After ``max_gap_s`` seconds without a frame, or at a frame that
     ``starts``, the ticks start again: such a stream is broken, so its last frame must not be repeated.
+
+    A tick is decided as soon as a frame comes that is at most ``ROUNDING_S`` before it. So a stream that is already
+    sampled at ``fps`` is not delayed; only a frame that follows within twice that time could have been nearer.
     """
-    origin_s, tick = 0.0, 0
-    for held in _held(frames, max_gap_s):
-        if held.starts:
-            origin_s, tick = held.timed.time_s, 0
-        while (time_s := origin_s + tick / fps) < held.until_s:
-            yield Sample(time_s, held.timed.frame, starts=tick == 0)
-            tick += 1
+
+    def __init__(self, fps: float, max_gap_s: float) -> None:
+        self._fps = fps
+        self._max_gap_s = max_gap_s
+        self._last: Timed[F] | None = None
+        self._origin_s = 0.0
+        self._tick = 0
+
+    def push(self, frame: Timed[F]) -> list[Sample[F]]:
+        """The samples that the next frame decides, in their order."""
+        last, self._last = self._last, frame
+        samples: list[Sample[F]] = []
+        breaks = last is None or frame.starts or frame.time_s - last.time_s > self._max_gap_s
+        if last is not None:
+            until_s = _end_s(last, self._max_gap_s) if breaks else (last.time_s + frame.time_s) / 2
+            samples += self._take(last, until_s)
+        if breaks:
+            self._origin_s, self._tick = frame.time_s, 0
+        return [*samples, *self._take(frame, frame.time_s + ROUNDING_S)]
+
+    def end(self) -> list[Sample[F]]:
+        """The samples of the last frame, after which none comes."""
+        last, self._last = self._last, None
+        return self._take(last, _end_s(last, self._max_gap_s)) if last is not None else []
+
+    def _take(self, frame: Timed[F], until_s: float) -> list[Sample[F]]:
+        samples = []
+        while (time_s := self._origin_s + self._tick / self._fps) < until_s:
+            samples.append(Sample(time_s, frame.frame, starts=self._tick == 0))
+            self._tick += 1
+        return samples
+
+
+def sample(frames: Iterable[Timed[F]], fps: float, max_gap_s: float) -> Iterator[Sample[F]]:
+    """Yield the samples of all ``frames``; see ``Sampler``."""
+    sampler = Sampler[F](fps, max_gap_s)
+    for frame in frames:
+        yield from sampler.push(frame)
+    yield from sampler.end()
 
 
 class Windows(Generic[F]):
@@ -78,19 +113,23 @@ class Windows(Generic[F]):
     def of(self, samples: Iterable[Sample[F]]) -> Iterator[Window[F]]:
         """Yield the windows of the samples; no window contains a break."""
         for each in samples:
-            if each.starts:
-                self.discard()
-            if self._skip:
-                self._skip -= 1
-                continue
-            self._pending.append(each)
-            self._unused += 1
-            if len(self._pending) == self._shape.frames:
-                yield self._take()
+            if (window := self.push(each)) is not None:
+                yield window
         if self._pending and self._fills_up:
             yield self._window()
         else:
             self.discard()
+
+    def push(self, sample: Sample[F]) -> Window[F] | None:
+        """The window that ``sample`` completes, if any."""
+        if sample.starts:
+            self.discard()
+        if self._skip:
+            self._skip -= 1
+            return None
+        self._pending.append(sample)
+        self._unused += 1
+        return self._take() if len(self._pending) == self._shape.frames else None
 
     def _take(self) -> Window[F]:
         window = self._window()
@@ -116,28 +155,6 @@ class Windows(Generic[F]):
             logger.info("partial clip dropped", extra=fields)
             self._on_partial()
         self._pending, self._skip, self._unused = [], 0, 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Held(Generic[F]):
-    """A frame that is the nearest for ticks before ``until_s``; ``starts`` as in Sample."""
-
-    timed: Timed[F]
-    until_s: float
-    starts: bool
-
-
-def _held(frames: Iterable[Timed[F]], max_gap_s: float) -> Iterator[_Held[F]]:
-    starts, last = True, None
-    for frame in frames:
-        if last is not None:
-            breaks = frame.starts or frame.time_s - last.time_s > max_gap_s
-            until_s = _end_s(last, max_gap_s) if breaks else (last.time_s + frame.time_s) / 2
-            yield _Held(last, until_s, starts)
-            starts = breaks
-        last = frame
-    if last is not None:
-        yield _Held(last, _end_s(last, max_gap_s), starts)
 
 
 def _end_s(last: Timed[F], max_gap_s: float) -> float:

@@ -5,6 +5,7 @@ RequestError (a ServiceError)   what a client sent, or when it sent it
 │   └── FramingError            where the request ends is not certain
 │       └── VersionError        it is not HTTP/1.1 or HTTP/1.0
 ├── UnauthorizedError           no key, or an unknown one
+├── ForbiddenError              a page of an origin that is not allowed
 ├── SlowBodyError               the body did not arrive in time
 ├── TooLargeError               more bytes or pixels than are accepted
 ├── UnsupportedMediaError       unknown content type
@@ -44,6 +45,10 @@ class VersionError(FramingError):
 
 
 class UnauthorizedError(RequestError):
+    pass
+
+
+class ForbiddenError(RequestError):
     pass
 
 

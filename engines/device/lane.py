@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
@@ -30,6 +30,18 @@ class DeviceNetwork(Protocol):
     def run(self, pixels: torch.Tensor, probabilities: torch.Tensor) -> None:
         """Queue work on the current stream that fills ``probabilities`` [N, labels] from ``pixels`` [N, T, 3, ...]."""
         ...
+
+
+class _Kind(NamedTuple):
+    """What clips have in common that are preprocessed together."""
+
+    shape: tuple[int, ...]
+    pixel_format: PixelFormat
+    cropped: bool
+
+    @classmethod
+    def of(cls, clip: Clip) -> _Kind:
+        return cls(clip.frames.shape, clip.pixel_format, clip.cropped)
 
 
 class LaneGraphs:
@@ -115,31 +127,29 @@ class Lane:
             staged = self._upload(piece)
             if not first:
                 self._timeline.mark(_COPIED)
-            for frames, pixel_format in staged:
+            for frames, alike in staged:
                 batch = len(frames) // clips[0].frames.shape[0]
-                self._preprocess_into(self._pixels[first : first + batch].flatten(0, 1), frames, pixel_format)
+                self._preprocess_into(self._pixels[first : first + batch].flatten(0, 1), frames, alike)
                 first += batch
 
-    def _upload(self, clips: list[Clip]) -> list[tuple[torch.Tensor, PixelFormat]]:
+    def _upload(self, clips: list[Clip]) -> list[tuple[torch.Tensor, _Kind]]:
         """Queue the copies; frames on the device, uint8 [N * T, H, W, 3], for each run of equal clips."""
         if self._device.type == "cpu":
-            return [(torch.from_numpy(clip.frames), clip.pixel_format) for clip in clips]
+            return [(torch.from_numpy(clip.frames), _Kind.of(clip)) for clip in clips]
         staged, offset = [], 0
-        for (shape, pixel_format), alike in itertools.groupby(
-            clips, lambda clip: (clip.frames.shape, clip.pixel_format)
-        ):
+        for kind, alike in itertools.groupby(clips, _Kind.of):
             begin = offset
             for clip in alike:
-                place = self._staging[offset : offset + clip.frames.nbytes].view(shape)
+                place = self._staging[offset : offset + clip.frames.nbytes].view(kind.shape)
                 place.copy_(torch.from_numpy(clip.frames), non_blocking=True)
                 offset += clip.frames.nbytes
-            staged.append((self._staging[begin:offset].view(-1, *shape[1:]), pixel_format))
+            staged.append((self._staging[begin:offset].view(-1, *kind.shape[1:]), kind))
         return staged
 
-    def _preprocess_into(self, out: torch.Tensor, frames: torch.Tensor, pixel_format: PixelFormat) -> None:
-        tables = self._preprocess.tables(*frames.shape[1:3])
-        work = functools.partial(self._preprocess, frames, pixel_format, out, tables)
-        key = (out.storage_offset(), frames.storage_offset(), tuple(frames.shape), pixel_format)
+    def _preprocess_into(self, out: torch.Tensor, frames: torch.Tensor, kind: _Kind) -> None:
+        tables = self._preprocess.tables(*kind.shape[1:3], kind.cropped)
+        work = functools.partial(self._preprocess, frames, kind.pixel_format, out, tables)
+        key = (out.storage_offset(), frames.storage_offset(), tuple(frames.shape), kind)
         self._preparations(key, work, out)
 
     def _compute(self, batch: int) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from engines.clip import Clip
 from engines.manifest import Preprocessing
-from engines.preprocessing.resize import MIDDLE, cropped_levels
+from engines.preprocessing.resize import MIDDLE, counted_levels, cropped_levels
 
 
 def crop_frame(frame: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
@@ -42,7 +42,8 @@ class CpuPreprocessor:
         step = 1 if clip.pixel_format == "RGB" else -1
 
         def prepare(index: int) -> None:
-            levels = cropped_levels(clip.frames[index], self._preprocessing)
+            frame = clip.frames[index]
+            levels = counted_levels(frame) if clip.cropped else cropped_levels(frame, self._preprocessing)
             np.multiply(levels[::step], self._scale, out=network_input[index], casting="same_kind")
             network_input[index] += self._shift
 

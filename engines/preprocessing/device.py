@@ -9,7 +9,7 @@ level). Integer arithmetic joins the halves.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -88,8 +88,11 @@ class DevicePreprocessor:
         rows, (columns, sums) = tables.rows.stop - tables.rows.start, tables.across.shape
         return int(3 * rows * (columns * self._dtype.itemsize + sums * (4 + 4)))
 
-    def _tables(self, height: int, width: int) -> Tables:
-        down, across = resized_axes(height, width, self._preprocessing)
+    def _tables(self, height: int, width: int, cropped: bool = False) -> Tables:
+        """The tables of a frame size; those of frames that are cropped already leave each pixel as it is."""
+        crop = self._preprocessing.crop
+        preprocessing = replace(self._preprocessing, resize=crop) if cropped else self._preprocessing
+        down, across = resized_axes(height, width, preprocessing)
         rows, columns = _aligned(down.used, height), _aligned(across.used, width)
         halves = self._halves(across, columns), self._halves(down, rows)
         return Tables(rows, columns, *halves, across.fraction_bits, down.fraction_bits)

@@ -69,6 +69,11 @@ def cropped_levels(frame: npt.NDArray[np.uint8], preprocessing: Preprocessing) -
     return np.floor(small, out=small)
 
 
+def counted_levels(crop: npt.NDArray[np.uint8]) -> Floats:
+    """What ``cropped_levels`` returns for the frame of which ``crop``, uint8 [crop, crop, 3], was made; float32."""
+    return crop.transpose(2, 0, 1).astype(np.float32) - MIDDLE
+
+
 def _narrowed(pixels: npt.NDArray[np.uint8], columns: _Pass) -> Floats:
     """Resize the columns of ``pixels`` [3, rows, columns], a strip of rows after the other."""
     count, dtype = pixels.shape[1], columns.rounding.dtype

@@ -10,8 +10,9 @@ from aiohttp.typedefs import Middleware
 from engines.errors import ConfigurationError
 from server.api import routes
 from server.api.docs import pages
+from server.api.stream import STREAMS
 from server.config.settings import Settings
-from server.http.auth import guarded
+from server.http.auth import GUARD, Guard, guarded
 from server.http.context import SERVICE
 from server.http.cors import allow_origins
 from server.http.endpoint import add_endpoints
@@ -19,6 +20,7 @@ from server.http.middleware import account
 from server.limits.api_keys import ApiKeys
 from server.limits.rate_limit import RateLimit
 from server.serving.service import Service
+from server.streams.streams import Streams
 
 
 def make_app(service: Service) -> web.Application:
@@ -30,6 +32,8 @@ def make_app(service: Service) -> web.Application:
     settings = service.settings
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[SERVICE] = service
+    app[STREAMS] = Streams(service)
+    app[GUARD] = _guard(settings)
     app[pages.ENCODED_DOCUMENTS] = {}
     add_endpoints(app, routes.ALL)
     app.middlewares.extend(_middlewares(settings, app))
@@ -44,8 +48,12 @@ def _middlewares(settings: Settings, app: web.Application) -> Iterator[Middlewar
         yield _traced(app)
     yield account
     if settings.api_key_file or settings.rate_limit:
-        keys = ApiKeys(settings.api_key_file) if settings.api_key_file else None
-        yield guarded(keys, RateLimit(settings.rate_limit).check if settings.rate_limit else None)
+        yield guarded
+
+
+def _guard(settings: Settings) -> Guard:
+    keys = ApiKeys(settings.api_key_file) if settings.api_key_file else None
+    return Guard(keys, RateLimit(settings.rate_limit).check if settings.rate_limit else None)
 
 
 def _traced(app: web.Application) -> Middleware:

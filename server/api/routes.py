@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from server.api import status
+from server.api import status, stream
 from server.api.docs import examples, pages
 from server.api.docs.inference_schema import ENCODINGS, inference
 from server.api.infer import infer
@@ -63,6 +63,30 @@ INFERENCE = (
         description="Returns the frame count, sizes, labels, precision, device and versions of the model in service.",
         answers={_OK: ResponseBody("The model in service.", examples.MODELS)},
         errors=(NotReadyError,),
+    ),
+)
+
+STREAMS = (
+    # OpenAPI cannot describe a WebSocket; docs/streams.md does.
+    Endpoint(
+        "GET",
+        "/api/v1/stream",
+        stream.stream,
+        name="stream",
+        tag="inference",
+        summary="Send the frames of a camera once and get an answer for every window",
+        answers={HTTPStatus.SWITCHING_PROTOCOLS: ResponseBody("The WebSocket of the stream.", "")},
+        policy=Policy(needs_key=False, documented=False),
+    ),
+    Endpoint(
+        "GET",
+        "/api/v1/streams",
+        stream.streams,
+        name="streams",
+        tag="inference",
+        summary="List the open streams",
+        description="Returns what each open stream has sent and seen, the oldest first.",
+        answers={_OK: ResponseBody("The open streams.", examples.OPEN_STREAMS)},
     ),
 )
 
@@ -175,4 +199,4 @@ ASSETS = (
     ),
 )
 
-ALL = (*INFERENCE, *HEALTH, *SERVICE, *DOCUMENTS, *ASSETS)
+ALL = (*INFERENCE, *STREAMS, *HEALTH, *SERVICE, *DOCUMENTS, *ASSETS)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from engines.clip import Clip
 from engines.engine import Engine
 from engines.errors import EngineLostError
-from server.batching.clip_queue import Classified, ClipQueue, Job, Priority
+from server.batching.clip_queue import Classified, ClipQueue, Job, Priority, StreamShare
 from server.batching.engine_instance import EngineInstance
 from server.errors import NotReadyError
 from server.limits.throughput import Throughput
@@ -105,8 +105,12 @@ class Batcher:
         finished = await asyncio.gather(*(instance.close(timeout_s) for instance in self._instances))
         return [instance.engine for instance, ended in zip(self._instances, finished, strict=True) if ended]
 
-    async def classify(self, clip: Clip, deadline_s: float, priority: Priority = "normal") -> Classified:
-        """Classify ``clip``. When the call is cancelled, a clip that still waits never reaches an engine.
+    async def classify(
+        self, clip: Clip, deadline_s: float, priority: Priority = "normal", share: StreamShare | None = None
+    ) -> Classified:
+        """Classify ``clip``, of the stream ``share`` if it belongs to one, which has no other clip here.
+
+        When the call is cancelled, a clip that still waits never reaches an engine.
 
         Raises:
             EngineError: the engine failed on the clip.
@@ -114,7 +118,7 @@ class Batcher:
         """
         if not self._instances:
             raise _lost_error()
-        job = Job(clip, priority, deadline_s, asyncio.get_running_loop().create_future())
+        job = Job(clip, priority, deadline_s, asyncio.get_running_loop().create_future(), share)
         self._queue.put(job)
         self._changed.set()
         try:
@@ -128,6 +132,14 @@ class Batcher:
             # The traceback of an error refers to this frame, and the job to the error: without this, that cycle would
             # keep the pixels in memory until the next garbage collection.
             del job
+
+    def waits(self, share: StreamShare) -> bool:
+        """Whether a clip of that stream waits for an engine."""
+        return self._queue.waits(share)
+
+    def replace(self, share: StreamShare, clip: Clip) -> bool:
+        """Classify ``clip`` instead of the waiting one of that stream; return False if an engine has taken that one."""
+        return self._queue.replace(share, clip)
 
     async def check(self, instance: EngineInstance, clip: Clip, latest_s: float) -> Classified:
         """Classify ``clip`` alone on ``instance`` as soon as no client's clip waits, or first of all from ``latest_s``.

@@ -29,16 +29,26 @@ class Classified:
 
 
 @dataclass(eq=False, slots=True)
+class StreamShare:
+    """The claim of one stream on the engines beside other streams; ``served_s``: when it last had its turn."""
+
+    weight: float
+    served_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass(eq=False, slots=True)
 class Job:
     """A clip and the future of its answer; ``deadline_s`` and ``queued_at_s`` are times of the event loop's clock.
 
-    ``started``: the clip has been given to an engine. ``tried``: it was in an engine that got lost.
+    ``share``: the stream that the clip belongs to, if any, which has at most one job in the queue. ``started``: the
+    clip has been given to an engine. ``tried``: it was in an engine that got lost.
     """
 
     clip: Clip
     priority: Priority
     deadline_s: float
     answer: asyncio.Future[Classified]
+    share: StreamShare | None = None
     queued_at_s: float = field(default_factory=time.monotonic)
     started: bool = False
     tried: bool = False
@@ -54,34 +64,60 @@ class ClipQueue:
 
     Invariants: all calls come from the event loop; only the batcher's task calls ``take``. A job is in at most one
     place of one lane, and jobs of a lane are in the order of their arrival. At most ``HIGH_IN_A_ROW`` jobs of high
-    priority are taken in a row while one of normal priority waits.
+    priority are taken in a row while one of normal priority waits. ``_streams`` holds the jobs of streams. While both
+    single clips and streams wait, they are taken in turns; of the streams, the one goes first that has waited longest
+    since its last turn, relative to its weight. So under overload each stream is served in proportion to its weight,
+    however often it asks, and neither streams nor clips keep the others out.
     """
 
     def __init__(self) -> None:
         self._lanes: dict[Priority, OrderedDict[Job, None]] = {"high": OrderedDict(), "normal": OrderedDict()}
         self._high_in_a_row = 0
+        self._streams: dict[StreamShare, Job] = {}
+        self._stream_is_next = False
 
     def __len__(self) -> int:
-        return sum(len(lane) for lane in self._lanes.values())
+        return sum(len(lane) for lane in self._lanes.values()) + len(self._streams)
 
     def put(self, job: Job) -> None:
-        self._lanes[job.priority][job] = None
+        if job.share is not None:
+            self._streams[job.share] = job
+        else:
+            self._lanes[job.priority][job] = None
 
     def put_back(self, jobs: list[Job]) -> None:
         """Put ``jobs`` of a lost engine before all others, because they have waited already."""
         for job in reversed(jobs):
             job.tried = True
+            if job.share is not None:
+                self._streams[job.share] = job
+                continue
             self._lanes[job.priority][job] = None
             self._lanes[job.priority].move_to_end(job, last=False)
 
     def discard(self, job: Job) -> None:
         """Remove ``job`` if it is in the queue."""
         self._lanes[job.priority].pop(job, None)
+        if job.share is not None:
+            self._streams.pop(job.share, None)
+
+    def waits(self, share: StreamShare) -> bool:
+        """Whether a clip of that stream is in the queue."""
+        return share in self._streams
+
+    def replace(self, share: StreamShare, clip: Clip) -> bool:
+        """Put ``clip`` in place of the waiting one of that stream; return False if none waits."""
+        job = self._streams.get(share)
+        if job is None:
+            return False
+        job.clip = clip
+        return True
 
     @property
     def oldest_s(self) -> float:
         """When the oldest job was queued, by the event loop's clock; the queue must not be empty."""
-        return min(next(iter(lane)).queued_at_s for lane in self._lanes.values() if lane)
+        clips = [next(iter(lane)) for lane in self._lanes.values() if lane]
+        return min(job.queued_at_s for job in (*clips, *self._streams.values()))
 
     def take(self, count: int) -> list[Job]:
         """Remove and return the next jobs, at most ``count``; jobs that are no longer wanted are dropped."""
@@ -94,12 +130,27 @@ class ClipQueue:
 
     def take_all(self) -> list[Job]:
         """Remove and return all jobs, wanted or not."""
-        jobs = [job for lane in self._lanes.values() for job in lane]
+        jobs = [job for lane in self._lanes.values() for job in lane] + list(self._streams.values())
         for lane in self._lanes.values():
             lane.clear()
+        self._streams.clear()
         return jobs
 
     def _next(self) -> Job:
+        clips_wait = any(self._lanes.values())
+        if self._streams and (self._stream_is_next or not clips_wait):
+            self._stream_is_next = False
+            return self._next_of_streams()
+        self._stream_is_next = True
+        return self._next_clip()
+
+    def _next_of_streams(self) -> Job:
+        now_s = time.monotonic()
+        share = max(self._streams, key=lambda one: (now_s - one.served_s) * one.weight)
+        share.served_s = now_s
+        return self._streams.pop(share)
+
+    def _next_clip(self) -> Job:
         high, normal = self._lanes["high"], self._lanes["normal"]
         if high and (not normal or self._high_in_a_row < HIGH_IN_A_ROW):
             self._high_in_a_row += 1

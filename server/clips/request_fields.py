@@ -40,7 +40,7 @@ def checked(sent: InferBody | InferQuery | InferParts, labels: int) -> ClipReque
         size=_checked_size(sent.height, sent.width),
         pixel_format=_checked_format(sent.format),
         clip_id=_checked_clip_id(sent.clip_id),
-        top_k=_checked_top_k(sent.top_k, labels),
+        top_k=checked_top_k(sent.top_k, labels),
     )
 
 
@@ -91,7 +91,8 @@ def _checked_clip_id(clip_id: str | None) -> str:
     return clip_id
 
 
-def _checked_top_k(top_k: int | None, labels: int) -> int:
+def checked_top_k(top_k: int | None, labels: int) -> int:
+    """``top_k`` or its default; raises InvalidError unless there are that many labels."""
     if top_k is None:
         return min(DEFAULT_TOP_K, labels)
     if not 1 <= top_k <= labels:

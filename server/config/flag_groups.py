@@ -34,6 +34,13 @@ def add_network(parser: configargparse.ArgParser) -> None:
         " Raise it to serve more cameras.",
     )
     parser.add(
+        "--max-streams",
+        type=_between(0, 100_000),
+        default=Settings.max_streams,
+        help="Largest number of open streams; 0 accepts none. Further streams get 503. Raise it together with"
+        " --max-inflight-mb to serve more cameras: a stream holds the crops of two windows, 6 MiB at 256 pixels.",
+    )
+    parser.add(
         "--header-timeout-s",
         type=_between(1, 3600),
         default=Settings.header_timeout_s,

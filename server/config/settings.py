@@ -23,6 +23,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     max_connections: int = 1024
+    max_streams: int = 256
     header_timeout_s: int = 10
     body_timeout_s: int = 30
     write_timeout_s: int = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from server.http.context import LOG_FIELDS
 from server.http.endpoint import policy_of
@@ -15,19 +15,29 @@ from server.limits.api_keys import ApiKeys
 CheckRate = Callable[[str], None]
 
 
-def guarded(keys: ApiKeys | None, check_rate: CheckRate | None) -> Middleware:
-    """Check key and rate where the policy of the endpoint asks for them; without keys, a rate is that of an address."""
+class Guard:
+    """Checks the key of a request and counts it for the rate of its key, or of its address if there are no keys."""
 
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not policy_of(request).needs_key:
-            return await handler(request)
+    def __init__(self, keys: ApiKeys | None, check_rate: CheckRate | None) -> None:
+        self._keys = keys
+        self._check_rate = check_rate
+
+    def check(self, request: web.Request, authorization: str | None) -> None:
+        """Raises UnauthorizedError or RateLimitedError; ``authorization`` is a value of that header."""
         client = request.remote or ""
-        if keys is not None:
-            client = keys.key_id(request.headers.get(hdrs.AUTHORIZATION))
+        if self._keys is not None:
+            client = self._keys.key_id(authorization)
             request[LOG_FIELDS]["key_id"] = client
-        if check_rate is not None:
-            check_rate(client)
-        return await handler(request)
+        if self._check_rate is not None:
+            self._check_rate(client)
 
-    return guard
+
+GUARD: web.AppKey[Guard] = web.AppKey("guard", Guard)
+
+
+@web.middleware
+async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Check key and rate where the policy of the endpoint asks for them."""
+    if policy_of(request).needs_key:
+        request.app[GUARD].check(request, request.headers.get(hdrs.AUTHORIZATION))
+    return await handler(request)

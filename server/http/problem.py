@@ -20,6 +20,7 @@ STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
     errors.UnreadableError: HTTPStatus.BAD_REQUEST,
     errors.VersionError: HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
     errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    errors.ForbiddenError: HTTPStatus.FORBIDDEN,
     errors.SlowBodyError: HTTPStatus.REQUEST_TIMEOUT,
     errors.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -61,6 +61,10 @@ class Service:
         )
         self.recent_clips = RecentClips(settings.swap_clips, self.decode_threads)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
+        self.draining = asyncio.Event()
+        self._streams = 0
+        self._no_streams = asyncio.Event()
+        self._no_streams.set()
         self._deployment: Deployment | None = None
         self._retired: set[asyncio.Task[None]] = set()
         self._accepting = False
@@ -105,12 +109,28 @@ class Service:
         self.decode_threads.check()
 
     @contextlib.contextmanager
-    def accepted(self) -> Iterator[Deployment]:
-        """The deployment for one request; a drain or a swap waits for the block. Raises NotReadyError."""
-        if not self._accepting or self._deployment is None:
+    def accepted(self, *, begun: bool = False) -> Iterator[Deployment]:
+        """The deployment for one request; a drain or a swap waits for the block. Raises NotReadyError.
+
+        ``begun``: the block belongs to work that was accepted before, which a drain still lets through.
+        """
+        finishes = begun and self._state is not State.UNHEALTHY
+        if not (self._accepting or finishes) or self._deployment is None:
             raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
         with self._deployment.used() as deployment:
             yield deployment
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[None]:
+        """Count the block as an open stream, for whose end a drain waits; ``draining`` tells it to end."""
+        self._streams += 1
+        self._no_streams.clear()
+        try:
+            yield
+        finally:
+            self._streams -= 1
+            if not self._streams:
+                self._no_streams.set()
 
     def put(self, fresh: Deployment) -> None:
         """Serve with ``fresh`` from now on; the old deployment is closed after its last request."""
@@ -134,12 +154,17 @@ class Service:
     def start_draining(self, *, accepting: bool) -> None:
         """Report DRAINING; with ``accepting``, still accept requests until load balancers have noticed."""
         self._accepting = self._accepting and accepting
+        self.draining.set()
         self._set_state(State.DRAINING)
 
     async def drain(self) -> None:
         """Accept no more requests, and wait at most ``drain_timeout_s`` for those that were accepted."""
-        self._accepting = False
         timeout_s = self.drain_timeout_s
+        # Streams first, because their last windows still have to be accepted.
+        self.draining.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._no_streams.wait(), timeout_s)
+        self._accepting = False
         if self._deployment is not None and not await self._deployment.unused(timeout_s):
             _log.warning("requests were cut off", extra={"in_flight": self._deployment.users})
         if self._retired:

@@ -18,6 +18,7 @@ from server.api.answers import (
     Ready,
     TimingsMs,
 )
+from server.api.stream_messages import OpenStreams, StreamSummary
 from server.clips.infer_request import JSON, MULTIPART, OCTET_STREAM
 
 READY = Ready("ready")
@@ -80,6 +81,24 @@ vjepa_queue_clips 0.0
 """
 
 DOCUMENT = Document("3.1.0", {"title": "vjepa2-serve", "version": "0.1.0"}, {"/health": {}}, {})
+OPEN_STREAMS = OpenStreams(
+    [
+        StreamSummary(
+            session="3f2a9c01b7de",
+            name="door",
+            since_s=1764244800.0,
+            fps=3.0,
+            frames=900,
+            windows=221,
+            predictions=219,
+            skipped={"overload": 2},
+            gaps=1,
+            prediction=Prediction("Opening something", 0.91),
+            age_ms=14.2,
+            total_ms=11.8,
+        )
+    ]
+)
 PAGE = "<!doctype html>"
 
 _AGAIN_S = 1
@@ -107,6 +126,10 @@ ERRORS: dict[type[errors.RequestError], ErrorExample] = {
         (
             "The API key is missing or unknown.",
             errors.UnauthorizedError("a key is needed: Authorization: Bearer KEY", field="Authorization"),
+        ),
+        (
+            "A page of this origin may not use the endpoint.",
+            errors.ForbiddenError("pages of this origin may not open streams (--cors-origins)", field="Origin"),
         ),
         (
             "The body did not arrive in time.",

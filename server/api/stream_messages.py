@@ -1,0 +1,161 @@
+"""The texts of a stream in both directions, as JSON; ``server/streams/frames.py`` reads the binary messages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engines.clip import PixelFormat
+from server.api.answers import Prediction, TimingsMs
+from server.errors import InvalidError
+from server.streams.session import Policy
+
+
+class Hello(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The first message of a client.
+
+    ``fps`` frames a second are sampled; a window begins every ``stride`` sampled frames. ``policy``: with `latest` a
+    window that is due before the engine has taken the one before replaces it; with `wait` the service stops reading.
+    ``weight``: the share of the engine beside other streams when there is more than it can do. ``max_gap_s``: seconds
+    without a frame after which the next window begins anew. ``format``: the order of the channels of packed pixels.
+    ``key``: an API key, for clients that can set no headers.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    fps: Annotated[float, Meta(ge=0.1, le=120)] = 3.0
+    stride: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    top_k: Annotated[int, Meta(ge=1)] = 5
+    policy: Policy = "latest"
+    format: PixelFormat = "BGR"
+    weight: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
+    max_gap_s: Annotated[float, Meta(ge=0.01, le=3600)] | None = None
+    key: str | None = None
+
+
+class Ready(msgspec.Struct, tag_field="type", tag="ready", kw_only=True):
+    """The answer to the hello, and again when another model is in service: what to send.
+
+    ``short_edge`` is the shorter side in pixels to which frames are resized; larger frames only cost more.
+    """
+
+    session: str
+    name: str
+    model: str
+    labels: int
+    frames: int
+    fps: float
+    stride: int
+    top_k: int
+    policy: Policy
+    max_gap_s: float
+    short_edge: int
+    crop: int
+    max_frame_bytes: int
+
+
+class WindowPrediction(msgspec.Struct, tag_field="type", tag="prediction", kw_only=True):
+    """The answer for a window: from ``start_s`` to ``end_s`` in the times that the client gave to its frames.
+
+    ``window`` counts the windows of the stream from 0, also those that were skipped. ``age_ms``: how long ago the
+    newest frame of the window had arrived when the answer was ready.
+    """
+
+    window: int
+    start_s: float
+    end_s: float
+    predictions: list[Prediction]
+    timings_ms: TimingsMs
+    age_ms: float
+
+
+class Skipped(msgspec.Struct, tag_field="type", tag="skipped", kw_only=True):
+    """A window that is not classified: a newer one was due (`overload`), or one of its frames was refused (`frame`)."""
+
+    window: int
+    start_s: float
+    end_s: float
+    reason: Literal["overload", "frame"]
+
+
+class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
+    """No window holds frames from before and after this gap; ``reason`` says what broke the stream."""
+
+    before_s: float
+    after_s: float
+    reason: Literal["time", "size"]
+
+
+class StreamProblem(msgspec.Struct, tag_field="type", tag="error", omit_defaults=True, kw_only=True):
+    """What was wrong; the members are those of problem+json, except for its ``type``, which is ``problem`` here.
+
+    ``time_s`` is the time of the frame at fault. The stream goes on, unless it is closed right after.
+    """
+
+    problem: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+    field: str | None = None
+    time_s: float | None = None
+
+
+class Ended(msgspec.Struct, tag_field="type", tag="ended", kw_only=True):
+    """The last message: what became of the frames and windows of the stream."""
+
+    reason: str
+    frames: int
+    frames_used: int
+    frames_refused: int
+    windows: int
+    predictions: int
+    skipped: dict[str, int]
+    gaps: int
+
+
+class StreamSummary(msgspec.Struct, kw_only=True):
+    """An open stream; ``since_s`` is Unix time, ``prediction`` the most probable action of its latest answer."""
+
+    session: str
+    name: str
+    since_s: float
+    fps: float
+    frames: int
+    windows: int
+    predictions: int
+    skipped: dict[str, int]
+    gaps: int
+    prediction: Prediction | None
+    age_ms: float | None
+    total_ms: float | None
+
+
+class OpenStreams(msgspec.Struct):
+    """The streams that are open, the oldest first."""
+
+    streams: list[StreamSummary]
+
+
+class End(msgspec.Struct, tag_field="type", tag="end", forbid_unknown_fields=True):
+    """The client sends no more frames; the windows that were begun are answered, then the stream is closed."""
+
+
+Answer = Ready | WindowPrediction | Skipped | Gap | StreamProblem | Ended
+
+
+def parse_hello(text: str) -> Hello:
+    """Raises InvalidError, which says which field is wrong."""
+    try:
+        return msgspec.json.decode(text, type=Hello)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidError(f"the first message is no hello: {error}") from None
+
+
+def parse_end(text: str) -> None:
+    """Raises InvalidError unless ``text`` is the only text that is accepted after the hello."""
+    try:
+        msgspec.json.decode(text, type=End)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidError(f'a text message after the hello must be {{"type": "end"}}: {error}') from None

@@ -1,0 +1,1 @@
+"""Streams: each frame is sent once, and the service makes the windows."""
