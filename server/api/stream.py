@@ -26,6 +26,7 @@ from server.errors import (
 from server.http.auth import GUARD
 from server.http.context import LOG_FIELDS, SERVICE
 from server.http.problem import problem_of
+from server.serving.service import State
 from server.streams.frames import FRAME_HEADER, parse_frame, time_of
 from server.streams.session import (
     Answered,
@@ -51,6 +52,7 @@ _CLOSE_CODES: dict[type[RequestError], WSCloseCode] = {
 }
 # The reason of a close may have this many bytes (RFC 6455).
 _MOST_REASON_BYTES = 123
+_GONE = "the client has gone"
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
@@ -73,7 +75,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     )
     await socket.prepare(request)
     code, reason = await _Connection(request, socket).serve(authorized=key is not None)
-    await socket.close(code=code, message=reason.encode()[:_MOST_REASON_BYTES])
+    await socket.close(code=code, message=reason.encode("ascii", "replace")[:_MOST_REASON_BYTES])
     return socket
 
 
@@ -100,6 +102,8 @@ class _Connection:
             with contextlib.suppress(ConnectionError):
                 await self._send(_problem(error))
             return _close_code(error), error.message
+        except ConnectionError:
+            return WSCloseCode.ABNORMAL_CLOSURE, _GONE
 
     async def _hello(self) -> messages.Hello:
         limit_s = self._service.settings.header_timeout_s
@@ -121,7 +125,7 @@ class _Connection:
         tasks = (reading, answering, draining)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            code, reason = reading.result() if reading.done() else (WSCloseCode.GOING_AWAY, "the service stops")
+            code, reason = reading.result() if reading.done() else self._stopping()
             if not reading.done():
                 reading.cancel()
                 await session.stop()
@@ -135,10 +139,17 @@ class _Connection:
             await asyncio.wait(tasks)
             self._log(opened)
 
+    def _stopping(self) -> tuple[int, str]:
+        if self._service.state is State.UNHEALTHY:
+            return WSCloseCode.TRY_AGAIN_LATER, "the engine is lost"
+        return WSCloseCode.GOING_AWAY, "the service stops"
+
     async def _read(self, opened: OpenStream) -> tuple[int, str]:
         """Give the frames to the session until the client ends the stream; returns the code and the reason."""
         session, limit = opened.session, self._service.settings
         async for message in self._socket:
+            if message.type is WSMsgType.ERROR:  # aiohttp has closed the connection, for example of a message too long
+                break
             if message.type is WSMsgType.TEXT:
                 messages.parse_end(message.data)
                 await session.finish()
@@ -149,7 +160,7 @@ class _Connection:
             except (InvalidError, UnreadableError, TooLargeError, RetryLaterError) as error:
                 await session.refuse(error, time_of(message.data))
         await session.stop()
-        return self._socket.close_code or WSCloseCode.ABNORMAL_CLOSURE, "the client has gone"
+        return self._socket.close_code or WSCloseCode.ABNORMAL_CLOSURE, _GONE
 
     async def _tell(self, event: Event) -> None:
         """Send what the session has to say; called by its reader and by its answers."""

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from engines.clip import PixelFormat
 from server.api.answers import Prediction, TimingsMs
-from server.errors import InvalidError
+from server.errors import InvalidError, shown
 from server.streams.session import Policy
 
 
@@ -71,12 +71,16 @@ class WindowPrediction(msgspec.Struct, tag_field="type", tag="prediction", kw_on
 
 
 class Skipped(msgspec.Struct, tag_field="type", tag="skipped", kw_only=True):
-    """A window that is not classified: a newer one was due (`overload`), or one of its frames was refused (`frame`)."""
+    """A window that is not classified.
+
+    ``reason``: a newer one was due (`overload`), one of its frames was refused (`frame`), or its frames were prepared
+    for the model before (`model`).
+    """
 
     window: int
     start_s: float
     end_s: float
-    reason: Literal["overload", "frame"]
+    reason: Literal["overload", "frame", "model"]
 
 
 class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
@@ -150,7 +154,7 @@ def parse_hello(text: str) -> Hello:
     try:
         return msgspec.json.decode(text, type=Hello)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidError(f"the first message is no hello: {error}") from None
+        raise InvalidError(f"the first message is no hello: {shown(str(error))}") from None
 
 
 def parse_end(text: str) -> None:
@@ -158,4 +162,4 @@ def parse_end(text: str) -> None:
     try:
         msgspec.json.decode(text, type=End)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidError(f'a text message after the hello must be {{"type": "end"}}: {error}') from None
+        raise InvalidError(f'a text message after the hello must be {{"type": "end"}}: {shown(str(error))}') from None

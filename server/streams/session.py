@@ -28,7 +28,7 @@ from server.streams.frames import FrameMessage, StreamFrame
 from server.telemetry.phases import ClipTimes
 
 Policy = Literal["latest", "wait"]
-SkipReason = Literal["overload", "frame"]
+SkipReason = Literal["overload", "frame", "model"]
 GapReason = Literal["time", "size"]
 
 # So many frames of a stream are decoded ahead of their windows. With more, the stream is late, and the others wait for
@@ -196,11 +196,14 @@ class Session:
 
         Raises:
             NotReadyError: the engine is lost.
+            OverloadedError: there is no memory for the crops of a new model.
         """
         while (due := await self._slot.take()) is not None:
             with self._service.accepted(begun=True) as deployment:
                 if await self._is_current(deployment.model):
                     await self._answer(due, deployment)
+                else:
+                    await self._pass(due, "model")
 
     def _use(self, model: Model) -> None:
         """Make windows for ``model`` from now on."""
@@ -251,7 +254,9 @@ class Session:
         if fits:
             self._model = model
         else:
+            before_bytes = self._ring_bytes()
             self._use(model)
+            self._memory.add(max(0, self._ring_bytes() - before_bytes))
         await self._tell(ModelInService(model))
         return fits
 

@@ -194,6 +194,7 @@ async def test_damaged_image_loses_the_windows_that_hold_it(live_server: LiveSer
     ("hello", "words"),
     [
         ("no JSON", "the first message is no hello"),
+        ('{"' + "a" * 100_000 + '": 1}', "unknown field"),
         ('{"fps": 0}', "fps"),
         ('{"top_k": 12}', "top_k is 12; accepted: 1 to 11"),
         ('{"policy": "never"}', "policy"),
@@ -208,6 +209,7 @@ async def test_wrong_hello_closes_the_stream(live_server: LiveServer, hello: str
         assert (await socket.receive(timeout=30)).data == aiohttp.WSCloseCode.POLICY_VIOLATION
     assert (error["type"], error["status"]) == ("error", 422)
     assert words in error["detail"]
+    assert len(error["detail"]) < 200
 
 
 async def test_text_after_the_hello_must_be_the_end(live_server: LiveServer) -> None:
@@ -260,6 +262,7 @@ async def test_number_of_streams_and_size_of_messages_are_bounded() -> None:
             await until_metric(session, "vjepa_streams", lambda value: value == 0)
             async with streaming(session) as client:
                 assert client.ready["type"] == "ready"
+    assert not [entry for entry in server.log if entry["level"] == "ERROR"]
 
 
 async def test_stop_answers_begun_windows_and_closes_with_1001() -> None:
