@@ -54,8 +54,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
     """
     # Bundles and the results of stages contain code, so nobody else may write them.
     os.umask(os.umask(0o022) | 0o022)
-    with stage("find checkpoint", spinner=False):
-        checkpoint = find_checkpoint(settings.model, random_weights=settings.random_weights)
+    checkpoint = find_checkpoint(settings.model, random_weights=settings.random_weights)
     output = settings.output_for(checkpoint.model)
     check_replaceable(output)
     with stage("hash checkpoint"):
