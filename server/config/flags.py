@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from commandline.parser import Parser
-from engines.runtimes.default_bundle import Choice, default_bundle
+from engines.runtimes.default_bundle import default_bundle
 from engines.storage.bundle import find_bundle
 from server.config.flag_groups import GROUPS
 from server.config.settings import MIB, Settings
@@ -23,7 +23,9 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     if flags["max_inflight_bytes"] < flags["max_body_bytes"] + flags["max_clip_bytes"]:
         parser.error("--max-inflight-mb is less than one request of --max-body-mb and --max-clip-mb may hold")
     name = flags.pop("bundle")
-    chosen = default_bundle() if name is None else Choice(find_bundle(name), "it was named")
+    if name is not None:
+        return Settings(bundle=find_bundle(name), **flags)
+    chosen = default_bundle()
     return Settings(bundle=chosen.path, bundle_reason=chosen.reason, **flags)
 
 
