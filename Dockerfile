@@ -5,13 +5,15 @@ FROM python:3.12-slim AS cpu-build
 WORKDIR /app
 RUN python -m venv /opt/venv
 COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY commandline commandline
 COPY consumer consumer
 COPY engines engines
 COPY export export
 COPY sampling sampling
 COPY server server
+COPY vjepa vjepa
 RUN /opt/venv/bin/pip install --no-cache-dir --quiet --constraint requirements.lock --editable . \
-    && /opt/venv/bin/python -m compileall -q consumer engines export sampling server
+    && /opt/venv/bin/python -m compileall -q commandline consumer engines export sampling server vjepa
 
 FROM python:3.12-slim AS cpu
 RUN useradd --system --uid 10001 --create-home service
@@ -33,14 +35,16 @@ RUN python3 -m venv --system-site-packages /opt/venv
 COPY deploy/constraints.py requirements.lock /tmp/
 RUN /opt/venv/bin/python /tmp/constraints.py /tmp/requirements.lock > /tmp/constraints.txt
 COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY commandline commandline
 COPY consumer consumer
 COPY engines engines
 COPY export export
 COPY sampling sampling
 COPY server server
+COPY vjepa vjepa
 RUN PIP_CONSTRAINT=/tmp/constraints.txt /opt/venv/bin/pip install --no-cache-dir --quiet --editable '.[container]' \
     && /opt/venv/bin/python /tmp/constraints.py --check /opt/venv \
-    && /opt/venv/bin/python -m compileall -q consumer engines export sampling server
+    && /opt/venv/bin/python -m compileall -q commandline consumer engines export sampling server vjepa
 
 FROM nvcr.io/nvidia/pytorch:25.10-py3 AS gpu
 RUN useradd --system --uid 10001 --create-home service \

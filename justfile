@@ -1,28 +1,37 @@
 # Every recipe installs what it needs into .venv by itself; the second time that takes no time.
 
 set positional-arguments
+# The programs explain their errors themselves.
+set no-exit-message
 
 python := ".venv/bin/python"
 
+# Hints of the programs then name the commands as they are typed here.
+export VJEPA_STARTED_BY := just_executable()
+
 # List the recipes.
 default:
-    @just --list
+    @"{{ just_executable() }}" --list
 
-# Serve the embedded demo engine, send it a video, print what it saw: a rendered motion, or VIDEO.
+# Serve the embedded demo engine, send it a video, print what it saw: the bundled sample, or VIDEO; --save FILE keeps it.
 demo *ARGS: (_install "")
-    @{{ python }} -m export.demo.show "$@"
+    @exec {{ python }} -m export.demo.show "$@"
 
-# Checkpoint -> ONNX -> verified engine bundle: a hub id, a checkpoint directory, or demo.
+# Checkpoint -> ONNX -> verified engine bundle: a hub id, a checkpoint directory, or demo; also list, show, verify, use.
 export *ARGS: (_install "export")
-    @{{ python }} -m export "$@"
+    @exec {{ python }} -m export "$@"
 
-# Serve a bundle (default: the newest that this machine can run, else the demo).
+# Serve a bundle (default: the pinned one, else the newest verified one that runs here, else the demo).
 serve *ARGS: (_install "")
     @exec {{ python }} -m server "$@"
 
 # Send videos to the service: files, cameras, streams, directories of images.
 consume *ARGS: (_install "mqtt")
     @exec {{ python }} -m consumer "$@"
+
+# Tell what runs on this machine, what is missing, and how to get it.
+doctor *ARGS: (_install "")
+    @{{ python }} -m vjepa.doctor "$@"
 
 # Run the tests.
 test *ARGS: (_install "export,dev")

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from commandline.programs import command
+
 HINTS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "set VJEPA_API_KEY to a key that the service accepts",
     HTTPStatus.NOT_FOUND: "check that --service-url is a V-JEPA 2 service",
@@ -125,7 +127,7 @@ class ServiceUnreachableError(ServiceError):
 
     def __init__(self, url: str, reason: str) -> None:
         self.reason = reason
-        hint = "start it with `just serve`, or set its address with --service-url or VJEPA_SERVICE_URL"
+        hint = f"start it with `{command('serve')}`, or set its address with --service-url or VJEPA_SERVICE_URL"
         super().__init__(f"the service at {url} {reason}", hint)
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs/images/demo.svg"
-DEMO = ("-m", "export.demo.show", "--label", "Moving something up", "--seed", "35000000")
+DEMO = ("-m", "export.demo.show")
 COLUMNS = 92
 
 # Without rich's web fonts: a picture asks nobody for anything. Viewers have a monospaced font.
@@ -23,7 +23,7 @@ FORMAT = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTA
 def main(place: Path) -> None:
     shown = subprocess.run([sys.executable, *DEMO], capture_output=True, text=True, cwd=ROOT, check=True)
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
-    console.print(Text.assemble(("$ ", "dim"), ("just demo", "bold")))
+    console.print(Text.assemble(("$ ", "dim"), (".venv/bin/just demo", "bold")))
     for line in shown.stdout.splitlines():
         console.print(_coloured(line))
     place.write_text(console.export_svg(title="vjepa2-serve", code_format=FORMAT))
@@ -33,7 +33,7 @@ def _coloured(line: str) -> Text:
     text = Text(line)
     text.highlight_regex(r"#+", "green")
     text.highlight_regex(r"^Right.*", "bold green")
-    text.highlight_regex(r"^(rendered|serving|model)", "dim")
+    text.highlight_regex(r"^(video|serving|model)", "dim")
     text.highlight_regex(r"[0-9.]+%", "bold")
     return text
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
+from commandline.suggestions import did_you_mean
 from engines import manifest as manifests
 from engines.errors import BundleNotFoundError
 from engines.manifest import Manifest, Precision, StageError
 from engines.storage.bundle import BUNDLES, bundles_in, find_bundle, open_bundle
+from engines.storage.pinned_name import pinned_bundle
 from engines.storage.verification import carries_reference
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _WORST_STAGES = 3
 _LARGEST_FP16 = 65_504
@@ -24,22 +28,30 @@ def locate(name: str) -> Path:
     path = find_bundle(name)
     if (path / manifests.FILE_NAME).is_file():
         return path
-    known = ", ".join(sorted(path.name for path in bundles_in(BUNDLES)))
-    raise BundleNotFoundError(f"no engine bundle {name}", help=f"give its directory, or one of these names: {known}")
+    known = sorted(path.name for path in bundles_in(BUNDLES))
+    raise BundleNotFoundError(
+        f"no engine bundle {name}{did_you_mean(name, known)}",
+        help=f"give its directory, or one of these names: {', '.join(known)}",
+    )
 
 
 def print_list(directory: Path) -> None:
     """Print one row for each bundle in ``directory``, the newest first."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for column in ("bundle", "model", "engine", "batch", "device", "size", "verified", "built"):
         table.add_column(column, overflow="fold")
     for path in bundles_in(directory):
-        table.add_row(*_row(path))
+        name, *facts = _row(path)
+        table.add_row(f"{name} (pinned)" if path == pinned_bundle(directory) else name, *facts)
     _console().print(table)
 
 
 def print_bundle(path: Path) -> None:
     """Check every file of the bundle, then print its whole manifest."""
+    from rich.table import Table
+
     bundle = open_bundle(path)
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _facts(bundle.manifest):
@@ -148,5 +160,7 @@ def described_size(manifest: Manifest) -> str:
 
 def _console() -> Console:
     """Return a console that does not fold lines when its output is a file or a pipe."""
+    from rich.console import Console
+
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=400)

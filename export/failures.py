@@ -1,4 +1,4 @@
-"""Explains failures of the machine, such as a full disk, in one line with a remedy."""
+"""Explains failures of the machine and of the installation, such as a full disk, in one line with a remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from engines.errors import ExportError, ServiceError
+from commandline.extras import install_command
+from engines.errors import ConfigurationError, ExportError, ServiceError
 
 _NO_MEMORY = ("can't allocate memory", "bad allocation", "bad_alloc", "out of memory")
 _NO_SPACE = ("No space left on device", "PytorchStreamWriter failed writing")
@@ -14,11 +15,24 @@ _NO_SPACE = ("No space left on device", "PytorchStreamWriter failed writing")
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Raise ExportError instead of the errors for a full disk or exhausted memory; other errors pass unchanged."""
+    """Raise a ServiceError with a remedy for a full disk, exhausted memory or a missing package; others pass unchanged.
+
+    Raises:
+        ExportError: the disk or the memory is full, or a directory cannot be written.
+        ConfigurationError: a package of the extra ``export`` is not installed.
+    """
     try:
         yield
     except ServiceError:
         raise
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed, which the export needs", help=install_command("export")
+        ) from error
+    except PermissionError as error:
+        raise ExportError(
+            f"cannot write {error.filename}: {error.strerror}", help="run as a user who may write there"
+        ) from error
     except (OSError, MemoryError, RuntimeError) as error:
         if _is_full(error):
             raise ExportError(

@@ -55,10 +55,9 @@ def export_bundle(settings: ExportSettings) -> Exported:
     """
     # Bundles and the results of stages contain code, so nobody else may write them.
     os.umask(os.umask(0o022) | 0o022)
-    with stage("find checkpoint", spinner=False):
-        checkpoint = find_checkpoint(
-            settings.model, random_weights=settings.random_weights, ignore_unknown=settings.ignore_unknown_fields
-        )
+    checkpoint = find_checkpoint(
+        settings.model, random_weights=settings.random_weights, ignore_unknown=settings.ignore_unknown_fields
+    )
     output = settings.output_for(checkpoint.model)
     check_replaceable(output)
     with stage("hash checkpoint"):

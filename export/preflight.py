@@ -1,4 +1,4 @@
-"""Checks, before torch is imported, that this machine can build for the chosen target."""
+"""Checks, before torch is imported, that the named files are there and that this machine can build for the target."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import replace
 from engines.device.cuda_driver import CudaDevice, cuda_devices
 from engines.errors import ExportError
 from engines.runtimes.tensorrt.api import TensorRt
+from export.architectures.registry import find_files
+from export.bundling.staging import check_replaceable
 from export.compilers.calibration import videos_in
 from export.compilers.tensorrt import require_tensorrt
+from export.progress import stage
 from export.settings import ExportSettings
 
 # Target of an RTX plan if neither the user nor this machine's GPU determines one: Ada, the most common RTX cards.
@@ -20,10 +23,14 @@ def settled(settings: ExportSettings) -> ExportSettings:
     """``settings`` completed with the compute capabilities that an RTX plan is built for.
 
     Raises:
-        ExportError: this machine cannot build for the target.
+        CheckpointError: there is no such checkpoint, or its family is not supported.
+        ExportError: this machine cannot build for the target, or something else is where the bundle is to be written.
     """
     if settings.precision == "int8":
         _require_int8(settings)
+    with stage("find checkpoint", spinner=False):
+        checkpoint = find_files(settings.model, random_weights=settings.random_weights)
+    check_replaceable(settings.output_for(checkpoint.model))
     gpu = next(iter(cuda_devices()), None)
     if settings.plan.via == "torch-tensorrt":
         _require_torch_tensorrt(gpu)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import configargparse
-
+from commandline.parser import Parser
+from commandline.values import integer
 from engines.manifest import Precision, Target
 from engines.storage.bundle import BUNDLES
 from export.targets import PRECISIONS, best_max_batch, best_precision, best_target
@@ -96,23 +96,21 @@ def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
     )
 
 
-def _inductor(parser: configargparse.ArgParser, flags: dict[str, Any], target: Target) -> Inductor | None:
+def _inductor(parser: Parser, flags: dict[str, Any], target: Target) -> Inductor | None:
     how: Inductor | None = flags["inductor"]
     if how is not None and target != "torch":
         parser.error(f"--inductor: only the torch target supports it, not {target}")
     return how
 
 
-def _calibration(parser: configargparse.ArgParser, flags: dict[str, Any]) -> Path | None:
+def _calibration(parser: Parser, flags: dict[str, Any]) -> Path | None:
     videos: Path | None = flags["calibration"]
     if videos is not None and flags["precision"] != "int8":
         parser.error("--calibration: only --precision int8 is calibrated")
     return videos
 
 
-def _plan_options(
-    parser: configargparse.ArgParser, flags: dict[str, Any], target: Target, max_batch: int
-) -> PlanOptions:
+def _plan_options(parser: Parser, flags: dict[str, Any], target: Target, max_batch: int) -> PlanOptions:
     given = {name: flags[name] for name in PlanOptions.__dataclass_fields__ if flags[name] is not None}
     if given and target not in _TENSORRT_TARGETS:
         flag = "--" + next(iter(given)).replace("_", "-").replace("capabilities", "capability")
@@ -131,13 +129,12 @@ def _plan_options(
     return PlanOptions(**given)
 
 
-def _parser() -> configargparse.ArgParser:
-    parser = configargparse.ArgParser(
-        prog="python -m export",
+def _parser() -> Parser:
+    parser = Parser(
+        "export",
+        env_prefix="VJEPA_EXPORT_",
         description="Turn a V-JEPA 2 video classifier into a verified engine bundle.",
-        epilog="Other commands: `python -m export list` (lists the bundles), `show BUNDLE`, `verify BUNDLE`.",
-        auto_env_var_prefix="VJEPA_EXPORT_",
-        formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
+        epilog="Other commands: list, show BUNDLE, verify BUNDLE, use BUNDLE; each explains itself with --help.",
     )
     parser.add(
         "model",
@@ -159,8 +156,7 @@ def _parser() -> configargparse.ArgParser:
     )
     parser.add(
         "--max-batch",
-        type=int,
-        choices=range(1, 65),
+        type=integer(1, 64),
         metavar="1..64",
         help="most clips in a batch (if omitted: 8 on a GPU, which gains from more, and 1 on a CPU)",
     )
@@ -183,7 +179,7 @@ def _parser() -> configargparse.ArgParser:
     return parser
 
 
-def _add_output_flags(parser: configargparse.ArgParser) -> None:
+def _add_output_flags(parser: Parser) -> None:
     parser.add(
         "--output",
         type=Path,
@@ -220,8 +216,7 @@ def _add_output_flags(parser: configargparse.ArgParser) -> None:
 def _add_plan_flags(group: Any) -> None:
     group.add_argument(
         "--opt-batch",
-        type=int,
-        choices=range(1, 65),
+        type=integer(1, 64),
         metavar="1..64",
         help="batch size that the kernels for several clips are tuned for: choose your usual one (if omitted:"
         " --max-batch); single clips have kernels of their own",
@@ -234,7 +229,9 @@ def _add_plan_flags(group: Any) -> None:
         " (if omitted: 3)",
     )
     group.add_argument(
-        "--workspace-mib", type=int, help="limit of device memory for intermediate results, for a shared GPU"
+        "--workspace-mib",
+        type=integer(1, 1_048_576),
+        help="limit of device memory for intermediate results, for a shared GPU",
     )
     group.add_argument(
         "--compute-capability",

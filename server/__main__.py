@@ -39,6 +39,9 @@ def _exit_code(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
     _keep_freed_memory()
     configure_image_decoders()
     configure_logs(settings.log_format, settings.log_level)
+    if settings.bundle_reason is not None:
+        chosen = {"bundle": str(settings.bundle), "reason": settings.bundle_reason}
+        logging.getLogger("server").info("bundle chosen", extra=chosen)
     try:
         asyncio.run(serve(settings))
     except ServiceError as error:

@@ -1,10 +1,12 @@
-"""What README and docs say is so: their commands, endpoints, flags, figures, links and pictures."""
+"""What README and docs say is so: their commands, endpoints, flags, figures, links and pictures.
+
+Tests of README's commands word for word are in tests/test_readme.py.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import shlex
 import shutil
@@ -17,12 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-import imageio_ffmpeg
 import pytest
 import yaml
 
 from engines.storage.bundle import DEMO
-from export.demo.show import write_motion
 from tests.live_server import ROOT, LiveServer, run_module
 
 DOCUMENTS = [
@@ -32,7 +32,7 @@ DOCUMENTS = [
 # What these say of modules and flags was true when it was written.
 _HISTORY = ("CHANGELOG.md", "decisions")
 TOOLS = Path(sys.executable).parent
-_PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", "tests.latency.load"]
+_PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", "vjepa.doctor", "tests.latency.load"]
 _PROGRAMS += ["tests.latency"] if (ROOT / "tests/latency/__main__.py").exists() else []
 _WITH_COMMANDS = ("export.demo",)
 # Of docker-compose, and of the commands of the demo's own recipe.
@@ -58,52 +58,7 @@ def _is_run_here(block: str) -> bool:
     return block.startswith(("curl", "ffmpeg", "python3 -c"))
 
 
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with my-video.mp4, in which something moves up, and an ffmpeg to work on it."""
-    directory = tmp_path_factory.mktemp("session")
-    write_motion(directory / "my-video.mp4", "Moving something up", seed=35_000_000)
-    (directory / "bin").mkdir()
-    (directory / "bin/ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
-    return directory
-
-
 # --- commands
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_readme_s_requests_work_when_pasted(live_server: LiveServer, video: Path) -> None:
-    """Word for word, in their order, but for the port."""
-    blocks = [block for block in _blocks(ROOT / "README.md") if _is_run_here(block)]
-    assert len(blocks) == 4
-    path = f"{video / 'bin'}:{os.environ['PATH']}"
-    answers = []
-    for block in blocks:
-        script = block.replace("localhost:8000", live_server.url.removeprefix("http://"))
-        pasted = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script], cwd=video, env=os.environ | {"PATH": path}, capture_output=True
-        )
-        assert pasted.returncode == 0, pasted.stderr
-        answers += [json.loads(pasted.stdout)] if pasted.stdout else []
-    assert len(answers) == 3
-    for answer in answers:
-        assert answer["predictions"][0]["label"] == "Moving something up"
-        assert answer.keys() == _answer_in_readme().keys()
-
-
-def _answer_in_readme() -> dict[str, Any]:
-    (text,) = re.findall(r"^```json\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    return dict(json.loads(text))
-
-
-def test_readme_s_consumer_finds_the_service(
-    live_server: LiveServer, video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert ".venv/bin/just consume my-video.mp4" in list(_lines())
-    monkeypatch.setenv("VJEPA_SERVICE_URL", live_server.url)
-    consumed = run_module("consumer", str(video / "my-video.mp4"), "--json")
-    assert consumed.returncode == 0, consumed.stderr
-    assert json.loads(consumed.stdout.splitlines()[0])["predictions"][0]["label"] == "Moving something up"
 
 
 @pytest.mark.parametrize(("command", "told"), [("list", "demo"), ("show", "labels"), ("verify", "verified")])
@@ -127,7 +82,7 @@ def test_every_command_is_tried_or_has_flags_that_there_are() -> None:
     for line in lines:
         words = list(dropwhile(re.compile(r"[A-Z_]+=").match, shlex.split(line)))
         if line.startswith("python3 -m venv .venv && "):
-            assert _recipe(words[-1]), line  # .ci/run runs the one of the tests, tests/export/test_show.py the demo
+            assert _recipe(words[-1]), line  # .ci/run runs the one of the tests, tests/test_readme.py the demo
         elif words[0] == ".venv/bin/just":
             _check_flags(_module_of(words[1:]), words[2:])
         elif words[:2] == [".venv/bin/python", "-m"]:

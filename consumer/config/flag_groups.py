@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from consumer.config.flag_types import checked, http_url, integer, number
+from commandline.values import checked, integer, number
+from consumer.config.flag_types import http_url
 from consumer.config.settings import Output, Sampling, Service
 from consumer.feeds.reader import Reading
 from consumer.output.event_sinks import ACCEPTED_TARGETS, check_target
@@ -61,7 +62,7 @@ def _add_sampling_flags(group: Any) -> None:
         "--short-edge",
         dest="short_edge_px",
         metavar="PIXELS",
-        type=integer(32, 4320, or_zero=True),
+        type=integer(32, 4320, other="0"),
         help="shrink larger frames to this short edge before sending; 0 sends frames in their own size"
         " (default: the short edge that the service resizes to, else 292)",
     )

@@ -1,58 +1,12 @@
-"""The value types of flags, with error messages that say what is accepted."""
+"""The types of the consumer's own flags, with error messages that say what is accepted."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import TypeVar
 
 from yarl import URL
 
 from consumer.shown_text import shown_url
-
-T = TypeVar("T")
-
-
-def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A flag type from ``parse``; the user sees the text of its ValueError."""
-
-    def parse_or_explain(text: str) -> T:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return parse_or_explain
-
-
-def number(low: float, high: float) -> Callable[[str], float]:
-    """A flag type for numbers from ``low`` to ``high``."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
-def integer(low: int, high: int, or_zero: bool = False) -> Callable[[str], int]:
-    """A flag type for whole numbers from ``low`` to ``high``, and for zero if ``or_zero``."""
-
-    accepted = ("0 or " if or_zero else "") + f"a whole number from {low} to {high}"
-
-    def parse(text: str) -> int:
-        # int() alone would also accept blanks and underscores.
-        value = int(text) if text.isdecimal() else -1
-        if not (low <= value <= high or (or_zero and value == 0)):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {accepted}")
-        return value
-
-    return parse
 
 
 def http_url(text: str) -> str:

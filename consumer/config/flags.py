@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn, TypeVar
 
-import configargparse
-
+from commandline.parser import Parser
+from commandline.values import checked
 from consumer.config.flag_groups import add_all
-from consumer.config.flag_types import checked
 from consumer.config.settings import Output, Sampling, Service, Settings
 from consumer.feeds.reader import Reading
 from consumer.output.events import Rules
@@ -32,15 +30,14 @@ after Ctrl-C; 141 if the reader of stdout has ended. A camera that cannot be rea
 connecting to it."""
 
 
-class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
+class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
         # The message may quote a URL that was given in the wrong place.
-        sys.stderr.write(f"ERROR {without_credentials(message)}; help: see python -m consumer --help\n")
-        raise SystemExit(2)
+        super().error(without_credentials(message))
 
 
 def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
-    """Read the settings; an invalid value prints one line on stderr and exits with code 2."""
+    """Read the settings; an invalid value prints two lines on stderr and exits with code 2."""
     # Compose and systemd unit files pass an unset variable as an empty one.
     variables = {name: value for name, value in environment.items() if value}
     parser = _parser()
@@ -78,12 +75,7 @@ def _sources_of(parser: _Parser, text: str) -> list[Source]:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(
-        prog="python -m consumer",
-        description=DESCRIPTION,
-        auto_env_var_prefix=PREFIX,
-        allow_abbrev=False,
-    )
+    parser = _Parser("consume", env_prefix=PREFIX, description=DESCRIPTION, allow_abbrev=False)
     parser.add(
         "sources",
         metavar="SOURCE",

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
-
-import msgspec
 
 from engines import manifest as manifests
-from engines.device.cuda_driver import cuda_devices
 from engines.engine import Engine
 from engines.errors import BundleUnsupportedError, ConfigurationError
-from engines.manifest import Manifest
 from engines.options import EngineOptions
-from engines.storage.bundle import BUNDLES, DEMO, Bundle, bundles_in
+from engines.storage.bundle import Bundle
 from engines.storage.verification import verify_once
 from engines.storage.writers import check_writers
 
@@ -70,28 +65,3 @@ def _check_torch(bundle: Bundle) -> None:
             f"bundle {bundle.path} is for {bundle.manifest.target}, which needs torch, and torch is not installed",
             help="pip install torch, or export the model again with --target openvino",
         )
-
-
-def default_bundle(bundles: Path = BUNDLES) -> Path:
-    """The newest bundle in ``bundles`` with a checkpoint's weights that this machine can serve, else the demo."""
-    built = (path for path in bundles_in(bundles) if path != DEMO and _is_servable(path))
-    return next(built, DEMO)
-
-
-def _is_servable(path: Path) -> bool:
-    try:
-        manifest = manifests.decode((path / manifests.FILE_NAME).read_bytes())
-    except msgspec.DecodeError:
-        return False
-    current = manifest.format_version == manifests.FORMAT_VERSION
-    return current and not manifest.source.random_weights and _runs_here(manifest)
-
-
-def _runs_here(manifest: Manifest) -> bool:
-    """Whether this machine has the device that the bundle's target needs."""
-    if manifest.target == "openvino":
-        return True
-    if not importlib.util.find_spec("torch"):
-        return False
-    capabilities = {gpu.compute_capability for gpu in cuda_devices()}
-    return manifest.target == "torch" or not capabilities.isdisjoint(manifest.device.compute_capabilities)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from commandline.programs import command
 from engines import manifest as manifests
 from engines.errors import BundleDamagedError, BundleNotFoundError, BundleUnsupportedError
 from engines.manifest import BundleFile, Manifest
@@ -149,10 +150,10 @@ def _not_found(path: Path) -> BundleNotFoundError:
     known = ", ".join(sorted(bundle.name for bundle in bundles_in(BUNDLES))) or "none"
     return BundleNotFoundError(
         f"no engine bundle at {path} (no {manifests.FILE_NAME}); built here: {known}",
-        help="name one of these, or build one with `just export MODEL`",
+        help=f"name one of these, or build one with `{command('export', 'MODEL')}`",
     )
 
 
 def _damaged(path: Path, what: str) -> BundleDamagedError:
-    cure = "git checkout -- engines/bundles/demo" if path.resolve() == DEMO else "just export MODEL"
+    cure = "git checkout -- engines/bundles/demo" if path.resolve() == DEMO else command("export", "MODEL")
     return BundleDamagedError(f"bundle {path} {what}", help=f"restore it with `{cure}`")

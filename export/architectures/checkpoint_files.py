@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable
@@ -12,9 +13,12 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
+from commandline.suggestions import did_you_mean
 from engines.errors import CheckpointError, first_line
 
 DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint"
+# What the export does besides exporting a model; a model of such a name is given as ./NAME.
+COMMANDS = ("list", "show", "verify", "use")
 
 _ADAPTER_FILE = "adapter_config.json"
 # In the order in which transformers 5 reads them; the first one may contain the preprocessor as one of its fields.
@@ -61,11 +65,18 @@ def locate(model: str, *, random_weights: bool) -> tuple[Path, str | None]:
         return Path(model), None
     if Path(model).exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise CheckpointError(
-            f"{model} is not a checkpoint directory",
+            f"{model} is not a checkpoint directory{did_you_mean(model, _names_like(model))}",
             help="give a directory with config.json, a hub id OWNER/NAME, or demo",
         )
     path = _download(model, random_weights)
     return path, path.name
+
+
+def _names_like(model: str) -> list[str]:
+    """What the user may have meant: the other commands of the export, and what is beside the path ``model``."""
+    directory = Path(model).parent
+    beside = [str(path) for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
+    return ["demo", *COMMANDS, *beside]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -125,6 +136,7 @@ def digest_of_files(path: Path, *, random_weights: bool) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def _download(model: str, random_weights: bool) -> Path:
     patterns = [_ADAPTER_FILE, *_CONFIG_FILES, *(() if random_weights else _WEIGHT_FILES)]
     try:

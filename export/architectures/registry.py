@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from engines.errors import CheckpointError
-from export.architectures.base import Checkpoint
 from export.architectures.checkpoint_files import CheckpointFiles, listed, locate, read_json, refuse_adapters
-from export.architectures.vjepa2.checkpoint import open_vjepa2
+
+if TYPE_CHECKING:
+    from export.architectures.base import Checkpoint
 
 
 class _Family(NamedTuple):
@@ -18,25 +19,41 @@ class _Family(NamedTuple):
     open: Callable[[CheckpointFiles], Checkpoint]
 
 
-_FAMILIES = {"vjepa2": _Family("VJEPA2ForVideoClassification", open_vjepa2)}
+def _open_vjepa2(files: CheckpointFiles) -> Checkpoint:
+    # It imports torch and transformers, which takes many seconds; a wrong path is reported before that.
+    from export.architectures.vjepa2.checkpoint import open_vjepa2
+
+    return open_vjepa2(files)
+
+
+_FAMILIES = {"vjepa2": _Family("VJEPA2ForVideoClassification", _open_vjepa2)}
 
 
 def find_checkpoint(model: str, *, random_weights: bool = False, ignore_unknown: bool = False) -> Checkpoint:
     """The checkpoint for ``demo``, a local directory, or a hub id, checked without reading its weights.
 
     Raises:
-        CheckpointError: it cannot be found or downloaded, its family is not supported, or its files contain what the
-            network does not compute; ``ignore_unknown`` accepts fields and weights that the model does not know.
+        CheckpointError: as ``find_files`` does, or its files contain what the network does not compute;
+            ``ignore_unknown`` accepts fields and weights that the model does not know.
+    """
+    files = find_files(model, random_weights=random_weights, ignore_unknown=ignore_unknown)
+    return _FAMILIES[files.config["model_type"]].open(files)
+
+
+def find_files(model: str, *, random_weights: bool = False, ignore_unknown: bool = False) -> CheckpointFiles:
+    """The files of the checkpoint, found without an import of torch.
+
+    Raises:
+        CheckpointError: it cannot be found or downloaded, or its family is not supported.
     """
     path, revision = locate(model, random_weights=random_weights)
     refuse_adapters(path)
     config = read_json(path / "config.json")
     if config is None:
         raise CheckpointError(f"{path} has no config.json", help="give a Hugging Face checkpoint directory")
-    family = _FAMILIES.get(str(config.get("model_type")))
-    if family is None:
+    kind = str(config.get("model_type"))
+    if kind not in _FAMILIES:
         supported = ", ".join(known.classifier for known in _FAMILIES.values())
-        kind = listed([str(config.get("model_type"))])
-        raise CheckpointError(f"{path} is a {kind} model", help=f"supported: {supported}")
+        raise CheckpointError(f"{path} is a {listed([kind])} model", help=f"supported: {supported}")
     name = model if revision or model == "demo" else path.resolve().name
-    return family.open(CheckpointFiles(name, path, revision, config, random_weights, ignore_unknown))
+    return CheckpointFiles(name, path, revision, config, random_weights, ignore_unknown)

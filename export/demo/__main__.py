@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from commandline.parser import HelpFormatter
 from export.demo.rendering.scenery import Scenery
 from export.demo.training import checkpoint, dataset, evaluation, pictures, training
 
@@ -75,7 +76,7 @@ def _sheet(arguments: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m export.demo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    formatter = argparse.ArgumentDefaultsHelpFormatter
+    formatter = HelpFormatter
 
     train = commands.add_parser("train", help="render clips and train the checkpoint", formatter_class=formatter)
     train.add_argument("--output", type=Path, default=_CHECKPOINT, help="checkpoint directory to write")

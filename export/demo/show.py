@@ -1,26 +1,29 @@
 """``python -m export.demo.show [VIDEO]``, which ``just demo`` runs: shows the whole service at work.
 
 It starts the server with the demo engine, lets the consumer send a video over HTTP and prints the answers. Without
-VIDEO it renders a random motion. It needs neither torch nor transformers.
+VIDEO it sends the bundled sample, ``sample.mp4``, or renders a motion. It needs neither torch nor transformers.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import av
 
+from commandline.parser import Parser
+from commandline.suggestions import did_you_mean
+from commandline.values import integer
 from engines.storage.bundle import DEMO
 from export.demo.labels import LABELS
 from export.demo.rendering.clips import render_clip
@@ -31,27 +34,54 @@ VIDEO_FRAMES = 64
 VIDEO_SIZE = (360, 480)
 BAR_CHARACTERS = 24
 
+SAMPLE = Path(__file__).with_name("sample.mp4")
+"""The bundled video, which ``write_motion`` rendered from the label and the seed below; it belongs to this package."""
+SAMPLE_LABEL = "Moving something up"
+SAMPLE_SEED = 35_000_000
+
 
 class ShowError(Exception):
     """The server or the consumer failed; the text is its last message."""
 
 
+class Wanted(NamedTuple):
+    """The flags: the user's ``video``, or a motion to render, or else the sample; ``save`` keeps what is sent."""
+
+    video: Path | None
+    label: str | None
+    seed: int | None
+    random: bool
+    save: Path | None
+
+
 def main() -> int:
-    flags = _parser().parse_args()
+    wanted = _wanted()
     try:
         with tempfile.TemporaryDirectory() as directory:
-            video, drawn = flags.video, None
-            if video is None:
-                video, drawn = Path(directory) / "motion.mp4", flags.label or secrets.choice(LABELS)
-                write_motion(video, drawn, secrets.randbelow(2**31) if flags.seed is None else flags.seed)
-                print(f"rendered      {VIDEO_FRAMES} frames of: {drawn}")
+            video, drawn = _video(wanted, Path(directory))
+            if wanted.save is not None:
+                shutil.copyfile(video, wanted.save)
+                print(f"saved         {wanted.save}")
             show(video, drawn)
-    except ShowError as error:
+    except (ShowError, OSError) as error:
         print(f"demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _video(wanted: Wanted, directory: Path) -> tuple[Path, str | None]:
+    """The video to send and its true label, if that is known; what is rendered is written into ``directory``."""
+    if wanted.video is not None:
+        return wanted.video, None
+    if not wanted.random and wanted.label is None and wanted.seed is None:
+        print(f"video         the bundled sample: {SAMPLE_LABEL}")
+        return SAMPLE, SAMPLE_LABEL
+    video, label = directory / "motion.mp4", wanted.label or secrets.choice(LABELS)
+    write_motion(video, label, secrets.randbelow(2**31) if wanted.seed is None else wanted.seed)
+    print(f"video         {VIDEO_FRAMES} frames rendered of: {label}")
+    return video, label
 
 
 def show(video: Path, drawn: str | None) -> None:
@@ -121,12 +151,21 @@ def _row(prediction: dict[str, Any]) -> str:
     return f"  {prediction['confidence']:7.2%}  {bar:<{BAR_CHARACTERS}}  {prediction['label']}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="just demo", description="Show the whole service at work on one video.")
-    parser.add_argument("video", nargs="?", type=Path, help="a video file of your own (if omitted: a rendered motion)")
-    parser.add_argument("--label", choices=LABELS, help="render this motion instead of a random one")
-    parser.add_argument("--seed", type=int, help="random seed of the rendered clip, to render the same clip again")
-    return parser
+def _wanted() -> Wanted:
+    """The flags of the command line; exits with code 2 if they cannot be used."""
+    parser = Parser("demo", description="Show the whole service at work on one video.")
+    parser.add("video", nargs="?", type=Path, help="a video file of your own (if omitted: the bundled sample)")
+    parser.add("--random", action="store_true", help="render a new video of a motion that is drawn at random")
+    parser.add("--label", choices=LABELS, metavar="LABEL", help=f"render a video of this motion: {'; '.join(LABELS)}")
+    parser.add("--seed", type=integer(0, 2**31 - 1), help="random seed of the rendered video, to render it again")
+    parser.add("--save", type=Path, metavar="FILE", help="keep the sample or the rendered video in this file (MP4)")
+    wanted = Wanted(**vars(parser.parse_args()))
+    if wanted.video is not None and not wanted.video.exists():
+        beside = [str(path) for path in wanted.video.parent.iterdir()] if wanted.video.parent.is_dir() else []
+        parser.error(f"there is no video {wanted.video}{did_you_mean(str(wanted.video), beside)}")
+    if wanted.video is not None and wanted[1:] != (None, None, False, None):
+        parser.error("--random, --label, --seed and --save are for the demo's own videos, not for yours")
+    return wanted
 
 
 if __name__ == "__main__":

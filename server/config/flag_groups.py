@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-import configargparse
-
+from commandline.parser import Parser
+from commandline.programs import command
+from commandline.values import integer, number
 from engines.options import Graphs
 from server.config.settings import LONGEST_DEADLINE_MS, MIB, Settings
 
 
-def add_network(parser: configargparse.ArgParser) -> None:
+def add_network(parser: Parser) -> None:
     parser.add(
         "--host",
         default=Settings.host,
@@ -22,55 +22,55 @@ def add_network(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--port",
-        type=_between(0, 65535),
+        type=integer(0, 65535),
         default=Settings.port,
         help="Port to listen on. 0 picks a free port, which is logged.",
     )
     parser.add(
         "--max-connections",
-        type=_between(1, 1_000_000),
+        type=integer(1, 1_000_000),
         default=Settings.max_connections,
         help="Largest number of open connections, each of which takes an open file. Further connections get 503."
         " Raise it to serve more cameras.",
     )
     parser.add(
         "--max-streams",
-        type=_between(0, 100_000),
+        type=integer(0, 100_000),
         default=Settings.max_streams,
         help="Largest number of open streams; 0 accepts none. Further streams get 503. Raise it together with"
         " --max-inflight-mb to serve more cameras: a stream holds the crops of two windows, 6 MiB at 256 pixels.",
     )
     parser.add(
         "--header-timeout-s",
-        type=_between(1, 3600),
+        type=integer(1, 3600),
         default=Settings.header_timeout_s,
         help="Seconds from the first byte of a request to the end of its header, after which it gets 408. Raise it"
         " for clients with very bad links.",
     )
     parser.add(
         "--body-timeout-s",
-        type=_between(1, 3600),
+        type=integer(1, 3600),
         default=Settings.body_timeout_s,
         help="Seconds for the body after the header, after which the request gets 408. Raise it for large clips over"
         " slow links.",
     )
     parser.add(
         "--write-timeout-s",
-        type=_between(1, 3600),
+        type=integer(1, 3600),
         default=Settings.write_timeout_s,
         help="Seconds for which a client may leave its answers unread before it is disconnected. Raise it for very bad"
         " links.",
     )
     parser.add(
         "--keepalive-timeout-s",
-        type=_between(1, 86400),
+        type=integer(1, 86400),
         default=Settings.keepalive_timeout_s,
         help="Seconds that an idle connection stays open. Set it higher than the keep-alive timeout of your load"
         " balancer, which otherwise sends requests over connections that the service is closing.",
     )
 
 
-def add_access(parser: configargparse.ArgParser) -> None:
+def add_access(parser: Parser) -> None:
     parser.add(
         "--api-key-file",
         type=Path,
@@ -93,7 +93,7 @@ def add_access(parser: configargparse.ArgParser) -> None:
     )
 
 
-def add_engine(parser: configargparse.ArgParser) -> None:
+def add_engine(parser: Parser) -> None:
     parser.add(
         "--device",
         dest="devices",
@@ -106,7 +106,7 @@ def add_engine(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--lanes",
-        type=_between(0, 8),
+        type=integer(0, 8),
         default=Settings.lanes,
         help="Batches that are on a GPU at once. With 2, the next batch is copied and preprocessed while one"
         " computes; 1 takes less device memory. 0 means 2 on a GPU and 1 elsewhere.",
@@ -120,41 +120,41 @@ def add_engine(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--threads",
-        type=_between(0, 1024),
+        type=integer(0, 1024),
         default=Settings.threads,
         help="CPU cores that the engine uses; 0 means all. Use fewer to leave cores to other programs.",
     )
     parser.add(
         "--decode-threads",
-        type=_between(0, 1024),
+        type=integer(0, 1024),
         default=Settings.decode_threads,
         help="Threads that decode clips and images; 0 means one per core, at most 8. Use fewer to leave cores to an"
         " engine on the CPU, and more if many clients send images.",
     )
     parser.add(
         "--decode-timeout-ms",
-        type=_between(1, 3_600_000),
+        type=integer(1, 3_600_000),
         default=Settings.decode_timeout_ms,
         help="Milliseconds at one image after which a decode thread counts as stuck. /health/ready answers 503 while"
         " all of them are. Raise it on slow machines that decode very large images.",
     )
     parser.add(
         "--batch-wait-ms",
-        type=_between(0, 10_000),
+        type=integer(0, 10_000),
         default=Settings.batch_wait_ms,
         help="Milliseconds that an idle engine waits for its batch to fill. Fuller batches increase the throughput,"
         " but delay the answers, so that this rarely helps.",
     )
     parser.add(
         "--engine-timeout-ms",
-        type=_between(1, 3_600_000),
+        type=integer(1, 3_600_000),
         default=Settings.engine_timeout_ms,
         help="Milliseconds after which a running batch means that the engine hangs. The process then ends, so that"
         " its supervisor restarts it. Set it to several times the duration of your slowest batch.",
     )
     parser.add(
         "--bundle-poll-s",
-        type=_between(0, 86400),
+        type=integer(0, 86400),
         default=Settings.bundle_poll_s,
         help="Seconds between checks whether the bundle has changed and has to be reloaded. 0 turns the checks off,"
         " so that only SIGHUP reloads it.",
@@ -165,8 +165,8 @@ def add_engine(parser: configargparse.ArgParser) -> None:
         default=Settings.bundle_sha256,
         metavar="SHA256",
         help="Digests of the bundles that may be loaded, at the start and at each reload, separated by commas; without"
-        " it, any bundle may. `python -m export show BUNDLE` prints the digest. Use it if others can write to the"
-        " bundle, or to be sure what is served.",
+        f" it, any bundle may. `{command('export', 'show', 'BUNDLE')}` prints the digest. Use it if others can write"
+        " to the bundle, or to be sure what is served.",
     )
     parser.add(
         "--trust-writable-bundles",
@@ -176,10 +176,10 @@ def add_engine(parser: configargparse.ArgParser) -> None:
     )
 
 
-def add_checks(parser: configargparse.ArgParser) -> None:
+def add_checks(parser: Parser) -> None:
     parser.add(
         "--canary-s",
-        type=_seconds_or_off,
+        type=integer(0, 86400, other="off"),
         default=Settings.canary_s,
         metavar="SECONDS",
         help="Seconds within which each engine classifies one of the bundle's reference clips, if possible while it is"
@@ -188,14 +188,14 @@ def add_checks(parser: configargparse.ArgParser) -> None:
     )
     parser.add(
         "--swap-clips",
-        type=_between(0, 1024),
+        type=integer(0, 1024),
         default=Settings.swap_clips,
         help="Number of the latest clips of clients that are kept in memory, so that a reload can compare the answers"
         " of both engines to them. Use 0 if no picture may be kept after its answer.",
     )
     parser.add(
         "--swap-max-disagreement",
-        type=_share,
+        type=number(0, 1),
         default=Settings.swap_max_disagreement,
         metavar="SHARE",
         help="Largest share of the compared clips, from 0 to 1, whose most probable action may be another with the new"
@@ -203,63 +203,63 @@ def add_checks(parser: configargparse.ArgParser) -> None:
     )
 
 
-def add_load(parser: configargparse.ArgParser) -> None:
+def add_load(parser: Parser) -> None:
     parser.add(
         "--deadline-ms",
-        type=_between(1, LONGEST_DEADLINE_MS),
+        type=integer(1, LONGEST_DEADLINE_MS),
         default=Settings.deadline_ms,
         help="Milliseconds from the first byte of a request to its answer, after which it gets 504. The header"
         " X-Deadline-Ms overrides it. Set it to the time that your clients wait.",
     )
     parser.add(
         "--queue-size",
-        type=_between(1, 1_000_000),
+        type=integer(1, 1_000_000),
         default=Settings.queue_size,
         help="Largest number of clips in decoding, queue and engine. Further clips get 503. It bounds the waiting"
         " time: use several times the batch size, but not more clips than the engine classifies within a deadline.",
     )
     parser.add(
         "--max-inflight-mb",
-        type=_between(1, 1_048_576),
+        type=integer(1, 1_048_576),
         default=Settings.max_inflight_bytes // MIB,
         help="MiB of bodies and pixels that all requests may hold together. Further requests get 503. Lower it on"
         " machines with little memory; raise it for many large clips at once.",
     )
 
 
-def add_sizes(parser: configargparse.ArgParser) -> None:
+def add_sizes(parser: Parser) -> None:
     parser.add(
         "--max-body-mb",
-        type=_between(1, 4096),
+        type=integer(1, 4096),
         default=Settings.max_body_bytes // MIB,
         help="Largest request body in MiB. Raise it for raw frames above 1280 x 720.",
     )
     parser.add(
         "--max-clip-mb",
-        type=_between(1, 16384),
+        type=integer(1, 16384),
         default=Settings.max_clip_bytes // MIB,
         help="Largest decoded clip in MiB; 16 frames of 1920 x 1080 take 95. Raise it for 4K images.",
     )
 
 
-def add_stop(parser: configargparse.ArgParser) -> None:
+def add_stop(parser: Parser) -> None:
     parser.add(
         "--drain-delay-s",
-        type=_between(0, 3600),
+        type=integer(0, 3600),
         default=Settings.drain_delay_s,
         help="Seconds after SIGTERM in which requests are still accepted while /health/ready already returns 503. Set"
         " it to the time that your load balancer needs to notice.",
     )
     parser.add(
         "--drain-timeout-s",
-        type=_between(0, 3600),
+        type=integer(0, 3600),
         default=Settings.drain_timeout_s,
         help="Seconds that a stop then waits for accepted requests. Together with the delay, keep it below the time"
         " after which your orchestrator kills the process.",
     )
 
 
-def add_log(parser: configargparse.ArgParser) -> None:
+def add_log(parser: Parser) -> None:
     parser.add(
         "--log-format",
         choices=("auto", "json", "text"),
@@ -295,27 +295,6 @@ def _devices(text: str) -> tuple[str, ...]:
     return names
 
 
-def _seconds_or_off(text: str) -> int:
-    """Whole seconds, 0 for ``off``; raises argparse.ArgumentTypeError."""
-    if text == "off":
-        return 0
-    return _between(0, 86400)(text)
-
-
-_seconds_or_off.__name__ = "whole number of seconds, or off"
-
-
-def _share(text: str) -> float:
-    """A number from 0 to 1; raises argparse.ArgumentTypeError."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-_share.__name__ = "number"
-
-
 def _digests(text: str) -> tuple[str, ...]:
     """SHA-256 digests in hexadecimal; raises argparse.ArgumentTypeError, also for none, which would pin nothing."""
     digests = _comma_separated(text.lower())
@@ -323,19 +302,6 @@ def _digests(text: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise argparse.ArgumentTypeError(f"{digest!r} is not a SHA-256 digest; accepted: 64 hexadecimal digits")
     return digests
-
-
-def _between(low: int, high: int) -> Callable[[str], int]:
-    """A parser of whole numbers from ``low`` to ``high``, which raises argparse.ArgumentTypeError for others."""
-
-    def parse(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{value} is not between {low} and {high}")
-        return value
-
-    parse.__name__ = "whole number"  # argparse names the type in its message for text that is not a number
-    return parse
 
 
 GROUPS = (add_network, add_access, add_engine, add_checks, add_load, add_sizes, add_stop, add_log)

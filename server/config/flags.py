@@ -7,9 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import NoReturn
 
-import configargparse
-
-from engines.runtimes.registry import default_bundle
+from commandline.parser import Parser
+from engines.runtimes.default_bundle import default_bundle
 from engines.storage.bundle import find_bundle
 from server.config.flag_groups import GROUPS
 from server.config.settings import MIB, Settings
@@ -24,28 +23,26 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     if flags["max_inflight_bytes"] < flags["max_body_bytes"] + flags["max_clip_bytes"]:
         parser.error("--max-inflight-mb is less than one request of --max-body-mb and --max-clip-mb may hold")
     name = flags.pop("bundle")
-    return Settings(bundle=default_bundle() if name is None else find_bundle(name), **flags)
+    if name is not None:
+        return Settings(bundle=find_bundle(name), **flags)
+    chosen = default_bundle()
+    return Settings(bundle=chosen.path, bundle_reason=chosen.reason, **flags)
 
 
-def _parser() -> configargparse.ArgParser:
-    parser = configargparse.ArgParser(
-        prog="python -m server",
-        description="Serve an engine bundle over HTTP.",
-        auto_env_var_prefix="VJEPA_",
-        formatter_class=configargparse.ArgumentDefaultsHelpFormatter,
-    )
+def _parser() -> Parser:
+    parser = Parser("serve", env_prefix="VJEPA_", description="Serve an engine bundle over HTTP.")
     parser.add(
         "bundle",
         nargs="?",
         default=os.environ.get("VJEPA_BUNDLE"),
-        help="Directory of the engine bundle, or the name of a bundle in engines/bundles. Without it, the newest"
-        " bundle that was built here and that this machine can run is served, or else the demo. [env var:"
-        " VJEPA_BUNDLE]",
+        help="Directory of the engine bundle, or the name of a bundle in engines/bundles. Without it: the bundle"
+        " that `export use` pinned, else the newest verified one that runs on this machine, else the newest unverified"
+        " one, else the demo. [env var: VJEPA_BUNDLE]",
     )
     for add_flags in GROUPS:
         add_flags(parser)
     for name in ("--http-workers", "--http-worker-timeout-s"):
-        parser.add(name, action=_Retired, default=configargparse.SUPPRESS, help=configargparse.SUPPRESS)
+        parser.add(name, action=_Retired, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return parser
 
 

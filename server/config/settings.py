@@ -17,9 +17,13 @@ LONGEST_DEADLINE_MS = 600_000
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of ``python -m server``, which ``--help`` explains; the defaults here are those of the flags."""
+    """The settings of ``python -m server``, which ``--help`` explains; the defaults here are those of the flags.
+
+    ``bundle_reason`` says why this ``bundle`` was taken, and is None where the user named it.
+    """
 
     bundle: Path
+    bundle_reason: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     max_connections: int = 1024

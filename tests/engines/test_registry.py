@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 
 from engines import manifest as manifests
-from engines.runtimes.registry import default_bundle
+from engines.runtimes.default_bundle import Choice, default_bundle
 from engines.storage.bundle import DEMO
+from engines.storage.pinned_name import pin_bundle, unpin_bundle
 
 
 def _bundle(path: Path, age_s: int, **changes: object) -> Path:
@@ -22,7 +23,9 @@ def _bundle(path: Path, age_s: int, **changes: object) -> Path:
 
 
 def test_default_bundle_is_the_demo_when_nothing_was_built(tmp_path: Path) -> None:
-    assert default_bundle(tmp_path) == DEMO
+    chosen = default_bundle(tmp_path)
+    assert chosen.path == DEMO
+    assert chosen.reason == "no bundle was built that runs here"
 
 
 def test_default_bundle_is_the_newest_servable_one(tmp_path: Path) -> None:
@@ -34,4 +37,32 @@ def test_default_bundle_is_the_newest_servable_one(tmp_path: Path) -> None:
     _bundle(tmp_path / "for-benchmarks", age_s=8, source=msgspec.structs.replace(source, random_weights=True))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "engine.json").write_text("{")
-    assert default_bundle(tmp_path) == newest
+    chosen = default_bundle(tmp_path)
+    assert chosen.path == newest
+    assert "the newest verified bundle that runs here; not taken: broken (unreadable), " in chosen.reason
+    assert "for-benchmarks (random weights), future (format version 99) and 1 more" in chosen.reason
+
+
+def test_a_verified_bundle_is_preferred_to_a_newer_one_that_was_not_verified(tmp_path: Path) -> None:
+    unverified = _bundle(tmp_path / "unverified", age_s=1, verification=None)
+    verified = _bundle(tmp_path / "verified", age_s=2)
+    chosen = default_bundle(tmp_path)
+    assert chosen.path == verified
+    assert chosen.reason.endswith("; not taken: unverified (not verified)")
+    shutil.rmtree(verified)
+    assert default_bundle(tmp_path) == Choice(unverified, "the newest unverified bundle that runs here")
+
+
+def test_a_pinned_bundle_is_served_whatever_else_there_is(tmp_path: Path) -> None:
+    source = manifests.decode((DEMO / "engine.json").read_bytes()).source
+    (tmp_path / "bundles").mkdir()
+    pinned = _bundle(tmp_path / "bundles/pinned", age_s=9, source=msgspec.structs.replace(source, random_weights=True))
+    newest = _bundle(tmp_path / "bundles/newest", age_s=1)
+    elsewhere = _bundle(tmp_path / "elsewhere", age_s=9)
+    for path in (pinned, elsewhere):
+        pin_bundle(path, tmp_path / "bundles")
+        chosen = default_bundle(tmp_path / "bundles")
+        assert chosen.path == path
+        assert f"export use {path.name}`" in chosen.reason
+    unpin_bundle(tmp_path / "bundles")
+    assert default_bundle(tmp_path / "bundles").path == newest

@@ -15,7 +15,8 @@ import pytest
 
 from engines.device.cuda_driver import cuda_devices
 from engines.errors import BundleUnsupportedError, EngineError
-from engines.runtimes.registry import default_bundle, load_engine
+from engines.runtimes.default_bundle import default_bundle
+from engines.runtimes.registry import load_engine
 from engines.runtimes.tensorrt.api import TensorRt, load_tensorrt
 from engines.runtimes.tensorrt.errors import ErrorLog, recorder_into
 from engines.runtimes.tensorrt.library import Library
@@ -94,4 +95,4 @@ def test_plan_is_refused_without_gpu(odd_rtx_bundle: Path) -> None:
 def test_plan_is_not_the_default_bundle_without_gpu(odd_rtx_bundle: Path) -> None:
     bundle = open_bundle(odd_rtx_bundle)
     replace_manifest(bundle, name="plan")
-    assert default_bundle(odd_rtx_bundle.parent) != odd_rtx_bundle
+    assert default_bundle(odd_rtx_bundle.parent).path != odd_rtx_bundle

@@ -17,7 +17,8 @@ import numpy as np
 
 from engines.clip import Clip
 from engines.engine import Engine
-from engines.runtimes.registry import default_bundle, load_engine
+from engines.runtimes.default_bundle import default_bundle
+from engines.runtimes.registry import load_engine
 from engines.storage.bundle import find_bundle, open_bundle
 from tests.live_server import LiveServer, serving
 from tests.percentile import percentile
@@ -36,7 +37,7 @@ class Run:
 
 def main() -> int:
     flags = _parser().parse_args()
-    bundle = find_bundle(flags.bundle) if flags.bundle else default_bundle()
+    bundle = find_bundle(flags.bundle) if flags.bundle else default_bundle().path
     engine = load_engine(open_bundle(bundle))
     shape = (engine.manifest.frames, flags.height, flags.width, 3)
     frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

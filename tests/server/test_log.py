@@ -146,7 +146,8 @@ def test_crash_is_logged_before_the_process_ends() -> None:
         [sys.executable, "-c", program, "--log-format", "json"], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert crashed.returncode == 1
-    (entry,) = map(json.loads, crashed.stderr.splitlines())
+    chosen, entry = map(json.loads, crashed.stderr.splitlines())
+    assert chosen["event"] == "bundle chosen"
     assert entry["event"] == "crashed"
     assert "ValueError: odd" in entry["exc_info"]
 

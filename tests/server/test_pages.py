@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import re
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
+import numpy as np
 import pytest
 from playwright.async_api import Locator, Page, async_playwright
 
 from server.api.docs.pages import POLICY
 from tests.live_server import LiveServer
+from tests.server.requests import encode
 
 NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
 BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -92,6 +96,64 @@ async def test_swagger_ui_shows_the_document_and_sends_requests(visit: Visit, li
     assert json.loads(body).keys() == {"predictions", "clip_id", "model", "timings_ms"}
     assert len(json.loads(body)["predictions"]) == 3
     visit.assert_at_home(live_server)
+
+
+# What the form of a clip sends as it is shown: the query, the names of the images and the other parts.
+FORM_QUERY = "format=BGR"
+FORM_IMAGES = [f"frame-{number:02d}.png" for number in range(1, 17)]
+FORM_TEXTS = {"format": "BGR"}
+
+
+async def test_what_the_multipart_form_sends_as_it_is_shown_is_classified(live_server: LiveServer) -> None:
+    async with aiohttp.ClientSession(live_server.url) as session:
+        async with session.get("/openapi.json") as answer:
+            paths = (await answer.json())["paths"]
+        content = paths["/api/v1/infer"]["post"]["requestBody"]["content"]
+        frames = content["multipart/form-data"]["schema"]["properties"]["frames"]
+        form = aiohttp.FormData(FORM_TEXTS)
+        for name, image in zip(FORM_IMAGES, frames["x-example-images"], strict=True):
+            form.add_field("frames", base64.b64decode(image), filename=name, content_type="image/png")
+        async with session.post(f"/api/v1/infer?{FORM_QUERY}", data=form) as answer:
+            assert answer.status == 200, await answer.text()
+            assert (await answer.json())["predictions"][0]["label"] == "Moving something up"
+
+
+@needs_browser
+async def test_multipart_form_works_when_pressed_and_sends_chosen_images(
+    visit: Visit, live_server: LiveServer, tmp_path: Path
+) -> None:
+    await visit.page.goto(f"{live_server.url}/docs")
+    block = visit.page.locator("#operations-inference-classify")
+    await block.locator(".opblock-summary-control").first.click()
+    await block.locator(".opblock-section-request-body select").first.select_option("multipart/form-data")
+    picker = block.locator("input[type=file]")
+    assert await picker.count() == 1
+    assert await _press(visit.page, block, FORM_IMAGES[0]) == FORM_IMAGES
+    # Of another size than those of the example.
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 48, 64, 3), np.uint8)
+    chosen = [tmp_path / f"mine-{number}.png" for number in range(10, 26)]
+    for path, image in zip(chosen, encode(pixels, ".png"), strict=True):
+        path.write_bytes(image)
+    await picker.set_input_files(chosen)
+    assert await _press(visit.page, block, chosen[0].name) == [path.name for path in chosen]
+    visit.assert_at_home(live_server)
+
+
+async def _press(page: Page, block: Locator, first: str) -> list[str]:
+    """Press Execute, which must be answered with 200; return the names of the images that the page says it sent.
+
+    The page shows its request as a command of curl; the one with the image ``first`` is awaited.
+    """
+    async with page.expect_response(f"**/api/v1/infer?{FORM_QUERY}") as asked:
+        await block.get_by_role("button", name="Execute").click()
+    answer = await asked.value
+    assert answer.status == 200, await answer.text()
+    shown = block.locator(".curl-command").filter(has_text=first)
+    await shown.wait_for()
+    command = await shown.inner_text()
+    fields = re.findall(r"-F '(\w+)=([^@']+)'", command)
+    assert dict(fields) == FORM_TEXTS
+    return re.findall(r"-F 'frames=@([^;']+);type=image/png'", command)
 
 
 @needs_browser

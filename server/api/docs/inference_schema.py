@@ -79,7 +79,9 @@ def _json(manifest: Manifest) -> JsonObject:
 def _multipart(manifest: Manifest) -> JsonObject:
     image = {"type": "string", "format": "binary", "description": "A JPEG, PNG or WebP image."}
     schema = _without_null(_schema(InferParts, manifest))
-    schema["properties"]["frames"] = _exactly(manifest.frames, image)
+    # Of the page's own form (assets/clip-form.js); OpenAPI has no way to give files as an example.
+    example = {"x-example-images": _example(manifest)["value"]["frames"]}
+    schema["properties"]["frames"] = _exactly(manifest.frames, image) | example
     return schema | {"title": "ClipParts", "description": "A clip as a multipart form."} | _PAIRED
 
 

@@ -57,7 +57,10 @@ _PAGE = """<!doctype html>
 # Relative addresses are also right behind a proxy that adds a prefix to the path.
 SWAGGER_PAGE = _PAGE.format(
     head='<link rel="stylesheet" href="docs/swagger-ui.css">',
-    scripts='<script src="docs/swagger-ui-bundle.js"></script>\n<script src="docs/show-swagger-ui.js"></script>',
+    scripts="\n".join(
+        f'<script src="docs/{name}"></script>'
+        for name in ("swagger-ui-bundle.js", "clip-form.js", "show-swagger-ui.js")
+    ),
 )
 REDOC_PAGE = _PAGE.format(
     head="<style>body { margin: 0 }</style>",

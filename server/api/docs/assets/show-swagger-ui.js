@@ -4,6 +4,7 @@ SwaggerUIBundle({
   deepLinking: true,
   displayRequestDuration: true,
   tryItOutEnabled: true,
+  plugins: [clipForm],
   // It would have swagger.io look at the document.
   validatorUrl: null,
 });
