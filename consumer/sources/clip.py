@@ -55,8 +55,9 @@ class Clipping:
 def read_clips(source: Source, video: Recording, clipping: Clipping, on_partial: Callable[[], None]) -> Iterator[Clip]:
     """Read the clips of a recording lazily.
 
-    A video shorter than one clip is sampled faster, evenly from start to end. Frames that do not fill a clip are
-    discarded with a call of ``on_partial``.
+    A video shorter than one clip is sampled faster, evenly from start to end. The last clip ends with the video and
+    overlaps the one before it as far as needed. Frames before a gap that do not fill a clip are discarded with a call
+    of ``on_partial``.
     """
     clipping = replace(clipping, shape=_fitting(source, video, clipping.shape))
     # A recording may have a longer gap than a live source: the scene was still, the stream was not broken.

@@ -21,7 +21,7 @@ async def test_each_clip_gives_a_json_line_and_a_log_line(live_server: LiveServe
     ended = await consume(video, "--service-url", live_server.url, "--json", "--log-format", "json", "--top-k", "2")
     assert ended.code == 0
     lines = [json.loads(line) for line in ended.output]
-    assert [(line["start_s"], line["end_s"]) for line in lines] == [(0, 5.333), (5.333, 10.667)]
+    assert [(line["start_s"], line["end_s"]) for line in lines] == [(0, 5.333), (5.333, 10.667), (5.667, 11)]
     for line in lines:
         assert list(line) == [
             "source", "start_s", "end_s", "predictions", "clip_id", "model", "timings_ms", "latency_ms",
