@@ -17,7 +17,8 @@ from consumer.feeds.reader import Reading
 from consumer.output.events import Rules
 from consumer.shown_text import without_credentials
 from consumer.sources.ffmpeg import Link
-from consumer.sources.source import ACCEPTED, Source, parse_source
+from consumer.sources.source import ACCEPTED, Source
+from consumer.sources.source_list import parse_sources
 
 T = TypeVar("T")
 
@@ -27,9 +28,9 @@ SOURCES_VARIABLE = f"{PREFIX}SOURCES"
 DESCRIPTION = """\
 Samples clips from videos and cameras and sends them to a V-JEPA 2 service, which classifies the actions in them. Logs
 one line per clip on stderr. Exit codes: 0 if every clip was classified, or after SIGTERM; 1 if the service refused a
-request or could not be reached; 2 if an argument is wrong, a source cannot be read or an output cannot be written; 130
-after Ctrl-C; 141 if the reader of stdout has ended. A camera that cannot be reached is not an error: the consumer keeps
-connecting to it."""
+request or could not be reached, or if some of the sources could not be read; 2 if an argument is wrong, no source can
+be read or an output cannot be written; 130 after Ctrl-C; 141 if the reader of stdout has ended. A camera that cannot be
+reached is not an error: the consumer keeps connecting to it."""
 
 
 class _Parser(configargparse.ArgumentParser):  # type: ignore[misc]
@@ -45,9 +46,13 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     variables = {name: value for name, value in environment.items() if value}
     parser = _parser()
     values = vars(parser.parse_args(arguments, env_vars=variables))
-    sources = values.pop("sources") or _sources_of(parser, variables.get(SOURCES_VARIABLE, ""))
+    sources = [source for each in values.pop("sources") for source in each] or _sources_of(
+        parser, variables.get(SOURCES_VARIABLE, "")
+    )
     values["api_key"] = _api_key(parser, variables.get("VJEPA_API_KEY"))
-    reading = _pick(Reading, values, link=_pick(Link, values))
+    # Several files are decoded at the same time, each in one thread, which costs less than many threads for each.
+    file_threads = 1 if sum(not source.live for source in sources) > 1 else 0
+    reading = _pick(Reading, values, link=_pick(Link, values), file_threads=file_threads)
     output = _pick(Output, values, rules=_pick(Rules, values, prefix="event_"))
     return Settings(tuple(sources), _pick(Sampling, values), reading, _pick(Service, values), output)
 
@@ -69,7 +74,7 @@ def _api_key(parser: _Parser, key: str | None) -> str | None:
 
 def _sources_of(parser: _Parser, text: str) -> list[Source]:
     try:
-        sources = [parse_source(each) for each in shlex.split(text)]
+        sources = [source for each in shlex.split(text) for source in parse_sources(each)]
     except ValueError as error:
         parser.error(f"{SOURCES_VARIABLE}: {error}")
     if not sources:
@@ -88,7 +93,7 @@ def _parser() -> _Parser:
         "sources",
         metavar="SOURCE",
         nargs="*",
-        type=checked(parse_source),
+        type=checked(parse_sources),
         help=f"one or more sources: {ACCEPTED.removeprefix('accepted: ')}; or set {SOURCES_VARIABLE} to a list"
         " separated by blanks",
     )

@@ -36,12 +36,16 @@ Backend = Literal["pyav", "deepstream"]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How sources are read; with ``image_fps`` of ``None``, every image of a directory is a sampled frame."""
+    """How sources are read; with ``image_fps`` of ``None``, every image of a directory is a sampled frame.
+
+    ``file_threads`` is the number of decoder threads for each file (0: as many as the machine has cores).
+    """
 
     backend: Backend = "pyav"
     link: Link = field(default_factory=Link)
     longest_pause_s: float = 30.0
     image_fps: float | None = None
+    file_threads: int = 0
 
 
 class Counters(Protocol):
@@ -162,7 +166,7 @@ def open_recording(
     """Open a file or directory; raises SourceError. ``fps`` is the default rate of a directory of images."""
     if source.kind is Kind.IMAGES:
         return nullcontext(ImageDirectory(source, reading.image_fps or fps, stopped))
-    return open_video(source, stopped)
+    return open_video(source, stopped, reading.file_threads)
 
 
 def check_source(source: Source, reading: Reading) -> None:

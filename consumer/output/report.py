@@ -14,6 +14,7 @@ from consumer.output.events import ActionDetector, ActionEvent, Rules
 from consumer.output.metrics import Metrics
 from consumer.output.saved_clips import SavedClips
 from consumer.output.standard_output import write_line
+from consumer.output.tally import Tally
 from consumer.sources.clip import Clip
 from consumer.sources.source import Source
 
@@ -31,6 +32,7 @@ class Report:
         channels: tuple[EventChannel, ...],
         saved_clips: SavedClips | None,
         metrics: Metrics,
+        tally: Tally,
     ) -> None:
         self._source = source
         self._json = json
@@ -38,10 +40,12 @@ class Report:
         self._channels = channels
         self._saved_clips = saved_clips
         self._metrics = metrics
+        self._tally = tally
 
     async def classified(self, clip: Clip, result: ClassifiedClip) -> None:
         """Report a classified clip on all outputs."""
         self._metrics.answered(result.source, result.latency_ms / 1000)
+        self._tally.classified(self._source, clip)
         logger.info("clip", extra=self._fields(result))
         if self._json:
             write_line(result.json())

@@ -16,7 +16,8 @@ RTP_CODECS = {"h264": "H264", "h265": "H265", "hevc": "H265", "vp8": "VP8", "vp9
 
 DEFAULT_PAYLOAD_TYPE = 96
 ACCEPTED = (
-    "accepted: the path of a video file, of an .sdp file, of a directory of images, /dev/videoN,"
+    "accepted: the path of a video file, of an .sdp file, of a directory of videos or images, a quoted pattern like"
+    " 'clips/**/*.mp4', /dev/videoN,"
     " rtsp://HOST/PATH, udp://HOST:PORT (MPEG-TS) or udp://HOST:PORT?codec=h264 (RTP)"
 )
 

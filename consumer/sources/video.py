@@ -51,6 +51,11 @@ class Live(Video, Protocol):
 class Recording(Video, Protocol):
     """A video with an end, whose length is known before it is read."""
 
+    @property
+    def stated_length_s(self) -> float | None:
+        """The length in seconds as its container states it, which may be wrong; ``None`` if it does not."""
+        ...
+
     def length_s(self, limit_s: float) -> float:
         """The length in seconds, but at most ``limit_s``."""
         ...
@@ -66,6 +71,12 @@ class VideoFile:
         self._container = container
         self._stream = stream
         self._stopped = stopped
+
+    @property
+    def stated_length_s(self) -> float | None:
+        """The length in seconds as the container states it; ``None`` if it does not."""
+        duration_us: int | None = self._container.duration
+        return duration_us / av.time_base if duration_us and duration_us > 0 else None
 
     def length_s(self, limit_s: float) -> float:
         """The length in seconds, but at most ``limit_s``.
@@ -160,10 +171,14 @@ class LiveVideo:
 
 
 @contextmanager
-def open_video(source: Source, stopped: threading.Event | None = None) -> Iterator[VideoFile]:
-    """Open a video file for reading; raises SourceUnreadableError or NoVideoError."""
+def open_video(source: Source, stopped: threading.Event | None = None, threads: int = 0) -> Iterator[VideoFile]:
+    """Open a video file for reading with ``threads`` decoder threads (0: as many as the machine has cores).
+
+    Raises SourceUnreadableError or NoVideoError.
+    """
     with open_container(source, Link()) as (container, stream):
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
         yield VideoFile(source, container, stream, stopped or threading.Event())
 
 

@@ -44,7 +44,13 @@ GIVEN = {
     ("output.rules", "labels"): ("--event-label", "VJEPA_CONSUMER_EVENT_LABEL", "Falling down", ("Falling down",)),
 }
 # Not set by a flag of one value.
-OTHERS = {("service", "api_key"), ("output", "json"), ("output", "rules"), ("reading", "link")}
+OTHERS = {
+    ("reading", "file_threads"),
+    ("service", "api_key"),
+    ("output", "json"),
+    ("output", "rules"),
+    ("reading", "link"),
+}
 
 
 def value_of(settings: Settings, place: tuple[str, str]) -> object:
@@ -76,6 +82,12 @@ def test_table_covers_every_setting() -> None:
              "output.rules": Rules}  # fmt: skip
     all_of_them = {(name, each.name) for name, part in parts.items() for each in fields(part)}
     assert GIVEN.keys() | OTHERS == all_of_them
+
+
+def test_several_files_are_decoded_in_one_thread_each() -> None:
+    assert parse_settings(["a.mp4"], {}).reading.file_threads == 0
+    assert parse_settings(["a.mp4", "b.mp4"], {}).reading.file_threads == 1
+    assert parse_settings(["a.mp4", "rtsp://a/1"], {}).reading.file_threads == 0
 
 
 def test_sources_may_come_from_the_environment() -> None:
