@@ -21,14 +21,16 @@ from consumer.feeds.sender import Sender
 from consumer.feeds.service_watch import ServiceWatch
 from consumer.output.event_channel import EventChannel
 from consumer.output.event_sinks import Sink, open_sink
+from consumer.output.evidence import Evidence
 from consumer.output.log import on_terminal
 from consumer.output.metrics import Metrics
 from consumer.output.report import Report
-from consumer.output.saved_clips import SavedClips
+from consumer.output.saved_clips import SavedClips, prepare_directory
 from consumer.output.standard_output import check_standard_output
 from consumer.output.tally import Tally
 from consumer.sources.clip import Clipping
-from consumer.sources.source import Source
+from consumer.sources.footage import Footage
+from consumer.sources.source import Kind, Source
 from sampling.windows import Shape
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ MAX_OPEN_FILES = 8
 PROGRESS_S = 10.0
 PROGRESS_ON_TERMINAL_S = 0.5
 
+LONGEST_CLIP_FRAMES = 64
+LONGEST_LATENCY_S = 15.0
+
 MAX_OUTAGE_S = 60.0
 """How long the service may be away if no source is live; live sources wait without limit."""
 
@@ -54,7 +59,16 @@ def run(settings: Settings) -> int:
     tally = Tally(settings.sources)
     # Checked before waiting for the service, so that a wrong path is reported at once.
     readable = _readable(settings, tally)
-    saved_clips = None if settings.output.save_clips is None else SavedClips(settings.output.save_clips)
+    if settings.output.evidence.directory is not None:
+        prepare_directory(settings.output.evidence.directory, "--evidence")
+        if settings.reading.backend == "deepstream":
+            # Its frames come decoded, without the camera's own video.
+            raise BackendMissingError("the deepstream backend cannot save --evidence", "use --backend pyav")
+    saved_clips = (
+        None
+        if settings.output.save_clips is None
+        else SavedClips(settings.output.save_clips, settings.output.retention)
+    )
     if settings.output.json:
         check_standard_output()
     sinks = [open_sink(target) for target in settings.output.events]
@@ -211,7 +225,21 @@ def _report(
     metrics: Metrics,
     tally: Tally,
 ) -> Report:
-    return Report(source, settings.output.json, settings.output.rules, channels, saved_clips, metrics, tally)
+    evidence = _evidence(source, settings, metrics)
+    return Report(source, settings.output.json, settings.output.rules, channels, saved_clips, evidence, metrics, tally)
+
+
+def _evidence(source: Source, settings: Settings, metrics: Metrics) -> Evidence | None:
+    """What saves the actions of ``source``; a directory of images has its own."""
+    output, sampling = settings.output, settings.sampling
+    if output.evidence.directory is None or source.kind is Kind.IMAGES:
+        return None
+    footage = None
+    if source.live:
+        # An action is known after so many clips, and their answers.
+        clip_s = max(sampling.clip_stride or 0, sampling.frames or LONGEST_CLIP_FRAMES) / sampling.fps
+        footage = Footage(output.evidence.before_s + (output.rules.clips + 1) * clip_s + LONGEST_LATENCY_S)
+    return Evidence(source, output.evidence.directory, output.evidence, output.retention, footage, metrics)
 
 
 def _client(settings: Settings) -> AsyncClient:

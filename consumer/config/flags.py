@@ -15,6 +15,8 @@ from consumer.config.flag_types import checked
 from consumer.config.settings import Output, Sampling, Service, Settings
 from consumer.feeds.reader import Reading
 from consumer.output.events import Rules
+from consumer.output.evidence import EvidenceRules
+from consumer.output.retention import Retention
 from consumer.shown_text import without_credentials
 from consumer.sources.ffmpeg import Link
 from consumer.sources.source import ACCEPTED, Source
@@ -53,7 +55,8 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     # Several files are decoded at the same time, each in one thread, which costs less than many threads for each.
     file_threads = 1 if sum(not source.live for source in sources) > 1 else 0
     reading = _pick(Reading, values, link=_pick(Link, values), file_threads=file_threads)
-    output = _pick(Output, values, rules=_pick(Rules, values, prefix="event_"))
+    rules, evidence = _pick(Rules, values, prefix="event_"), _pick(EvidenceRules, values, prefix="evidence_")
+    output = _pick(Output, values, rules=rules, evidence=evidence, retention=_pick(Retention, values))
     return Settings(tuple(sources), _pick(Sampling, values), reading, _pick(Service, values), output)
 
 

@@ -72,7 +72,7 @@ class Feed:
         self._silence_s = silence_s if source.live else None
         self._clips = ClipQueue(asyncio.get_running_loop(), queue, drops=source.live, on_drop=self._dropped)
         self._sent: asyncio.Queue[_Sent | None] = asyncio.Queue(in_flight)
-        self._reader = Reader(source, reading, shared.clipping, self._clips, shared.metrics)
+        self._reader = Reader(source, reading, shared.clipping, self._clips, shared.metrics, report.footage)
         self._log_lock = threading.Lock()
         self._unlogged, self._next_log_s = 0, 0.0
         self._in_flight: set[asyncio.Task[tuple[Answer, float]]] = set()
@@ -89,7 +89,7 @@ class Feed:
             for task in (sending, *self._in_flight):
                 task.cancel()
             await asyncio.gather(sending, *self._in_flight, return_exceptions=True)
-            self._report.silent()
+            await self._report.close()
 
     async def _read_and_send(self) -> None:
         """Read the source and send its clips; raises the error that ended the source after the last clip."""

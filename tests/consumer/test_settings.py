@@ -9,6 +9,8 @@ from consumer.config.flags import parse_settings
 from consumer.config.settings import Output, Sampling, Service, Settings
 from consumer.feeds.reader import Reading
 from consumer.output.events import Rules
+from consumer.output.evidence import EvidenceRules
+from consumer.output.retention import Retention
 from consumer.sources.ffmpeg import Link
 from consumer.sources.source import parse_source
 
@@ -34,6 +36,11 @@ GIVEN = {
     ("reading.link", "transport"): ("--rtsp-transport", "VJEPA_CONSUMER_RTSP_TRANSPORT", "udp", "udp"),
     ("reading.link", "silence_s"): ("--silence-timeout", "VJEPA_CONSUMER_SILENCE_TIMEOUT", "4", 4.0),
     ("output", "save_clips"): ("--save-clips", "VJEPA_CONSUMER_SAVE_CLIPS", "clips", Path("clips")),
+    ("output.evidence", "directory"): ("--evidence", "VJEPA_CONSUMER_EVIDENCE", "actions", Path("actions")),
+    ("output.evidence", "before_s"): ("--evidence-before", "VJEPA_CONSUMER_EVIDENCE_BEFORE", "2.5", 2.5),
+    ("output.evidence", "after_s"): ("--evidence-after", "VJEPA_CONSUMER_EVIDENCE_AFTER", "0", 0.0),
+    ("output.retention", "keep_days"): ("--keep-days", "VJEPA_CONSUMER_KEEP_DAYS", "30", 30.0),
+    ("output.retention", "keep_mb"): ("--keep-mb", "VJEPA_CONSUMER_KEEP_MB", "500", 500.0),
     ("output", "metrics_port"): ("--metrics-port", "VJEPA_CONSUMER_METRICS_PORT", "9100", 9100),
     ("output", "metrics_host"): ("--metrics-host", "VJEPA_CONSUMER_METRICS_HOST", "0.0.0.0", "0.0.0.0"),
     ("output", "events"): ("--events", "VJEPA_CONSUMER_EVENTS", "http://hook/x", ("http://hook/x",)),
@@ -46,6 +53,8 @@ GIVEN = {
 # Not set by a flag of one value.
 OTHERS = {
     ("reading", "file_threads"),
+    ("output", "evidence"),
+    ("output", "retention"),
     ("service", "api_key"),
     ("output", "json"),
     ("output", "rules"),
@@ -79,7 +88,7 @@ def test_flag_overrides_variable() -> None:
 
 def test_table_covers_every_setting() -> None:
     parts = {"service": Service, "sampling": Sampling, "reading": Reading, "reading.link": Link, "output": Output,
-             "output.rules": Rules}  # fmt: skip
+             "output.rules": Rules, "output.evidence": EvidenceRules, "output.retention": Retention}  # fmt: skip
     all_of_them = {(name, each.name) for name, part in parts.items() for each in fields(part)}
     assert GIVEN.keys() | OTHERS == all_of_them
 
