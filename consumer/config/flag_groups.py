@@ -71,6 +71,15 @@ def _add_sampling_flags(group: Any) -> None:
 
 def _add_reading_flags(group: Any) -> None:
     group.add_argument(
+        "--name",
+        dest="names",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="what to call a source in all outputs instead of its address; give one for each source, in their order, or"
+        " write NAME=rtsp://HOST/PATH",
+    )
+    group.add_argument(
         "--backend",
         choices=("pyav", "deepstream"),
         default=DEFAULT_READING.backend,

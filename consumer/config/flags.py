@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn, TypeVar
@@ -20,7 +21,7 @@ from consumer.output.retention import Retention
 from consumer.shown_text import without_credentials
 from consumer.sources.ffmpeg import Link
 from consumer.sources.source import ACCEPTED, Source
-from consumer.sources.source_list import parse_sources
+from consumer.sources.source_list import parse_sources, with_name
 
 T = TypeVar("T")
 
@@ -48,9 +49,8 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     variables = {name: value for name, value in environment.items() if value}
     parser = _parser()
     values = vars(parser.parse_args(arguments, env_vars=variables))
-    sources = [source for each in values.pop("sources") for source in each] or _sources_of(
-        parser, variables.get(SOURCES_VARIABLE, "")
-    )
+    sources = [source for each in values.pop("sources") for source in each]
+    sources = _named(parser, sources or _sources_of(parser, variables.get(SOURCES_VARIABLE, "")), values.pop("names"))
     values["api_key"] = _api_key(parser, variables.get("VJEPA_API_KEY"))
     # Several files are decoded at the same time, each in one thread, which costs less than many threads for each.
     file_threads = 1 if sum(not source.live for source in sources) > 1 else 0
@@ -82,6 +82,22 @@ def _sources_of(parser: _Parser, text: str) -> list[Source]:
         parser.error(f"{SOURCES_VARIABLE}: {error}")
     if not sources:
         parser.error("the following arguments are required: SOURCE")
+    return sources
+
+
+def _named(parser: _Parser, sources: list[Source], names: list[str]) -> list[Source]:
+    """The sources under their ``names``, if there are any; a name must not stand for two sources."""
+    if names and len(names) != len(sources):
+        parser.error(
+            f"there are {len(names)} --name for {len(sources)} sources; accepted: one for each, in their order"
+        )
+    try:
+        sources = [with_name(*each) for each in zip(sources, names, strict=True)] if names else sources
+    except ValueError as error:
+        parser.error(f"argument --name: {error}")
+    given = Counter(source.name for source in set(sources) if source.name != without_credentials(source.location))
+    if twice := [name for name, count in given.items() if count > 1]:
+        parser.error(f"several sources are named {twice[0]!r}; accepted: a name of its own for each")
     return sources
 
 

@@ -48,7 +48,9 @@ class Part:
 class Footage:
     """The packets of a live source for the last ``history_s`` seconds, at most 64 MiB; thread-safe.
 
-    While ``hold`` has been called with a time, packets from that time on are kept, too, if they fit into the 64 MiB.
+    While ``hold`` has been called with a time, packets from that time on are kept, too. When they fill the 64 MiB,
+    newer packets are not kept, because the start of an action matters most; ``_skips`` is set until the next key frame
+    that fits.
     """
 
     def __init__(self, history_s: float) -> None:
@@ -56,6 +58,7 @@ class Footage:
         self._held_since_s: float | None = None
         self._packets: deque[tuple[_Connection, Packet[VideoStream]]] = deque()
         self._bytes = 0
+        self._skips = False
         self._connection: _Connection | None = None
         self._lock = threading.Lock()
 
@@ -70,9 +73,12 @@ class Footage:
         if self._connection is None:
             self._connection = _Connection(_header(stream, packet), time_base(stream))
         with self._lock:
-            self._packets.append((self._connection, _copy(packet)))
-            self._bytes += packet.size
-            self._trim()
+            self._make_room(self._connection, packet)
+            fits = self._bytes + packet.size <= MOST_BYTES
+            self._skips = not fits or (self._skips and not packet.is_keyframe)
+            if not self._skips:
+                self._packets.append((self._connection, _copy(packet)))
+                self._bytes += packet.size
 
     def place(self, pts: int | None, time_s: float) -> None:
         """Note that the frame with this time stamp was shown at ``time_s``."""
@@ -101,14 +107,18 @@ class Footage:
         ]
         return max(parts, key=lambda part: len(part.packets), default=None)
 
-    def _trim(self) -> None:
-        connection, newest = self._packets[-1]
-        newest_s = _time_s(connection, newest)
-        wanted_s = newest_s - self._history_s
-        if self._held_since_s is not None:
-            wanted_s = min(wanted_s, self._held_since_s)
-        # Up to the second key frame: what is wanted may begin between it and the one before.
-        while len(self._packets) > 1 and (self._bytes > MOST_BYTES or self._next_key_s() <= wanted_s):
+    def _make_room(self, connection: _Connection, packet: Packet[VideoStream]) -> None:
+        """Drop what is too old, and if ``packet`` does not fit, what no action that is held needs."""
+        held_s = self._held_since_s
+        history_s = _time_s(connection, packet) - self._history_s
+        self._drop_before(history_s if held_s is None else min(history_s, held_s))
+        if self._bytes + packet.size > MOST_BYTES:
+            self._drop_before(float("inf") if held_s is None else held_s, packet.size)
+
+    def _drop_before(self, time_s: float, room_bytes: int = MOST_BYTES) -> None:
+        """Drop packets up to the last key frame before ``time_s``, but no more than to have ``room_bytes`` left."""
+        # From there on, the video can be decoded at that time.
+        while self._bytes + room_bytes > MOST_BYTES and self._packets and self._next_key_s() <= time_s:
             self._bytes -= self._packets.popleft()[1].size
 
     def _next_key_s(self) -> float:

@@ -18,7 +18,7 @@ DEFAULT_PAYLOAD_TYPE = 96
 ACCEPTED = (
     "accepted: the path of a video file, of an .sdp file, of a directory of videos or images, a quoted pattern like"
     " 'clips/**/*.mp4', /dev/videoN,"
-    " rtsp://HOST/PATH, udp://HOST:PORT (MPEG-TS) or udp://HOST:PORT?codec=h264 (RTP)"
+    " rtsp://HOST/PATH, udp://HOST:PORT (MPEG-TS) or udp://HOST:PORT?codec=h264 (RTP), also as NAME=rtsp://HOST/PATH"
 )
 
 
@@ -36,7 +36,10 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source; ``location`` is its path or URL, ``name`` the same without user and password, for all outputs."""
+    """A source; ``location`` is its path or URL, and ``name`` stands for it in all outputs.
+
+    ``name`` is what the user calls the source, or else its location without user and password.
+    """
 
     kind: Kind
     location: str

@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from consumer.output.retention import Retention
+from consumer.sources.footage import Footage
 from tests.consumer.processes import consume, consuming
 from tests.consumer.recording_service import Received, RecordingService, answer
 from tests.consumer.senders import FPS, free_port, rtsp_server, udp_camera
@@ -159,3 +160,35 @@ async def test_evidence_of_the_deepstream_backend_is_refused(tmp_path: Path) -> 
     ended = await consume(write_video(tmp_path / "a.mp4", at(12, 1)), *flags)
     assert ended.code == 2
     assert "--backend pyav" in ended.failures[-1]
+
+
+def packets_of(path: Path) -> tuple[av.container.InputContainer, list[av.Packet]]:
+    container = av.open(path)
+    return container, [packet for packet in container.demux(video=0) if packet.size]
+
+
+def test_a_long_action_keeps_its_start_within_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    container, packets = packets_of(write_video(tmp_path / "a.mkv", at(12, 30), codec="ffv1", rate=12))
+    largest = max(packet.size for packet in packets)
+    monkeypatch.setattr("consumer.sources.footage.MOST_BYTES", 100 * largest)
+    footage = Footage(history_s=3)
+    with container:
+        for index, packet in enumerate(packets):
+            footage.add(container.streams.video[0], packet)  # type: ignore[arg-type]
+            footage.place(packet.pts, index / 12)
+            if index == 60:
+                footage.hold(3.0)
+        held = footage.cut(3.0, 30.0)
+        footage.hold(None)
+        for index, packet in enumerate(packets):
+            packet.pts = packet.dts = (packet.pts or 0) + 30_000
+            footage.add(container.streams.video[0], packet)  # type: ignore[arg-type]
+            footage.place(packet.pts, 30 + index / 12)
+        later = footage.cut(58.5, 60.0)
+    assert held is not None
+    assert later is not None
+    # Key frames are a second apart.
+    assert held.start_s == pytest.approx(3, abs=0.05)
+    assert 90 * largest <= sum(packet.size for packet in held.packets) <= 100 * largest
+    assert later.start_s == pytest.approx(58, abs=0.05)
+    assert len(later.packets) == 24

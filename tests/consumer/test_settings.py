@@ -93,6 +93,47 @@ def test_table_covers_every_setting() -> None:
     assert GIVEN.keys() | OTHERS == all_of_them
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["door=rtsp://user:pass@a/1", "back yard=udp://0.0.0.0:5004?codec=h264"],
+        ["rtsp://user:pass@a/1", "udp://0.0.0.0:5004?codec=h264", "--name", "door", "--name", "back yard"],
+    ],
+)
+def test_sources_have_the_names_that_they_are_given(arguments: list[str]) -> None:
+    sources = parse_settings(arguments, {}).sources
+    assert [(each.name, each.location) for each in sources] == [
+        ("door", "rtsp://user:pass@a/1"),
+        ("back yard", "udp://0.0.0.0:5004?codec=h264"),
+    ]
+    environment = {"VJEPA_CONSUMER_SOURCES": "door=rtsp://user:pass@a/1 'back yard=udp://0.0.0.0:5004?codec=h264'"}
+    assert parse_settings([], environment).sources == sources
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rtsp://a/1", "rtsp://a/2", "--name", "door"], "there are 1 --name for 2 sources; accepted: one for each"),
+        (["door=rtsp://a/1", "door=rtsp://a/2"], "several sources are named 'door'; accepted: a name of its own"),
+        (["rtsp://a/1", "--name", "a\nb"], "'a\\nb' is not a name; accepted: "),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(arguments, {})
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_whose_name_contains_an_equals_sign_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "door=camera.sdp").touch()
+    files = parse_settings(["door=camera.sdp", "a=b.mp4"], {}).sources
+    assert [each.location for each in files] == ["door=camera.sdp", "a=b.mp4"]
+    assert parse_settings(["door=other.sdp"], {}).sources[0].location == "other.sdp"
+
+
 def test_several_files_are_decoded_in_one_thread_each() -> None:
     assert parse_settings(["a.mp4"], {}).reading.file_threads == 0
     assert parse_settings(["a.mp4", "b.mp4"], {}).reading.file_threads == 1
