@@ -57,13 +57,13 @@ def run(settings: Settings) -> int:
     Raises ConsumerError for errors that are found before any source is read.
     """
     tally = Tally(settings.sources)
-    # Checked before waiting for the service, so that a wrong path is reported at once.
-    readable = _readable(settings, tally)
     if settings.output.evidence.directory is not None:
-        prepare_directory(settings.output.evidence.directory, "--evidence")
         if settings.reading.backend == "deepstream":
             # Its frames come decoded, without the camera's own video.
             raise BackendMissingError("the deepstream backend cannot save --evidence", "use --backend pyav")
+        prepare_directory(settings.output.evidence.directory, "--evidence")
+    # Checked before waiting for the service, so that a wrong path is reported at once.
+    readable = _readable(settings, tally)
     saved_clips = (
         None
         if settings.output.save_clips is None
@@ -75,8 +75,7 @@ def run(settings: Settings) -> int:
     metrics = Metrics()
     if settings.output.metrics_port is not None:
         metrics.serve(settings.output.metrics_host, settings.output.metrics_port)
-    code = asyncio.run(_consume(replace(settings, sources=readable), metrics, saved_clips, sinks, tally))
-    return max(code, int(len(readable) < len(settings.sources)))
+    return asyncio.run(_consume(replace(settings, sources=readable), metrics, saved_clips, sinks, tally))
 
 
 def _readable(settings: Settings, tally: Tally) -> tuple[Source, ...]:
@@ -133,16 +132,17 @@ async def _run_feeds(
         client = await stack.enter_async_context(_client(settings))
         watch = await stack.enter_async_context(ServiceWatch(client, _max_outage_s(settings)))
         await watch.wait_at_start()
+        stack.callback(tally.log_summary)
         service = settings.service
         sender = Sender(client, watch, service.in_flight, service.retries, service.top_k, metrics)
         open_files = asyncio.Semaphore(MAX_OPEN_FILES)
         shared = Shared(watch, sender, open_files, metrics, lambda: clipping(settings.sampling, watch.model))
         channels = [await stack.enter_async_context(EventChannel(sink, metrics)) for sink in sinks]
-        stack.callback(tally.log_summary)
         feeds = list(_feeds(settings, tuple(channels), saved_clips, shared, tally))
-        codes = await _all(feeds, channels, tally)
+        shows_progress = settings.output.log_format == "text" and on_terminal()
+        codes = await _all(feeds, channels, tally, PROGRESS_ON_TERMINAL_S if shows_progress else PROGRESS_S)
     # What no source could be read from is a wrong argument; a broken file among others is one that was skipped.
-    return max(codes) if all(codes) else min(max(codes), 1)
+    return max(codes) if all(codes) else int(tally.any_failed)
 
 
 def clipping(sampling: Sampling, model: Model | None) -> Clipping:
@@ -155,11 +155,11 @@ def clipping(sampling: Sampling, model: Model | None) -> Clipping:
     return Clipping(Shape(frames, sampling.fps, sampling.clip_stride or frames), short_edge_px, sampling.max_gap_s)
 
 
-async def _all(feeds: list[Feed], channels: list[EventChannel], tally: Tally) -> list[int]:
+async def _all(feeds: list[Feed], channels: list[EventChannel], tally: Tally, progress_interval_s: float) -> list[int]:
     """Run all feeds until they end; returns their exit codes. Raises the error of an output that fails for good."""
     tasks = [asyncio.create_task(_run_feed(feed, tally)) for feed in feeds]
     codes = asyncio.gather(*tasks)
-    progress = asyncio.create_task(tally.log_progress(PROGRESS_ON_TERMINAL_S if on_terminal() else PROGRESS_S))
+    progress = asyncio.create_task(tally.log_progress(progress_interval_s))
     deliveries = [channel.delivery for channel in channels]
     try:
         watched: list[asyncio.Future[Any]] = [codes, *deliveries]

@@ -24,6 +24,11 @@ class Tally:
         self._failed: list[str] = []
         self._parts: dict[Source, float] = {}
 
+    @property
+    def any_failed(self) -> bool:
+        """Whether a source has failed."""
+        return bool(self._failed)
+
     def classified(self, source: Source, clip: Clip) -> None:
         """Count a classified clip."""
         self._clips += 1

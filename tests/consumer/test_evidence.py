@@ -159,7 +159,8 @@ async def test_evidence_of_the_deepstream_backend_is_refused(tmp_path: Path) -> 
     flags = ("--backend", "deepstream", "--evidence", tmp_path / "evidence")
     ended = await consume(write_video(tmp_path / "a.mp4", at(12, 1)), *flags)
     assert ended.code == 2
-    assert "--backend pyav" in ended.failures[-1]
+    assert "the deepstream backend cannot save --evidence; help: use --backend pyav" in ended.failures[-1]
+    assert not (tmp_path / "evidence").exists()
 
 
 def packets_of(path: Path) -> tuple[av.container.InputContainer, list[av.Packet]]:
