@@ -201,6 +201,6 @@ async def test_unknown_api_key_gives_a_clear_error(tmp_path: Path) -> None:
         refused = await consume(video, "--service-url", server.url, environment={"VJEPA_API_KEY": "wrong"})
         taken = await consume(video, "--service-url", server.url, environment={"VJEPA_API_KEY": "right"})
     assert refused.code == 1
-    assert "401 Unauthorized: the key is unknown" in refused.errors[-1]
-    assert "VJEPA_API_KEY" in refused.errors[-1]
+    assert "401 Unauthorized: the key is unknown" in refused.failures[-1]
+    assert "VJEPA_API_KEY" in refused.failures[-1]
     assert taken.code == 0
