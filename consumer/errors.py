@@ -11,7 +11,8 @@ ConsumerError                       one line that ends with a hint on what to do
 ├── ClipError                       exit code 2: the frames do not form a valid clip
 ├── ClipDroppedError                a live source has newer clips waiting
 └── ServiceError                    exit code 1: the service did not classify the clip
-    ├── ServiceUnreachableError     no answer: connection refused or lost, timeout, never ready
+    ├── ServiceUnreachableError     no answer: connection refused or lost, timeout
+    │   └── ServiceAwayError        it was not ready for as long as the consumer may wait
     ├── ServiceRefusedError         an HTTP error answer (RFC 9457 problem+json)
     └── ServiceAnswerError          a success answer that does not match the API contract
 """
@@ -129,6 +130,10 @@ class ServiceUnreachableError(ServiceError):
         self.reason = reason
         hint = f"start it with `{command('serve')}`, or set its address with --service-url or VJEPA_SERVICE_URL"
         super().__init__(f"the service at {url} {reason}", hint)
+
+
+class ServiceAwayError(ServiceUnreachableError):
+    """The service was not ready for as long as the consumer may wait, so no source can continue."""
 
 
 class ServiceRefusedError(ServiceError):

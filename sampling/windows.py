@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -98,7 +99,8 @@ def sample(frames: Iterable[Timed[F]], fps: float, max_gap_s: float) -> Iterator
 class Windows(Generic[F]):
     """Groups samples into windows of ``shape``; calls ``on_partial`` when frames that did not fill one are discarded.
 
-    With ``fills_up``, frames of a stream that ends before its first window is full are repeated to fill it.
+    With ``fills_up``, the stream is covered to its last sample: the last window ends there and overlaps the one before
+    it as far as needed. If fewer samples than a window has follow the start or the last break, they are repeated.
     """
 
     def __init__(self, shape: Shape, on_partial: Callable[[], None], fills_up: bool) -> None:
@@ -112,11 +114,17 @@ class Windows(Generic[F]):
 
     def of(self, samples: Iterable[Sample[F]]) -> Iterator[Window[F]]:
         """Yield the windows of the samples; no window contains a break."""
+        latest: deque[Sample[F]] = deque(maxlen=self._shape.frames if self._fills_up else 0)
+        window = None
         for each in samples:
+            if each.starts:
+                latest.clear()
+            latest.append(each)
             if (window := self.push(each)) is not None:
                 yield window
-        if self._pending and self._fills_up:
-            yield self._window()
+        # The last sample has been seen exactly if it completed a window.
+        if latest and window is None:
+            yield self._window(list(latest))
         else:
             self.discard()
 
@@ -132,17 +140,16 @@ class Windows(Generic[F]):
         return self._take() if len(self._pending) == self._shape.frames else None
 
     def _take(self) -> Window[F]:
-        window = self._window()
+        window = self._window(self._pending)
         del self._pending[: self._shape.stride]
         self._skip = max(0, self._shape.stride - self._shape.frames)
         self._unused = 0
-        self._fills_up = False
         return window
 
-    def _window(self) -> Window[F]:
-        frames, pending = self._shape.frames, self._pending
-        spread = tuple(pending[index * len(pending) // frames].frame for index in range(frames))
-        return Window(spread, pending[0].time_s, pending[-1].time_s + 1 / self._shape.fps)
+    def _window(self, samples: list[Sample[F]]) -> Window[F]:
+        frames = self._shape.frames
+        spread = tuple(samples[index * len(samples) // frames].frame for index in range(frames))
+        return Window(spread, samples[0].time_s, samples[-1].time_s + 1 / self._shape.fps)
 
     def discard(self) -> None:
         """Discard the pending frames, because the next frames do not continue them."""

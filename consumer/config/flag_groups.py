@@ -12,10 +12,12 @@ from consumer.config.settings import Output, Sampling, Service
 from consumer.feeds.reader import Reading
 from consumer.output.event_sinks import ACCEPTED_TARGETS, check_target
 from consumer.output.events import Rules
+from consumer.output.evidence import EvidenceRules
 from consumer.sources.ffmpeg import Link
 
 DEFAULT_SAMPLING, DEFAULT_READING, DEFAULT_SERVICE = Sampling(), Reading(), Service()
 DEFAULT_LINK, DEFAULT_OUTPUT, DEFAULT_RULES = Link(), Output(), Rules()
+DEFAULT_EVIDENCE = EvidenceRules()
 
 
 def add_all(parser: Any) -> None:
@@ -69,6 +71,15 @@ def _add_sampling_flags(group: Any) -> None:
 
 
 def _add_reading_flags(group: Any) -> None:
+    group.add_argument(
+        "--name",
+        dest="names",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="what to call a source in all outputs instead of its address; give one for each source, in their order, or"
+        " write NAME=rtsp://HOST/PATH",
+    )
     group.add_argument(
         "--backend",
         choices=("pyav", "deepstream"),
@@ -193,8 +204,22 @@ def _add_output_flags(group: Any) -> None:
         "--save-clips",
         metavar="DIR",
         type=Path,
-        help="save clips in this directory as MP4 files with the label drawn into the frames; with --events only clips"
-        " with a prediction above the threshold",
+        help="save clips in this directory as MP4 files with the label drawn into the frames, to see what the model saw"
+        "; with --events only clips that have a prediction above the threshold and do not overlap",
+    )
+    group.add_argument(
+        "--keep-days",
+        metavar="DAYS",
+        type=number(0.001, 36_500),
+        help="delete files of --evidence and --save-clips that are older, for example because of a duty to do so"
+        " (default: no limit)",
+    )
+    group.add_argument(
+        "--keep-mb",
+        metavar="MB",
+        type=number(1, 1e9),
+        help="delete the oldest files in the directories of --evidence and --save-clips when one of them has more than"
+        " this many megabytes; set it so that the disk does not fill (default: no limit)",
     )
     group.add_argument(
         "--metrics-port",
@@ -257,4 +282,28 @@ def _add_event_flags(group: Any) -> None:
         action="append",
         default=[],
         help="send events only for this label; may be given several times (default: all labels)",
+    )
+    group.add_argument(
+        "--evidence",
+        dest="evidence_directory",
+        metavar="DIR",
+        type=Path,
+        help="save one recording of each action in this directory: the camera's own video at full size",
+    )
+    group.add_argument(
+        "--evidence-before",
+        dest="evidence_before_s",
+        metavar="SECONDS",
+        type=number(0, 600),
+        default=DEFAULT_EVIDENCE.before_s,
+        help="how long before the action its recording starts, or up to a key frame earlier; raise it to see what led"
+        " to the action (default: %(default)g)",
+    )
+    group.add_argument(
+        "--evidence-after",
+        dest="evidence_after_s",
+        metavar="SECONDS",
+        type=number(0, 600),
+        default=DEFAULT_EVIDENCE.after_s,
+        help="how long after the action its recording ends; raise it to see what followed (default: %(default)g)",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn, TypeVar
@@ -13,9 +14,12 @@ from consumer.config.flag_groups import add_all
 from consumer.config.settings import Output, Sampling, Service, Settings
 from consumer.feeds.reader import Reading
 from consumer.output.events import Rules
+from consumer.output.evidence import EvidenceRules
+from consumer.output.retention import Retention
 from consumer.shown_text import without_credentials
 from consumer.sources.ffmpeg import Link
-from consumer.sources.source import ACCEPTED, Source, parse_source
+from consumer.sources.source import ACCEPTED, Source
+from consumer.sources.source_list import parse_sources, with_name
 
 T = TypeVar("T")
 
@@ -25,9 +29,9 @@ SOURCES_VARIABLE = f"{PREFIX}SOURCES"
 DESCRIPTION = """\
 Samples clips from videos and cameras and sends them to a V-JEPA 2 service, which classifies the actions in them. Logs
 one line per clip on stderr. Exit codes: 0 if every clip was classified, or after SIGTERM; 1 if the service refused a
-request or could not be reached; 2 if an argument is wrong, a source cannot be read or an output cannot be written; 130
-after Ctrl-C; 141 if the reader of stdout has ended. A camera that cannot be reached is not an error: the consumer keeps
-connecting to it."""
+request or could not be reached, or if some of the sources could not be read; 2 if an argument is wrong, no source can
+be read or an output cannot be written; 130 after Ctrl-C; 141 if the reader of stdout has ended. A camera that cannot be
+reached is not an error: the consumer keeps connecting to it."""
 
 
 class _Parser(Parser):
@@ -42,10 +46,14 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     variables = {name: value for name, value in environment.items() if value}
     parser = _parser()
     values = vars(parser.parse_args(arguments, env_vars=variables))
-    sources = values.pop("sources") or _sources_of(parser, variables.get(SOURCES_VARIABLE, ""))
+    sources = [source for each in values.pop("sources") for source in each]
+    sources = _named(parser, sources or _sources_of(parser, variables.get(SOURCES_VARIABLE, "")), values.pop("names"))
     values["api_key"] = _api_key(parser, variables.get("VJEPA_API_KEY"))
-    reading = _pick(Reading, values, link=_pick(Link, values))
-    output = _pick(Output, values, rules=_pick(Rules, values, prefix="event_"))
+    # Several files are decoded at the same time, each in one thread, which costs less than many threads for each.
+    file_threads = 1 if sum(not source.live for source in sources) > 1 else 0
+    reading = _pick(Reading, values, link=_pick(Link, values), file_threads=file_threads)
+    rules, evidence = _pick(Rules, values, prefix="event_"), _pick(EvidenceRules, values, prefix="evidence_")
+    output = _pick(Output, values, rules=rules, evidence=evidence, retention=_pick(Retention, values))
     return Settings(tuple(sources), _pick(Sampling, values), reading, _pick(Service, values), output)
 
 
@@ -66,11 +74,27 @@ def _api_key(parser: _Parser, key: str | None) -> str | None:
 
 def _sources_of(parser: _Parser, text: str) -> list[Source]:
     try:
-        sources = [parse_source(each) for each in shlex.split(text)]
+        sources = [source for each in shlex.split(text) for source in parse_sources(each)]
     except ValueError as error:
         parser.error(f"{SOURCES_VARIABLE}: {error}")
     if not sources:
         parser.error("the following arguments are required: SOURCE")
+    return sources
+
+
+def _named(parser: _Parser, sources: list[Source], names: list[str]) -> list[Source]:
+    """The sources under their ``names``, if there are any; a name must not stand for two sources."""
+    if names and len(names) != len(sources):
+        parser.error(
+            f"there are {len(names)} --name for {len(sources)} sources; accepted: one for each, in their order"
+        )
+    try:
+        sources = [with_name(*each) for each in zip(sources, names, strict=True)] if names else sources
+    except ValueError as error:
+        parser.error(f"argument --name: {error}")
+    given = Counter(source.name for source in set(sources) if source.name != without_credentials(source.location))
+    if twice := [name for name, count in given.items() if count > 1]:
+        parser.error(f"several sources are named {twice[0]!r}; accepted: a name of its own for each")
     return sources
 
 
@@ -80,7 +104,7 @@ def _parser() -> _Parser:
         "sources",
         metavar="SOURCE",
         nargs="*",
-        type=checked(parse_source),
+        type=checked(parse_sources),
         help=f"one or more sources: {ACCEPTED.removeprefix('accepted: ')}; or set {SOURCES_VARIABLE} to a list"
         " separated by blanks",
     )

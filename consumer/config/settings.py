@@ -9,7 +9,9 @@ from consumer.client.async_client import DEFAULT_URL
 from consumer.client.encodings import JPEG_QUALITY, Encoding
 from consumer.feeds.reader import Reading
 from consumer.output.events import Rules
+from consumer.output.evidence import EvidenceRules
 from consumer.output.log import LogFormat
+from consumer.output.retention import Retention
 from consumer.sources.source import Source
 
 
@@ -48,7 +50,9 @@ class Output:
     log_format: LogFormat = "text"
     events: tuple[str, ...] = ()
     rules: Rules = field(default_factory=Rules)
+    evidence: EvidenceRules = field(default_factory=EvidenceRules)
     save_clips: Path | None = None
+    retention: Retention = field(default_factory=Retention)
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
 

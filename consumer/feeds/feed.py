@@ -39,10 +39,11 @@ class _Sent:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The objects that all feeds share."""
+    """The objects that all feeds share; ``open_files`` limits how many recordings are open at the same time."""
 
     watch: ServiceWatch
     sender: Sender
+    open_files: asyncio.Semaphore
     metrics: Metrics
     clipping: Callable[[], Clipping]
 
@@ -71,15 +72,14 @@ class Feed:
         self._silence_s = silence_s if source.live else None
         self._clips = ClipQueue(asyncio.get_running_loop(), queue, drops=source.live, on_drop=self._dropped)
         self._sent: asyncio.Queue[_Sent | None] = asyncio.Queue(in_flight)
-        self._reader = Reader(source, reading, shared.clipping, self._clips, shared.metrics)
+        self._reader = Reader(source, reading, shared.clipping, self._clips, shared.metrics, report.footage)
         self._log_lock = threading.Lock()
         self._unlogged, self._next_log_s = 0, 0.0
         self._in_flight: set[asyncio.Task[tuple[Answer, float]]] = set()
 
     async def run(self) -> None:
         """Run until the source ends; live sources never do. Raises the ConsumerError that ended the source."""
-        self._reader.start()
-        sending = asyncio.create_task(self._send())
+        sending = asyncio.create_task(self._read_and_send())
         try:
             while (sent := await self._next()) is not None:
                 await self._finish(sent)
@@ -89,23 +89,30 @@ class Feed:
             for task in (sending, *self._in_flight):
                 task.cancel()
             await asyncio.gather(sending, *self._in_flight, return_exceptions=True)
-            self._report.silent()
+            await self._report.close()
 
-    async def _send(self) -> None:
-        """Send clips as slots become free; raises the error that ended the source after the last clip."""
-        outdated = self._clips.full if self.source.live else None
+    async def _read_and_send(self) -> None:
+        """Read the source and send its clips; raises the error that ended the source after the last clip."""
         try:
-            while await self._clips.filled():
-                await self._shared.sender.reserve_slot()
-                clip = self._clips.take()
-                task = asyncio.create_task(self._shared.sender.send(self.source.name, clip, outdated))
-                self._in_flight.add(task)
-                task.add_done_callback(self._finished)
-                await self._sent.put(_Sent(clip, task))
+            # Held until the last clip is sent: a file that has been read still holds clips in memory.
+            async with contextlib.nullcontext() if self.source.live else self._shared.open_files:
+                self._reader.start()
+                await self._send()
         except Exception:
             await self._sent.put(None)
             raise
         await self._sent.put(None)
+
+    async def _send(self) -> None:
+        """Send clips as slots become free; raises the error that ended the source."""
+        outdated = self._clips.full if self.source.live else None
+        while await self._clips.filled():
+            await self._shared.sender.reserve_slot()
+            clip = self._clips.take()
+            task = asyncio.create_task(self._shared.sender.send(self.source.name, clip, outdated))
+            self._in_flight.add(task)
+            task.add_done_callback(self._finished)
+            await self._sent.put(_Sent(clip, task))
 
     def _finished(self, task: asyncio.Task[tuple[Answer, float]]) -> None:
         self._in_flight.discard(task)

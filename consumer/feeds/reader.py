@@ -24,6 +24,7 @@ from consumer.retry import Backoff
 from consumer.sources.clip import Clip, Clipping, read_clips, read_live_clips
 from consumer.sources.deepstream import import_sdk, open_deepstream_video
 from consumer.sources.ffmpeg import Link
+from consumer.sources.footage import Footage
 from consumer.sources.image_directory import ImageDirectory
 from consumer.sources.source import Kind, Source
 from consumer.sources.video import Live, Recording, open_live_video, open_video
@@ -36,12 +37,16 @@ Backend = Literal["pyav", "deepstream"]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How sources are read; with ``image_fps`` of ``None``, every image of a directory is a sampled frame."""
+    """How sources are read; with ``image_fps`` of ``None``, every image of a directory is a sampled frame.
+
+    ``file_threads`` is the number of decoder threads for each file (0: as many as the machine has cores).
+    """
 
     backend: Backend = "pyav"
     link: Link = field(default_factory=Link)
     longest_pause_s: float = 30.0
     image_fps: float | None = None
+    file_threads: int = 0
 
 
 class Counters(Protocol):
@@ -57,7 +62,10 @@ class Counters(Protocol):
 
 
 class Reader:
-    """Reads ``source`` into ``clips``; each connection calls ``clipping()`` for how to cut them."""
+    """Reads ``source`` into ``clips``; each connection calls ``clipping()`` for how to cut them.
+
+    The latest video of a live source is kept in ``footage``.
+    """
 
     def __init__(
         self,
@@ -66,12 +74,14 @@ class Reader:
         clipping: Callable[[], Clipping],
         clips: ClipQueue,
         counters: Counters,
+        footage: Footage | None,
     ) -> None:
         self._source = source
         self._reading = reading
         self._clipping = clipping
         self._clips = clips
         self._counters = counters
+        self._footage = footage
         self._stopped = threading.Event()
         # A daemon thread: it may be blocked in FFmpeg, which cannot be interrupted until the peer sends something.
         self._thread = threading.Thread(target=self._run, name=f"reader {source.name}", daemon=True)
@@ -149,8 +159,9 @@ class Reader:
             yield from frames
 
     def _open_live(self, max_gap_s: float) -> AbstractContextManager[Live]:
-        opener = open_deepstream_video if self._reading.backend == "deepstream" else open_live_video
-        return opener(self._source, self._reading.link, max_gap_s, self._stopped)
+        if self._reading.backend == "deepstream":
+            return open_deepstream_video(self._source, self._reading.link, max_gap_s, self._stopped)
+        return open_live_video(self._source, self._reading.link, max_gap_s, self._stopped, self._footage)
 
     def _on_partial(self) -> None:
         self._counters.partial(self._source.name)
@@ -162,7 +173,7 @@ def open_recording(
     """Open a file or directory; raises SourceError. ``fps`` is the default rate of a directory of images."""
     if source.kind is Kind.IMAGES:
         return nullcontext(ImageDirectory(source, reading.image_fps or fps, stopped))
-    return open_video(source, stopped)
+    return open_video(source, stopped, reading.file_threads)
 
 
 def check_source(source: Source, reading: Reading) -> None:

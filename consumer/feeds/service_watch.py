@@ -9,7 +9,7 @@ from typing import Self
 
 from consumer.client.async_client import POLLING, AsyncClient
 from consumer.client.wire import Model
-from consumer.errors import ServiceRefusedError, ServiceUnreachableError
+from consumer.errors import ServiceAwayError, ServiceRefusedError, ServiceUnreachableError
 from consumer.retry import WaitBudget
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class ServiceWatch:
             pause_s = budget.left_s(POLLING.pause_s(polls))
             if pause_s is None:
                 reason = f"is not ready after {self._max_outage_s:g} s: {obstacle}"
-                raise ServiceUnreachableError(self._client.url, reason)
+                raise ServiceAwayError(self._client.url, reason)
             await asyncio.sleep(pause_s)
             found = await self._obstacle()
             if found is None:

@@ -51,7 +51,7 @@ class Metrics:
         )
         self._saved = Counter(
             "vjepa_consumer_clips_saved",
-            "Clips to save by outcome: saved or failed",
+            "Clips and recordings of actions to save, by outcome: saved or failed",
             ["outcome"],
             registry=self.registry,
         )

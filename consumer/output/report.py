@@ -11,10 +11,13 @@ from consumer.errors import OutputError
 from consumer.output.classified_clip import ClassifiedClip
 from consumer.output.event_channel import EventChannel
 from consumer.output.events import ActionDetector, ActionEvent, Rules
+from consumer.output.evidence import Evidence
 from consumer.output.metrics import Metrics
 from consumer.output.saved_clips import SavedClips
 from consumer.output.standard_output import write_line
+from consumer.output.tally import Tally
 from consumer.sources.clip import Clip
+from consumer.sources.footage import Footage
 from consumer.sources.source import Source
 
 logger = logging.getLogger(__name__)
@@ -30,23 +33,28 @@ class Report:
         rules: Rules,
         channels: tuple[EventChannel, ...],
         saved_clips: SavedClips | None,
+        evidence: Evidence | None,
         metrics: Metrics,
+        tally: Tally,
     ) -> None:
         self._source = source
         self._json = json
-        self._detector = ActionDetector(source.name, rules) if channels else None
+        self._detector = ActionDetector(source.name, rules) if channels or evidence else None
         self._channels = channels
         self._saved_clips = saved_clips
+        self._saved_until_s = float("-inf")
+        self._evidence = evidence
         self._metrics = metrics
+        self._tally = tally
 
     async def classified(self, clip: Clip, result: ClassifiedClip) -> None:
         """Report a classified clip on all outputs."""
         self._metrics.answered(result.source, result.latency_ms / 1000)
+        self._tally.classified(self._source, clip)
         logger.info("clip", extra=self._fields(result))
         if self._json:
             write_line(result.json())
-        worth_saving = self._detector is None or bool(self._detector.confident(result))
-        if self._saved_clips is not None and worth_saving:
+        if self._saved_clips is not None and self._worth_saving(result):
             await self._save(self._saved_clips, clip, result)
         if self._detector is not None:
             self._emit(self._detector.update(result))
@@ -56,11 +64,33 @@ class Report:
         if self._detector is not None:
             self._emit(self._detector.end_all())
 
+    async def close(self) -> None:
+        """End all actions, and save their recordings."""
+        self.silent()
+        if self._evidence is not None:
+            await self._evidence.close()
+
+    @property
+    def footage(self) -> Footage | None:
+        """Where the latest video of a live source is kept, if its actions are to be saved."""
+        return None if self._evidence is None else self._evidence.footage
+
+    def _worth_saving(self, result: ClassifiedClip) -> bool:
+        """Whether to save the clip; with events, only a confident one that overlaps no saved clip."""
+        if self._detector is None:
+            return True
+        if not self._detector.confident(result) or result.start_s < self._saved_until_s:
+            return False
+        self._saved_until_s = result.end_s
+        return True
+
     def _emit(self, events: Iterable[ActionEvent]) -> None:
         for event in events:
             self._metrics.event(event.source, event.event)
             fields = {"source": event.source, "label": event.label, "confidence": round(event.confidence, 4)}
             logger.info(f"action {event.event}", extra=fields | {"action_id": event.action_id})
+            if self._evidence is not None:
+                self._evidence.update(event)
             for channel in self._channels:
                 channel.put(event)
 

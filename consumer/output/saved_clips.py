@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from consumer.client.encodings import Picture
 from consumer.errors import OutputError
 from consumer.output.classified_clip import ClassifiedClip
+from consumer.output.retention import Retention
 from consumer.sources.clip import Clip
 
 LINES_IN_HEIGHT = 16
@@ -33,39 +34,48 @@ TEXT = (255, 255, 255)
 class SavedClips:
     """Saves clips in ``directory``, which is created if it is missing."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, retention: Retention) -> None:
         """Raises OutputError if the directory cannot be created or written to."""
+        prepare_directory(directory, "--save-clips")
         self._directory = directory
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(directory, error) from error
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise _unwritable(directory, PermissionError(13, "Permission denied"))
+        self._retention = retention
 
     def save(self, clip: Clip, result: ClassifiedClip, live: bool) -> Path:
         """Save the clip at its sampling rate, completely or not at all; returns the path. Raises OutputError."""
-        path = self._directory / _file_name(result, live)
+        path = self._directory / file_name(result.source, result.start_s, result.clip_id, live, ".mp4")
         best = result.predictions[0]
         fps = len(clip.pictures) / (clip.end_s - clip.start_s)
         try:
-            with _written_aside(path) as aside:
+            with written_aside(path) as aside:
                 _write(aside, clip.pictures, fps, f"{best.label}  {best.confidence:.0%}")
+            self._retention.apply(self._directory)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error, "--save-clips") from error
         return path
 
 
-def _file_name(result: ClassifiedClip, live: bool) -> str:
-    source = re.sub(r"[^A-Za-z0-9.]+", "-", result.source).strip("-.")[-60:]
-    start = f"{result.start_s:010.3f}s"
+def prepare_directory(directory: Path, flag: str) -> None:
+    """Create the directory that ``flag`` names; raises OutputError if it cannot be created or written to."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(directory, error, flag) from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise unwritable(directory, PermissionError(13, "Permission denied"), flag)
+
+
+def file_name(source: str, start_s: float, name: str, live: bool, suffix: str) -> str:
+    """The name of the file for ``name``, the id of a clip or an action that starts at ``start_s`` in ``source``."""
+    source = re.sub(r"[^A-Za-z0-9.]+", "-", source).strip("-.")[-60:]
+    start = f"{max(start_s, 0):010.3f}s"
     if live:
-        start = datetime.fromtimestamp(result.start_s, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
-    return f"{source}_{start}_{re.sub(r'[^A-Za-z0-9-]', '-', result.clip_id)[:36]}.mp4"
+        start = datetime.fromtimestamp(start_s, UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3] + "Z"
+    return f"{source}_{start}_{re.sub(r'[^A-Za-z0-9-]', '-', name)[:36]}{suffix}"
 
 
 @contextmanager
-def _written_aside(path: Path) -> Iterator[Path]:
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``path`` at the end; after an exception, neither of both files exists."""
     aside = path.with_name(f".{path.name}.part")
     try:
         yield aside
@@ -118,6 +128,7 @@ def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Ima
     return lines
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    reason = (error.strerror or str(error)).lower()
-    return OutputError(f"cannot write {path}: {reason}", "give --save-clips a directory that can be written to")
+def unwritable(path: Path, error: Exception, flag: str) -> OutputError:
+    """The error that ``path`` cannot be written, because of ``error``."""
+    reason = (getattr(error, "strerror", None) or str(error)).lower()
+    return OutputError(f"cannot write {path}: {reason}", f"give {flag} a directory that can be written to")

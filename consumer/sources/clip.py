@@ -24,11 +24,15 @@ Frames = Iterator[Timed[av.VideoFrame]]
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Pictures of one size for the time from ``start_s`` to ``end_s``: of a recording, or Unix time if live."""
+    """Pictures of one size for the time from ``start_s`` to ``end_s``: of a recording, or Unix time if live.
+
+    ``of_s`` is the length of the recording in seconds, if it is known.
+    """
 
     pictures: tuple[Picture, ...]
     start_s: float
     end_s: float
+    of_s: float | None = None
 
     def earlier(self, seconds: float) -> Clip:
         """The same clip with its times moved back by ``seconds``."""
@@ -55,14 +59,17 @@ class Clipping:
 def read_clips(source: Source, video: Recording, clipping: Clipping, on_partial: Callable[[], None]) -> Iterator[Clip]:
     """Read the clips of a recording lazily.
 
-    A video shorter than one clip is sampled faster, evenly from start to end. Frames that do not fill a clip are
-    discarded with a call of ``on_partial``.
+    A video shorter than one clip is sampled faster, evenly from start to end. The last clip ends with the video and
+    overlaps the one before it as far as needed. Frames before a gap that do not fill a clip are discarded with a call
+    of ``on_partial``.
     """
     clipping = replace(clipping, shape=_fitting(source, video, clipping.shape))
     # A recording may have a longer gap than a live source: the scene was still, the stream was not broken.
     whole_clip_s = clipping.shape.frames / clipping.shape.fps
     max_gap_s = whole_clip_s if clipping.max_gap_s is None else clipping.max_gap_s
-    yield from _clips(video.frames(), clipping, max_gap_s, Windows(clipping.shape, on_partial, fills_up=True))
+    windows = Windows[Picture](clipping.shape, on_partial, fills_up=True)
+    for clip in _clips(video.frames(), clipping, max_gap_s, windows):
+        yield replace(clip, of_s=video.stated_length_s)
 
 
 def read_live_clips(frames: Frames, clipping: Clipping, on_partial: Callable[[], None]) -> Iterator[Clip]:

@@ -31,6 +31,11 @@ class ImageDirectory:
         self._stopped = stopped
         self._paths = _image_paths(source)
 
+    @property
+    def stated_length_s(self) -> float:
+        """The length in seconds."""
+        return len(self._paths) / self._fps
+
     def length_s(self, limit_s: float) -> float:
         """The length in seconds, but at most ``limit_s``."""
         return min(len(self._paths) / self._fps, limit_s)
@@ -54,11 +59,12 @@ def _image_paths(source: Source) -> list[Path]:
         raise SourceUnreadableError(f"cannot read {source.name}: {reason}", hint) from error
     if not found:
         raise NoVideoError(f"no images in {source.name}", f"accepted: files named {', '.join(sorted(SUFFIXES))}")
-    return sorted(found, key=_natural)
+    return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", path.name)]
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """The key that sorts names with numbers by their values: 2 before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def _read(path: Path) -> av.VideoFrame | None:

@@ -16,8 +16,9 @@ RTP_CODECS = {"h264": "H264", "h265": "H265", "hevc": "H265", "vp8": "VP8", "vp9
 
 DEFAULT_PAYLOAD_TYPE = 96
 ACCEPTED = (
-    "accepted: the path of a video file, of an .sdp file, of a directory of images, /dev/videoN,"
-    " rtsp://HOST/PATH, udp://HOST:PORT (MPEG-TS) or udp://HOST:PORT?codec=h264 (RTP)"
+    "accepted: the path of a video file, of an .sdp file, of a directory of videos or images, a quoted pattern like"
+    " 'clips/**/*.mp4', /dev/videoN,"
+    " rtsp://HOST/PATH, udp://HOST:PORT (MPEG-TS) or udp://HOST:PORT?codec=h264 (RTP), also as NAME=rtsp://HOST/PATH"
 )
 
 
@@ -35,7 +36,10 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source; ``location`` is its path or URL, ``name`` the same without user and password, for all outputs."""
+    """A source; ``location`` is its path or URL, and ``name`` stands for it in all outputs.
+
+    ``name`` is what the user calls the source, or else its location without user and password.
+    """
 
     kind: Kind
     location: str

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from consumer.errors import SourceSilentError, SourceStoppedError, SourceUnreadableError
 from consumer.sources.ffmpeg import HINTS, Link, frame_rate, open_container, time_base, translated_errors
+from consumer.sources.footage import Footage
 from consumer.sources.source import Source
 from sampling.live_timeline import Clock, LiveTimeline
 from sampling.timeline import Timed, Timeline
@@ -51,6 +52,11 @@ class Live(Video, Protocol):
 class Recording(Video, Protocol):
     """A video with an end, whose length is known before it is read."""
 
+    @property
+    def stated_length_s(self) -> float | None:
+        """The length in seconds as its container states it, which may be wrong; ``None`` if it does not."""
+        ...
+
     def length_s(self, limit_s: float) -> float:
         """The length in seconds, but at most ``limit_s``."""
         ...
@@ -66,6 +72,12 @@ class VideoFile:
         self._container = container
         self._stream = stream
         self._stopped = stopped
+
+    @property
+    def stated_length_s(self) -> float | None:
+        """The length in seconds as the container states it; ``None`` if it does not."""
+        duration_us: int | None = self._container.duration
+        return duration_us / av.time_base if duration_us and duration_us > 0 else None
 
     def length_s(self, limit_s: float) -> float:
         """The length in seconds, but at most ``limit_s``.
@@ -107,12 +119,14 @@ class LiveVideo:
         stopped: threading.Event,
         link: Link,
         max_gap_s: float,
+        footage: Footage | None,
     ) -> None:
         self._source = source
         self._container = container
         self._stream = stream
         self._stopped = stopped
         self._link = link
+        self._footage = footage
         self._timeline = LiveTimeline(
             time_base(stream),
             float(1 / frame_rate(stream)),
@@ -132,6 +146,8 @@ class LiveVideo:
             for image in _decoded(self._source, self._packets()):
                 if not image.is_corrupt:
                     time_s, duration_s, starts = self._timeline.place(image.pts)
+                    if self._footage is not None:
+                        self._footage.place(image.pts, time_s - self.ahead_s)
                     yield Timed(time_s, duration_s, image, starts)
         raise SourceUnreadableError(f"{self._source.name} ended", HINTS[self._source.kind])
 
@@ -148,7 +164,10 @@ class LiveVideo:
                         # Another sender. Without this reset, frames until its next key frame would mix both senders.
                         self._stream.codec_context.flush_buffers()
                     stamped = stamp_s, now_s
-                yield cast("Packet[VideoStream]", packet)
+                video = cast("Packet[VideoStream]", packet)
+                if self._footage is not None:
+                    self._footage.add(self._stream, video)
+                yield video
             elif now_s - heard_s > self._link.silence_s:
                 raise SourceSilentError(self._source.name, self._link.silence_s)
 
@@ -160,20 +179,31 @@ class LiveVideo:
 
 
 @contextmanager
-def open_video(source: Source, stopped: threading.Event | None = None) -> Iterator[VideoFile]:
-    """Open a video file for reading; raises SourceUnreadableError or NoVideoError."""
+def open_video(source: Source, stopped: threading.Event | None = None, threads: int = 0) -> Iterator[VideoFile]:
+    """Open a video file for reading with ``threads`` decoder threads (0: as many as the machine has cores).
+
+    Raises SourceUnreadableError or NoVideoError.
+    """
     with open_container(source, Link()) as (container, stream):
         stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
         yield VideoFile(source, container, stream, stopped or threading.Event())
 
 
 @contextmanager
-def open_live_video(source: Source, link: Link, max_gap_s: float, stopped: threading.Event) -> Iterator[LiveVideo]:
-    """Connect to a live source; raises SourceUnreadableError, SourceSilentError or NoVideoError."""
+def open_live_video(
+    source: Source, link: Link, max_gap_s: float, stopped: threading.Event, footage: Footage | None = None
+) -> Iterator[LiveVideo]:
+    """Connect to a live source, and keep its latest video in ``footage``.
+
+    Raises SourceUnreadableError, SourceSilentError or NoVideoError.
+    """
     with open_container(source, link) as (container, stream):
         # Frame threads, as used for files, would delay the output by one frame per thread.
         stream.thread_type = "SLICE"
-        yield LiveVideo(source, container, stream, stopped, link, max_gap_s)
+        if footage is not None:
+            footage.connect()
+        yield LiveVideo(source, container, stream, stopped, link, max_gap_s, footage)
 
 
 def _check(stopped: threading.Event, source: Source) -> None:

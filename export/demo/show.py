@@ -142,7 +142,9 @@ def _consume(video: Path, url: str) -> list[dict[str, Any]]:
     environment = os.environ | {"VJEPA_SERVICE_URL": url}
     consumer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if consumer.returncode != 0:
-        raise ShowError(consumer.stderr.strip().rsplit("\n", 1)[-1])
+        lines = consumer.stderr.strip().split("\n")
+        # The last error: the summary of the run follows it.
+        raise ShowError(([line for line in lines if "ERROR " in line] or lines)[-1])
     return [json.loads(line) for line in consumer.stdout.splitlines()]
 
 

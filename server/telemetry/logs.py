@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -52,7 +53,7 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802, a method of logging.Formatter
         fields: dict[str, Any] = {k: v for k, v in vars(record).items() if k not in _PLAIN_ATTRIBUTES}
         text = _escaped(super().formatMessage(record))
-        return " ".join([text, *(f"{name}={_quoted(value)}" for name, value in fields.items())])
+        return " ".join([text, *(f"{name}={_quoted(value)}" for name, value in _flat(fields))])
 
     def formatException(self, exc_info: Any) -> str:  # noqa: N802, a method of logging.Formatter
         return "\n".join(f"  {_escaped(line)}" for line in super().formatException(exc_info).split("\n"))
@@ -68,6 +69,15 @@ def configure_logs(log_format: LogFormat, level: str) -> None:
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # Libraries warn about odd images; Python would write that to standard error itself, and wait for its reader.
     logging.captureWarnings(True)
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The fields with those of dictionaries as ``name.key``, and the values of sequences separated by commas."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _quoted(value: object) -> str:

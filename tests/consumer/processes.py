@@ -26,6 +26,11 @@ class Ended:
     output: list[str]
     errors: list[str]
 
+    @property
+    def failures(self) -> list[str]:
+        """The lines of the errors in the log."""
+        return [line for line in self.errors if " ERROR " in line]
+
 
 async def start(
     *arguments: str | Path, stdout: int = asyncio.subprocess.PIPE, environment: dict[str, str] | None = None

@@ -46,7 +46,7 @@ def test_a_file_gives_consecutive_clips_sampled_by_time(
     times_s = at(source_fps, 11)
     clips = clips_of(write_video(tmp_path / name, at(source_fps, 11, start_s), rate=source_fps))
     spans_s = [time_s for clip in clips for time_s in (clip.start_s, clip.end_s)]
-    assert spans_s == pytest.approx([0, 16 / 3, 16 / 3, 32 / 3])
+    assert spans_s == pytest.approx([0, 16 / 3, 16 / 3, 32 / 3, 11 - 16 / 3, 11])
     expected = [nearest(times_s, tick / 3) % 256 for tick in range(32)]
     assert numbers_of(clips[0]) + numbers_of(clips[1]) == expected
 
@@ -54,8 +54,9 @@ def test_a_file_gives_consecutive_clips_sampled_by_time(
 def test_a_variable_rate_is_sampled_by_time_not_by_count(tmp_path: Path) -> None:
     # Two seconds at 30 frames a second, then six at 5.
     times_s = at(30, 2) + at(5, 6, start_s=2)
-    (clip,) = clips_of(write_video(tmp_path / "a.mp4", times_s))
-    assert numbers_of(clip) == [nearest(times_s, tick / 3) for tick in range(16)]
+    first, last = clips_of(write_video(tmp_path / "a.mp4", times_s))
+    assert numbers_of(first) == [nearest(times_s, tick / 3) for tick in range(16)]
+    assert numbers_of(last) == [nearest(times_s, tick / 3) for tick in range(8, 24)]
 
 
 def test_12_fps_video_gives_every_fourth_frame(tmp_path: Path) -> None:
@@ -97,10 +98,13 @@ def test_file_of_exactly_one_clip_is_not_logged_as_short(tmp_path: Path, caplog:
     assert not caplog.messages
 
 
-def test_rest_of_a_longer_file_is_dropped_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_last_clip_of_a_longer_file_ends_with_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert len(clips_of(write_video(tmp_path / "a.mp4", at(12, 8)))) == 1
-    assert caplog.messages == ["partial clip dropped"]
+    first, last = clips_of(write_video(tmp_path / "a.mp4", at(12, 8), rate=12))
+    assert (first.start_s, first.end_s) == pytest.approx((0, 16 / 3))
+    assert (last.start_s, last.end_s) == pytest.approx((8 - 16 / 3, 8))
+    assert numbers_of(last) == list(range(32, 96, 4))
+    assert not caplog.messages
 
 
 def test_short_file_with_a_gap_still_gives_a_clip(tmp_path: Path) -> None:
@@ -117,6 +121,8 @@ def test_any_video_gives_full_clips_of_the_nearest_frames(tmp_path: Path, steps_
     clips = clips_of(write_video(tmp_path / "a.mkv", times_s, size=(64, 48)), frames=4)
     assert clips
     fps = 4 / (clips[0].end_s - clips[0].start_s)
+    # Covered to the last frame, wherever it is.
+    assert clips[-1].start_s <= times_s[-1] < clips[-1].end_s
     for clip in clips:
         for index, number in enumerate(numbers_of(clip)):
             wanted_s = clip.start_s + index / fps

@@ -21,7 +21,7 @@ async def test_each_clip_gives_a_json_line_and_a_log_line(live_server: LiveServe
     ended = await consume(video, "--service-url", live_server.url, "--json", "--log-format", "json", "--top-k", "2")
     assert ended.code == 0
     lines = [json.loads(line) for line in ended.output]
-    assert [(line["start_s"], line["end_s"]) for line in lines] == [(0, 5.333), (5.333, 10.667)]
+    assert [(line["start_s"], line["end_s"]) for line in lines] == [(0, 5.333), (5.333, 10.667), (5.667, 11)]
     for line in lines:
         assert list(line) == [
             "source", "start_s", "end_s", "predictions", "clip_id", "model", "timings_ms", "latency_ms",
@@ -40,20 +40,22 @@ async def test_short_video_is_one_clip_and_logged_as_text(live_server: LiveServe
     ended = await consume(write_video(tmp_path / "a.mp4", at(25, 2)), "--service-url", live_server.url)
     assert ended.code == 0
     assert ended.output == []
-    short, clip, done = ended.errors
+    short, clip, done, summary = ended.errors
     assert "INFO video is shorter than a clip, sampling all of it evenly" in short
     assert " INFO clip " in clip
     for field in ("source=", "start_s=0.0 ", "end_s=2.0 ", "label=", "confidence=", "latency_ms="):
         assert field in clip
     assert done.endswith("clips=1")
+    assert " INFO summary sources=1 failed=0 clips=1 seconds=" in summary
 
 
 async def test_a_wrong_frame_count_is_refused_by_the_service(live_server: LiveServer, tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", at(30, 2))
     ended = await consume(video, "--service-url", live_server.url, "--frames", "3")
     assert ended.code == 1
-    assert " ERROR the service refused the request with 422 " in ended.errors[-1]
-    assert "(field frames); help: leave out --frames" in ended.errors[-1]
+    (failure,) = ended.failures
+    assert " ERROR the service refused the request with 422 " in failure
+    assert "(field frames); help: leave out --frames" in failure
 
 
 async def test_sources_without_video_fail_with_a_hint(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ async def test_video_without_decodable_frames_fails(serve: Serve, tmp_path: Path
     damage(video, slice(None))
     ended = await consume(video, "--service-url", await serve())
     assert ended.code == 2
-    assert "could be decoded; help: " in ended.errors[-1]
+    assert "could be decoded; help: " in ended.failures[-1]
 
 
 async def test_missing_service_fails_with_wait_zero(tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ async def test_failure_after_a_success_gives_code_1(serve: Serve, tmp_path: Path
     ended = await consume(video, "--service-url", await serve(infer), "--json")
     assert ended.code == 1
     assert len(ended.output) == 1
-    assert "500 Internal Server Error" in ended.errors[-1]
+    assert "500 Internal Server Error" in ended.failures[-1]
 
 
 async def test_text_log_shows_names_and_answers_without_control_characters(serve: Serve, tmp_path: Path) -> None:
@@ -159,7 +161,9 @@ async def test_ctrl_c_while_a_clip_is_classified(serve: Serve, tmp_path: Path) -
     process.send_signal(signal.SIGINT)
     ended = await end(process)
     never.set()
-    assert (ended.code, ended.errors) == (130, [])
+    assert ended.code == 130
+    (summary,) = ended.errors
+    assert " INFO summary sources=1 failed=0 clips=0 " in summary
 
 
 async def test_closed_stdout_ends_the_run(live_server: LiveServer, tmp_path: Path) -> None:

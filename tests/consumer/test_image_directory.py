@@ -53,7 +53,7 @@ def test_fewer_images_than_a_clip_are_repeated(tmp_path: Path) -> None:
 
 
 def test_other_files_are_ignored_and_broken_images_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    directory = write_images(tmp_path / "a", 17)
+    directory = write_images(tmp_path / "a", 16)
     (directory / "notes.txt").write_text("hello")
     (directory / "3.png").write_bytes(b"not an image")
     (clip,) = clips_of(directory)

@@ -175,7 +175,7 @@ async def test_metrics_port_in_use_fails(tmp_path: Path, aiohttp_server: StartSe
     video = write_video(tmp_path / "a.mp4", at(12, 1))
     ended = await consume(video, "--metrics-port", str(taken))
     assert ended.code == 2
-    assert f"cannot listen on --metrics-port {taken}: address already in use; help: " in ended.errors[-1]
+    assert f"cannot listen on --metrics-port {taken} of 127.0.0.1: address already in use; help: " in ended.errors[-1]
 
 
 async def test_failed_file_does_not_stop_the_others(tmp_path: Path, aiohttp_server: StartServer) -> None:
@@ -201,6 +201,6 @@ async def test_unknown_api_key_gives_a_clear_error(tmp_path: Path) -> None:
         refused = await consume(video, "--service-url", server.url, environment={"VJEPA_API_KEY": "wrong"})
         taken = await consume(video, "--service-url", server.url, environment={"VJEPA_API_KEY": "right"})
     assert refused.code == 1
-    assert "401 Unauthorized: the key is unknown" in refused.errors[-1]
-    assert "VJEPA_API_KEY" in refused.errors[-1]
+    assert "401 Unauthorized: the key is unknown" in refused.failures[-1]
+    assert "VJEPA_API_KEY" in refused.failures[-1]
     assert taken.code == 0

@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestServer
 from consumer.client.answer import Prediction
 from consumer.errors import OutputError
 from consumer.output.classified_clip import ClassifiedClip
+from consumer.output.retention import Retention
 from consumer.output.saved_clips import SavedClips
 from consumer.sources.clip import Clip
 from tests.consumer.peers import LiveServer
@@ -22,6 +23,7 @@ from tests.consumer.recording_service import Received, RecordingService, answer
 from tests.consumer.senders import rtsp_server
 from tests.consumer.videos import at, number_of, numbered_frame, write_video
 
+KEEP = Retention()
 StartServer = Callable[..., Awaitable[TestServer]]
 
 
@@ -41,7 +43,7 @@ def frames_of(path: Path) -> list[np.ndarray]:
 
 def test_saved_clip_shows_its_label(tmp_path: Path) -> None:
     clip = clip_of()
-    path = SavedClips(tmp_path / "new").save(clip, result_for(clip), live=False)
+    path = SavedClips(tmp_path / "new", KEEP).save(clip, result_for(clip), live=False)
     assert path == tmp_path / "new" / "rtsp-door-554-1-a-b_000032.000s_id----1.mp4"
     with av.open(path) as container:
         assert container.streams.video[0].average_rate == 3
@@ -57,7 +59,7 @@ def test_saved_clip_shows_its_label(tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", ["", "Ünïcode 推す", "a very long label " * 20])
 def test_any_size_and_any_label_can_be_saved(tmp_path: Path, size: tuple[int, int], label: str) -> None:
     clip = clip_of(size)
-    frames = frames_of(SavedClips(tmp_path).save(clip, result_for(clip, label), live=True))
+    frames = frames_of(SavedClips(tmp_path, KEEP).save(clip, result_for(clip, label), live=True))
     assert len(frames) == 16
     factor = max(1, -(-240 // min(size)))
     assert frames[0].shape == (size[1] * factor // 2 * 2, size[0] * factor // 2 * 2, 3)
@@ -65,17 +67,17 @@ def test_any_size_and_any_label_can_be_saved(tmp_path: Path, size: tuple[int, in
 
 def test_live_clip_is_named_by_its_time(tmp_path: Path) -> None:
     clip = Clip(clip_of().pictures, 1_700_000_000.25, 1_700_000_005.0)
-    assert "_20231114T221320.250Z_" in SavedClips(tmp_path).save(clip, result_for(clip), live=True).name
+    assert "_20231114T221320.250Z_" in SavedClips(tmp_path, KEEP).save(clip, result_for(clip), live=True).name
 
 
 def test_directory_that_cannot_be_created_raises_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"cannot write .*file/clips: .*help: .*--save-clips"):
-        SavedClips(tmp_path / "file" / "clips")
+        SavedClips(tmp_path / "file" / "clips", KEEP)
 
 
 def test_failed_save_leaves_no_file(tmp_path: Path) -> None:
-    saved_clips, clip = SavedClips(tmp_path / "clips"), clip_of()
+    saved_clips, clip = SavedClips(tmp_path / "clips", KEEP), clip_of()
     (tmp_path / "clips").rmdir()
     with pytest.raises(OutputError, match="cannot write"):
         saved_clips.save(clip, result_for(clip), live=False)

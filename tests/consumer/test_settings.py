@@ -10,6 +10,8 @@ from consumer.config.flags import parse_settings
 from consumer.config.settings import Output, Sampling, Service, Settings
 from consumer.feeds.reader import Reading
 from consumer.output.events import Rules
+from consumer.output.evidence import EvidenceRules
+from consumer.output.retention import Retention
 from consumer.sources.ffmpeg import Link
 from consumer.sources.source import parse_source
 
@@ -35,6 +37,11 @@ GIVEN = {
     ("reading.link", "transport"): ("--rtsp-transport", "VJEPA_CONSUMER_RTSP_TRANSPORT", "udp", "udp"),
     ("reading.link", "silence_s"): ("--silence-timeout", "VJEPA_CONSUMER_SILENCE_TIMEOUT", "4", 4.0),
     ("output", "save_clips"): ("--save-clips", "VJEPA_CONSUMER_SAVE_CLIPS", "clips", Path("clips")),
+    ("output.evidence", "directory"): ("--evidence", "VJEPA_CONSUMER_EVIDENCE", "actions", Path("actions")),
+    ("output.evidence", "before_s"): ("--evidence-before", "VJEPA_CONSUMER_EVIDENCE_BEFORE", "2.5", 2.5),
+    ("output.evidence", "after_s"): ("--evidence-after", "VJEPA_CONSUMER_EVIDENCE_AFTER", "0", 0.0),
+    ("output.retention", "keep_days"): ("--keep-days", "VJEPA_CONSUMER_KEEP_DAYS", "30", 30.0),
+    ("output.retention", "keep_mb"): ("--keep-mb", "VJEPA_CONSUMER_KEEP_MB", "500", 500.0),
     ("output", "metrics_port"): ("--metrics-port", "VJEPA_CONSUMER_METRICS_PORT", "9100", 9100),
     ("output", "metrics_host"): ("--metrics-host", "VJEPA_CONSUMER_METRICS_HOST", "0.0.0.0", "0.0.0.0"),
     ("output", "events"): ("--events", "VJEPA_CONSUMER_EVENTS", "http://hook/x", ("http://hook/x",)),
@@ -45,7 +52,15 @@ GIVEN = {
     ("output.rules", "labels"): ("--event-label", "VJEPA_CONSUMER_EVENT_LABEL", "Falling down", ("Falling down",)),
 }
 # Not set by a flag of one value.
-OTHERS = {("service", "api_key"), ("output", "json"), ("output", "rules"), ("reading", "link")}
+OTHERS = {
+    ("reading", "file_threads"),
+    ("output", "evidence"),
+    ("output", "retention"),
+    ("service", "api_key"),
+    ("output", "json"),
+    ("output", "rules"),
+    ("reading", "link"),
+}
 
 
 def value_of(settings: Settings, place: tuple[str, str]) -> object:
@@ -74,9 +89,56 @@ def test_flag_overrides_variable() -> None:
 
 def test_table_covers_every_setting() -> None:
     parts = {"service": Service, "sampling": Sampling, "reading": Reading, "reading.link": Link, "output": Output,
-             "output.rules": Rules}  # fmt: skip
+             "output.rules": Rules, "output.evidence": EvidenceRules, "output.retention": Retention}  # fmt: skip
     all_of_them = {(name, each.name) for name, part in parts.items() for each in fields(part)}
     assert GIVEN.keys() | OTHERS == all_of_them
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["door=rtsp://user:pass@a/1", "back yard=udp://0.0.0.0:5004?codec=h264"],
+        ["rtsp://user:pass@a/1", "udp://0.0.0.0:5004?codec=h264", "--name", "door", "--name", "back yard"],
+    ],
+)
+def test_sources_have_the_names_that_they_are_given(arguments: list[str]) -> None:
+    sources = parse_settings(arguments, {}).sources
+    assert [(each.name, each.location) for each in sources] == [
+        ("door", "rtsp://user:pass@a/1"),
+        ("back yard", "udp://0.0.0.0:5004?codec=h264"),
+    ]
+    environment = {"VJEPA_CONSUMER_SOURCES": "door=rtsp://user:pass@a/1 'back yard=udp://0.0.0.0:5004?codec=h264'"}
+    assert parse_settings([], environment).sources == sources
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rtsp://a/1", "rtsp://a/2", "--name", "door"], "there are 1 --name for 2 sources; accepted: one for each"),
+        (["door=rtsp://a/1", "door=rtsp://a/2"], "several sources are named 'door'; accepted: a name of its own"),
+        (["rtsp://a/1", "--name", "a\nb"], "'a\\nb' is not a name; accepted: "),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(arguments, {})
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_whose_name_contains_an_equals_sign_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "door=camera.sdp").touch()
+    files = parse_settings(["door=camera.sdp", "a=b.mp4"], {}).sources
+    assert [each.location for each in files] == ["door=camera.sdp", "a=b.mp4"]
+    assert parse_settings(["door=other.sdp"], {}).sources[0].location == "other.sdp"
+
+
+def test_several_files_are_decoded_in_one_thread_each() -> None:
+    assert parse_settings(["a.mp4"], {}).reading.file_threads == 0
+    assert parse_settings(["a.mp4", "b.mp4"], {}).reading.file_threads == 1
+    assert parse_settings(["a.mp4", "rtsp://a/1"], {}).reading.file_threads == 0
 
 
 def test_sources_may_come_from_the_environment() -> None:

@@ -117,7 +117,7 @@ def ticks(count: int, fps: float = 3, starts_at: tuple[int, ...] = (0,)) -> list
 
 @given(count=st.integers(0, 200), frames=st.integers(1, 32))
 def test_windows_are_full_consecutive_and_share_no_frame(count: int, frames: int) -> None:
-    found = windows(ticks(count), frames, 3)
+    found = windows(ticks(count), frames, 3, fills_up=False)
     if count >= frames:
         assert [frame for window in found for frame in window.frames] == list(range(count // frames * frames))
     assert all(len(window.frames) == frames for window in found)
@@ -126,7 +126,7 @@ def test_windows_are_full_consecutive_and_share_no_frame(count: int, frames: int
 
 def test_incomplete_window_is_dropped_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sampling")
-    assert len(windows(ticks(20), 16, 3)) == 1
+    assert len(windows(ticks(20), 16, 3, fills_up=False)) == 1
     (record,) = caplog.records
     assert record.getMessage() == "partial clip dropped"
     assert vars(record)["frames"] == 4
@@ -140,8 +140,27 @@ def test_the_only_window_is_filled_by_repeating_its_frames(caplog: pytest.LogCap
     assert not caplog.records
 
 
+@given(
+    count=st.integers(1, 120),
+    frames=st.integers(1, 20),
+    stride=st.integers(1, 40),
+    starts_at=st.sets(st.integers(1, 119), max_size=4),
+)
+def test_recordings_are_covered_to_their_last_sample(count: int, frames: int, stride: int, starts_at: set[int]) -> None:
+    samples = ticks(count, starts_at=(0, *starts_at))
+    found, live = (windows(samples, frames, 3, stride, fills_up) for fills_up in (True, False))
+    assert found[: len(live)] == live
+    assert found[-1].frames[-1] == count - 1
+    assert found[-1].end_s == pytest.approx(count / 3)
+    assert len(found) == len(live) + (not live or live[-1].frames[-1] != count - 1)
+    assert len({(window.start_s, window.end_s) for window in found}) == len(found)
+    assert all(
+        len(window.frames) == frames and not starts_at & (set(window.frames) - {min(window.frames)}) for window in found
+    )
+
+
 def test_a_window_never_spans_a_gap() -> None:
-    found = windows(ticks(40, starts_at=(0, 20)), 16, 3)
+    found = windows(ticks(40, starts_at=(0, 20)), 16, 3, fills_up=False)
     assert [window.frames[0] for window in found] == [0, 20]
 
 

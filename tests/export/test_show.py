@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ import pytest
 
 from export.demo.labels import LABELS
 from export.demo.show import SAMPLE, SAMPLE_LABEL, SAMPLE_SEED, VIDEO_FPS, VIDEO_FRAMES, write_motion
+from tests.consumer.videos import at, damage, write_video
 from tests.live_server import run_module
 
 
@@ -46,6 +48,15 @@ def test_invalid_video_is_reported_in_one_line(tmp_path: Path) -> None:
     assert shown.returncode == 1
     assert len(shown.stderr.strip().splitlines()) == 1
     assert "text.mp4" in shown.stderr
+
+
+def test_video_that_cannot_be_decoded_is_reported_in_one_line(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "damaged.mp4", at(30, 1), codec="mpeg4", time_base=Fraction(1, 30))
+    damage(video, slice(None))
+    shown = run_module("export.demo.show", str(video))
+    assert shown.returncode == 1
+    (line,) = shown.stderr.strip().splitlines()
+    assert "could be decoded; help: " in line
 
 
 def test_rendered_video_is_an_h264_mp4(tmp_path: Path) -> None:

@@ -140,6 +140,11 @@ def test_no_part_of_a_record_contains_control_characters(text: str) -> None:
     assert all(line.startswith("  ") for line in trace)
 
 
+def test_no_dictionary_is_written_as_python_writes_it() -> None:
+    record = logging.makeLogRecord({"msg": "event", "times": {"a": 1.5, "b": {"c": "x y"}}, "names": ["p", "q"]})
+    assert TextFormatter("%(message)s").format(record) == 'event times.a=1.5 times.b.c="x y" names=p,q'
+
+
 def test_crash_is_logged_before_the_process_ends() -> None:
     program = "from server.__main__ import run\nasync def serve(settings):\n    raise ValueError('odd')\nrun(serve)"
     crashed = subprocess.run(
