@@ -99,7 +99,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
 def _inductor(parser: Parser, flags: dict[str, Any], target: Target) -> Inductor | None:
     how: Inductor | None = flags["inductor"]
     if how is not None and target != "torch":
-        parser.error(f"--inductor: only the torch target supports it, not {target}")
+        parser.error(f"--inductor {how}: only the torch target supports it, not {target}")
     return how
 
 
@@ -113,8 +113,10 @@ def _calibration(parser: Parser, flags: dict[str, Any]) -> Path | None:
 def _plan_options(parser: Parser, flags: dict[str, Any], target: Target, max_batch: int) -> PlanOptions:
     given = {name: flags[name] for name in PlanOptions.__dataclass_fields__ if flags[name] is not None}
     if given and target not in _TENSORRT_TARGETS:
-        flag = "--" + next(iter(given)).replace("_", "-").replace("capabilities", "capability")
-        parser.error(f"{flag}: only the TensorRT targets support it, not {target}")
+        name, value = next(iter(given.items()))
+        flag = "--" + name.replace("_", "-").replace("capabilities", "capability")
+        text = "" if value is True else f" {', '.join(value) if isinstance(value, list) else value}"
+        parser.error(f"{flag}{text}: only the TensorRT targets support it, not {target}")
     if given.get("opt_batch", 1) > max_batch:
         parser.error(f"--opt-batch {given['opt_batch']}: must be at most --max-batch, which is {max_batch}")
     if target == "tensorrt" and "compute_capabilities" in given:
