@@ -134,6 +134,8 @@ def test_every_command_is_tried_or_has_flags_that_there_are() -> None:
             _check_flags(words[2], words[3:])
         elif words[0] == "docker-compose":
             _check_compose(words[1:])
+        elif words[0] in ("sudo", "systemctl", "journalctl"):
+            _check_systemd(words[1:])
         else:
             assert words[0] == "docker", f"no test tries: {line}"
             _check_docker(words[1:])
@@ -186,6 +188,15 @@ def _check_compose(words: list[str]) -> None:
     assert not named or named[0] in compose
     if command == "run":
         _check_flags(compose[named[0]]["entrypoint"][2], named[1:])
+
+
+def _check_systemd(words: list[str]) -> None:
+    """Files that are copied exist, and units are among those of `deploy/`."""
+    named = [word for word in words if word.startswith(("deploy/", "vjepa2-"))]
+    assert named
+    for name in named:
+        unit = ROOT / (name if "/" in name else f"deploy/systemd/{name}.service")
+        assert unit.is_file(), f"there is no unit {name}"
 
 
 def _check_docker(words: list[str]) -> None:
