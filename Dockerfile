@@ -1,5 +1,6 @@
 # Two services. For NVIDIA GPUs, on all that NVIDIA's container has:  docker build -t vjepa2-serve .
 # For CPUs, with the embedded engine:                                 docker build -t vjepa2-serve:cpu --target cpu .
+# To export bundles for CPUs:             docker build -t vjepa2-serve:export-cpu --target export-cpu .
 
 FROM python:3.12-slim AS cpu-build
 WORKDIR /app
@@ -27,6 +28,23 @@ USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "server.healthcheck"]
 ENTRYPOINT ["python", "-m", "server"]
+
+# The export for CPUs. PyPI's torch contains CUDA, so torch comes from PyTorch's index of builds for CPUs.
+FROM cpu-build AS export-cpu-build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN /opt/venv/bin/pip install --no-cache-dir --quiet --constraint requirements.lock --extra-index-url "$TORCH_INDEX" \
+    --editable '.[container]' nncf torch
+
+FROM python:3.12-slim AS export-cpu
+RUN useradd --system --uid 10001 --create-home service \
+    && install --directory --owner=service --group=service /var/cache/huggingface
+WORKDIR /app
+COPY --from=export-cpu-build /opt/venv /opt/venv
+COPY --from=export-cpu-build /app /app
+COPY --from=export-cpu-build --chown=service:service /app/engines/bundles /app/engines/bundles
+ENV PATH=/opt/venv/bin:$PATH HF_HOME=/var/cache/huggingface
+USER 10001
+ENTRYPOINT ["python", "-m", "export"]
 
 # The environment sees what the container has, and adds what it lacks; nothing of the container is replaced.
 FROM nvcr.io/nvidia/pytorch:25.10-py3 AS gpu-build

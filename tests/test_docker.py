@@ -57,13 +57,13 @@ def test_what_is_run_is_no_root_is_watched_and_is_on_8000() -> None:
 
 
 def test_the_service_cannot_change_its_code() -> None:
-    """Root owns what is copied; the service's user owns the bundles, and in the image for GPUs the hub's cache."""
-    for stage in ("cpu", "gpu"):
+    """Root owns what is copied; the service's user owns the bundles, and in images that export the hub's cache."""
+    for stage in ("cpu", "export-cpu", "gpu"):
         owned = {value.split()[-1] for value in values(stage, "COPY") if "--chown" in value}
         assert owned == {"/app/engines/bundles"}
         (made,) = values(stage, "RUN")
         given = set(re.findall(r"--owner=service \S+ (\S+)", made))
-        assert given == ({"/var/cache/huggingface"} if stage == "gpu" else set())
+        assert given == (set() if stage == "cpu" else {"/var/cache/huggingface"})
         assert "chown" not in made
         assert not environment(stage).keys() & {"HOME", "PYTHONPATH"}
 
@@ -150,7 +150,7 @@ def test_the_compose_file_is_one() -> None:
     if compose := shutil.which("docker-compose"):
         read = run_command(compose, "--file", "docker-compose.yml", "config", "--services", cwd=ROOT)
         assert read.returncode == 0, read.stderr
-        assert {"service", "export", "service-cpu", "prometheus", "grafana"} <= set(read.stdout.split())
+        assert {"service", "export", "export-cpu", "service-cpu", "prometheus", "grafana"} <= set(read.stdout.split())
 
 
 def test_the_service_has_its_gpu_its_memory_and_the_time_to_stop() -> None:
@@ -161,8 +161,11 @@ def test_the_service_has_its_gpu_its_memory_and_the_time_to_stop() -> None:
     assert services["service-cpu"]["build"]["target"] == "cpu"
     for name in ("service", "service-cpu"):
         assert int(services[name]["stop_grace_period"].removesuffix("s")) > Settings.drain_timeout_s
-    assert services["export"]["profiles"] == ["export"]
-    assert services["export"]["entrypoint"] == ["python", "-m", "export"]
+    assert services["export-cpu"]["build"]["target"] == "export-cpu"
+    for name in ("export", "export-cpu"):
+        assert services[name]["profiles"] == ["export"]
+        assert services[name]["entrypoint"] == ["python", "-m", "export"]
+        assert "hub:/var/cache/huggingface" in services[name]["volumes"]
 
 
 def test_containers_may_do_only_what_they_need() -> None:
@@ -172,11 +175,11 @@ def test_containers_may_do_only_what_they_need() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
         for port in service.get("ports", ()):
             assert port.startswith(("127.0.0.1:", "${VJEPA_PUBLISH_ADDRESS:-127.0.0.1}:")), name
-    for name in ("service", "service-cpu", "export"):
+    for name in ("service", "service-cpu", "export", "export-cpu"):
         assert services[name]["read_only"] is True
         assert {place.split(":")[0] for place in services[name]["tmpfs"]} == {"/tmp", "/home/service"}
         bundles = "bundles:/app/engines/bundles"
-        assert services[name]["volumes"][0] == (bundles if name == "export" else f"{bundles}:ro")
+        assert services[name]["volumes"][0] == (bundles if name.startswith("export") else f"{bundles}:ro")
 
 
 def test_keys_reach_the_service_and_prometheus() -> None:
@@ -188,7 +191,7 @@ def test_keys_reach_the_service_and_prometheus() -> None:
         (mounted,) = keys[name]["volumes"]
         directory = mounted.split("}:")[1].removesuffix(":ro")
         assert keys[name]["environment"] == {"VJEPA_API_KEY_FILE": f"{directory}/keys"}
-    (scrape,) = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"]
+    scrape = _scrapes()["vjepa2-serve"]
     file = scrape["authorization"]["credentials_file"]
     assert f"/dev/null:{file}:ro" in _compose()["services"]["prometheus"]["volumes"]
     (key,) = keys["prometheus"]["volumes"]
@@ -219,12 +222,31 @@ def test_what_is_mounted_is_there_and_what_is_scraped_is_a_service() -> None:
     for name, service in compose["services"].items():
         for source in (volume.split(":")[0] for volume in service.get("volumes", ())):
             there = (
-                (ROOT / source).is_file() if source.startswith("./") else source in (*compose["volumes"], "/dev/null")
+                (ROOT / source).exists() if source.startswith("./") else source in (*compose["volumes"], "/dev/null")
             )
             assert there, f"{name}: {source}"
-    (scrape,) = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"]
-    assert scrape["job_name"] in (ROOT / "deploy/prometheus-alerts.yml").read_text()
-    assert set(scrape["dns_sd_configs"][0]["names"]) == {"service", "service-cpu"} <= compose["services"].keys()
+    scrapes = _scrapes()
+    for job in scrapes:
+        assert job in (ROOT / "deploy/prometheus-alerts.yml").read_text()
+    names = set(scrapes["vjepa2-serve"]["dns_sd_configs"][0]["names"])
+    assert names == {"service", "service-cpu"} <= compose["services"].keys()
+
+
+def test_addresses_of_consumers_are_where_prometheus_looks_for_them() -> None:
+    (pattern,) = _scrapes()["vjepa2-consumer"]["file_sd_configs"][0]["files"]
+    directory, _, files = pattern.rpartition("/")
+    assert f"./deploy/consumers:{directory}:ro" in _compose()["services"]["prometheus"]["volumes"]
+    found = list((ROOT / "deploy/consumers").glob(files))
+    assert found
+    for path in found:
+        uncommented = path.read_text().replace("targets: []", "targets:").replace("\n#   - ", "\n    - ")
+        ((group,), (empty,)) = (yaml.safe_load(text) for text in (uncommented, path.read_text()))
+        assert (group["targets"], empty["targets"]) == (["host.docker.internal:9101"], [])
+
+
+def _scrapes() -> dict[str, Any]:
+    configured = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())["scrape_configs"]
+    return {job["job_name"]: job for job in configured}
 
 
 # --- the cpu image, for real

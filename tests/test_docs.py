@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
@@ -19,10 +20,12 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import imageio_ffmpeg
 import pytest
 import yaml
 
 from engines.storage.bundle import DEMO
+from export.demo.show import SAMPLE
 from tests.live_server import ROOT, LiveServer, run_module
 
 DOCUMENTS = [
@@ -31,12 +34,23 @@ DOCUMENTS = [
 ]
 # What these say of modules and flags was true when it was written.
 _HISTORY = ("CHANGELOG.md", "decisions")
+TROUBLESHOOTING = ROOT / "docs/troubleshooting.md"
 TOOLS = Path(sys.executable).parent
 _PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", "vjepa.doctor", "tests.latency.load"]
 _PROGRAMS += ["tests.latency"] if (ROOT / "tests/latency/__main__.py").exists() else []
 _WITH_COMMANDS = ("export.demo",)
-# Of docker-compose, and of the commands of the demo's own recipe.
-_OTHERS_FLAGS = {"--profile", "--cov", "--help", "--compile", "--cache", "--plot", "--photos"}
+# Of docker-compose, venv and uvicorn, and of the commands of the demo's own recipe.
+_OTHERS_FLAGS = {
+    "--profile",
+    "--cov",
+    "--help",
+    "--compile",
+    "--cache",
+    "--plot",
+    "--photos",
+    "--system-site-packages",
+    "--workers",
+}
 
 
 # `just test-quick` runs without torch, and the export's help needs it.
@@ -44,7 +58,7 @@ needs_torch = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="
 
 
 def _blocks(document: Path) -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(r"^ *```sh\n(.*?)^ *```", document.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def _lines() -> Iterator[str]:
@@ -59,6 +73,62 @@ def _is_run_here(block: str) -> bool:
 
 
 # --- commands
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the sample video, and an ffmpeg to work on it."""
+    directory = tmp_path_factory.mktemp("session")
+    shutil.copy(SAMPLE, directory / "sample.mp4")
+    (directory / "bin").mkdir()
+    (directory / "bin/ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    return directory
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_requests_of_the_other_pages_work_when_pasted(live_server: LiveServer, session: Path) -> None:
+    _pasted(next(block for block in _blocks(ROOT / "README.md") if block.startswith("ffmpeg")), live_server, session)
+    pages = (page for page in DOCUMENTS if page.parent.name == "docs")
+    blocks = [block for page in pages for block in _blocks(page) if _is_run_here(block)]
+    assert len(blocks) >= 3
+    for block in blocks:
+        assert "status" not in json.loads(_pasted(block, live_server, session)) or "/health" in block
+    assert f"`{_pasted('curl -s localhost:8000/health', live_server, session)}`" in TROUBLESHOOTING.read_text()
+
+
+def test_messages_of_troubleshooting_are_ours() -> None:
+    """What is between the parts that vary is in the code."""
+    packages = ("server", "engines", "consumer")
+    code = "".join(path.read_text() for package in packages for path in (ROOT / package).rglob("*.py"))
+    first_cells = re.findall(r"^\|([^|]+)\|", TROUBLESHOOTING.read_text(), re.MULTILINE)
+    messages = [message for cell in first_cells for message in re.findall("`([^`]+)`", cell)]
+    assert len(messages) > 20
+    for message in messages:
+        for part in message.split("..."):
+            assert part.strip() in code, message
+
+
+def _pasted(block: str, live_server: LiveServer, directory: Path) -> str:
+    """What ``block`` prints, word for word but for the port."""
+    script = block.replace("localhost:8000", live_server.url.removeprefix("http://"))
+    path = f"{directory / 'bin'}:{os.environ['PATH']}"
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    pasted = subprocess.run(
+        command, cwd=directory, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert pasted.returncode == 0, pasted.stderr
+    return pasted.stdout
+
+
+def test_readme_is_short_and_every_page_is_in_the_index() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    linked = {path.resolve() for path in _linked(ROOT / "docs/README.md")}
+    linked |= {path.resolve() for path in _linked(ROOT / "docs/internals/decisions/README.md")}
+    assert [page.name for page in DOCUMENTS if "docs" in page.parts and page.resolve() not in linked] == ["README.md"]
+
+
+def _linked(page: Path) -> Iterator[Path]:
+    yield from (page.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()))
 
 
 @pytest.mark.parametrize(("command", "told"), [("list", "demo"), ("show", "labels"), ("verify", "verified")])
@@ -89,6 +159,8 @@ def test_every_command_is_tried_or_has_flags_that_there_are() -> None:
             _check_flags(words[2], words[3:])
         elif words[0] == "docker-compose":
             _check_compose(words[1:])
+        elif words[0] in ("sudo", "systemctl", "journalctl"):
+            _check_systemd(words[1:])
         else:
             assert words[0] == "docker", f"no test tries: {line}"
             _check_docker(words[1:])
@@ -143,6 +215,15 @@ def _check_compose(words: list[str]) -> None:
         _check_flags(compose[named[0]]["entrypoint"][2], named[1:])
 
 
+def _check_systemd(words: list[str]) -> None:
+    """Files that are copied exist, and units are among those of `deploy/`."""
+    named = [word for word in words if word.startswith(("deploy/", "vjepa2-"))]
+    assert named
+    for name in named:
+        unit = ROOT / (name if "/" in name else f"deploy/systemd/{name}.service")
+        assert unit.is_file(), f"there is no unit {name}"
+
+
 def _check_docker(words: list[str]) -> None:
     images = {
         service["image"] for service in yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
@@ -162,21 +243,21 @@ def test_ci_runs_readme_s_own_test_command() -> None:
 # --- what is named
 
 
-def test_every_endpoint_is_in_readme(live_server: LiveServer) -> None:
+def test_every_endpoint_is_documented(live_server: LiveServer) -> None:
     with urlopen(live_server.url) as answer:
         listed = json.load(answer)["endpoints"]
     told = re.findall(
-        r"`((?:GET|POST) /[^`]*)`", "\n".join(re.findall(r"^\|.*", (ROOT / "README.md").read_text(), re.MULTILINE))
+        r"`((?:GET|POST) /[^`]*)`", "\n".join(re.findall(r"^\|.*", (ROOT / "docs/http.md").read_text(), re.MULTILINE))
     )
     assert sorted(told) == listed
 
 
-def test_every_status_is_in_readme(live_server: LiveServer) -> None:
+def test_every_status_is_documented(live_server: LiveServer) -> None:
     with urlopen(f"{live_server.url}/openapi.json") as answer:
         paths = json.load(answer)["paths"]
     statuses = {status for path in paths.values() for operation in path.values() for status in operation["responses"]}
-    (told,) = re.findall(r"^Errors are .*?\n\n", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    assert set(re.findall(r"\b[45]\d\d\b", told)) == statuses - {"200"}
+    told = re.findall(r"^\| (\d\d\d) \|", (ROOT / "docs/http.md").read_text(), re.MULTILINE)
+    assert sorted(told) == sorted(statuses - {"200"})
 
 
 def _is_history(document: Path) -> bool:

@@ -52,5 +52,5 @@ class _Retired(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         parser.error(
             f"{self.option_strings[0]} is gone, because one process serves more clips than a GPU computes; for several"
-            " GPUs run one instance for each behind a load balancer (docs/decisions/2026-11-one-process.md)"
+            " GPUs run one instance for each behind a load balancer (docs/internals/decisions/2026-11-one-process.md)"
         )

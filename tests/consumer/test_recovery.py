@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -20,11 +22,12 @@ from tests.consumer.processes import consume, consuming
 from tests.consumer.recording_service import Received, RecordingService, answer
 from tests.consumer.senders import rtsp_server
 from tests.consumer.videos import at, write_video
-from tests.live_server import serving
+from tests.live_server import ROOT, serving
 
 StartServer = Callable[..., Awaitable[TestServer]]
 
 MIB = 2**20
+ALERTS = ROOT / "deploy/prometheus-alerts.yml"
 
 
 async def test_consumer_waits_for_a_service_that_starts_later(tmp_path: Path, unused_tcp_port: int) -> None:
@@ -132,6 +135,29 @@ async def test_eight_cameras_with_a_slow_service_stay_bounded_and_fair(
     assert set(classified) == set(cameras)
     assert max(classified.values()) <= min(classified.values()) + 3
     assert figures["vjepa_consumer_requests_in_flight"] <= 2
+
+
+async def test_alert_sees_a_camera_that_is_down_and_that_it_is_back(
+    aiohttp_server: StartServer, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    """By the metric that the alert of `deploy/` compares with 0, from the first failed connection on."""
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    (metric,) = re.fullmatch(
+        r"(\w+) == 0", next(rule["expr"] for rule in rules if rule["alert"] == "VjepaCameraDown")
+    ).groups()
+    url = str((await aiohttp_server(RecordingService().application())).make_url("/"))
+    port, camera_port = unused_tcp_port_factory(), unused_tcp_port_factory()
+    source = f"rtsp://127.0.0.1:{camera_port}/camera"
+    flags = ("--service-url", url, "--fps", "20", "--reconnect-max", "0.1", "--metrics-port", str(port))
+    series = f'{metric}{{source="{source}"}}'
+    async with consuming(source, *flags) as consumer:
+        await consumer.until("source lost, connecting again")
+        assert (await scraped(f"http://127.0.0.1:{port}/metrics"))[series] == 0
+        with rtsp_server(port=camera_port):
+            await consumer.until("source connected")
+            await consumer.until("clip")
+            assert (await scraped(f"http://127.0.0.1:{port}/metrics"))[series] == 1
+        assert await consumer.stop() == 130
 
 
 async def scraped(url: str) -> dict[str, float]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import get_args
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from consumer.output.metrics import Metrics as ConsumerMetrics
+from consumer.output.metrics import Outcome
 from engines.storage.bundle import DEMO
 from export.demo.labels import LABELS
 from server.serving.service import State
@@ -23,6 +27,7 @@ from tests.server.peers import clients, encoded, metrics, send, small_clips
 BODY = encoded(small_clips(1)[0])
 DASHBOARD = ROOT / "deploy/grafana-dashboard.json"
 ALERTS = ROOT / "deploy/prometheus-alerts.yml"
+SCRAPE = ROOT / "deploy/prometheus.yml"
 # Metrics that exist only on machines with a GPU.
 GPU = {f"vjepa_gpu_{name}" for name in ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")}
 # ``up`` is created by Prometheus itself.
@@ -78,24 +83,52 @@ def test_gpu_memory_and_utilization_are_measured() -> None:
 async def test_dashboard_and_alerts_use_existing_metrics(live_server: LiveServer) -> None:
     async with clients(live_server) as session:
         assert (await send(session, BODY)).status == 200
-        samples = await metrics(session)
-    names = {series.split("{")[0] for series in samples} | ELSEWHERE
+        samples = await metrics(session) | _consumer_samples()
+    names = _names(samples) | ELSEWHERE
     expressions = [*_dashboard_expressions(), *_alert_expressions()]
-    assert len(expressions) > 25
+    assert len(expressions) > 40
     for expression in expressions:
         asked = _metrics_in(expression)
         assert asked
         assert asked <= names, (expression, asked - names)
-        for label, value in re.findall(r'(\w+)="(\w+)"', expression):
+        for label, value in re.findall(r'(\w+)="([\w-]+)"', expression):
             if label in {"outcome", "phase", "started", "vjepa_engine_state"}:
                 assert any(f'{label}="{value}"' in series for series in samples), expression
+            if label == "job":
+                assert value in _jobs(), expression
 
 
 def test_every_metric_is_on_the_dashboard() -> None:
     shown = {name for expression in _dashboard_expressions() for name in _metrics_in(expression)}
     families = text_string_to_metric_families(Metrics(state.value for state in State).text().decode())
+    families = [*families, *text_string_to_metric_families(generate_latest(ConsumerMetrics().registry).decode())]
     own = {family.name for family in families if family.name.startswith("vjepa_")}
     assert not {name for name in own if not any(one.startswith(name) for one in shown)} - {"vjepa_requests_received"}
+
+
+def _consumer_samples() -> dict[str, float]:
+    """What a consumer serves after each of its metrics has been counted, by series."""
+    counted = ConsumerMetrics()
+    for outcome in get_args(Outcome):
+        counted.clip("a", outcome)
+    counted.answered("a", 0.1)
+    counted.retried("a")
+    counted.connected("a", up=True)
+    counted.event("a", "start")
+    for success in (True, False):
+        counted.saved(success)
+    text = generate_latest(counted.registry).decode()
+    return {
+        series: float(value) for series, value in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    }
+
+
+def _names(samples: Iterable[str]) -> set[str]:
+    return {series.split("{")[0] for series in samples}
+
+
+def _jobs() -> set[str]:
+    return {job["job_name"] for job in yaml.safe_load(SCRAPE.read_text())["scrape_configs"]}
 
 
 def _metrics_in(expression: str) -> set[str]:
