@@ -185,7 +185,7 @@ def _check_compose(words: list[str]) -> None:
     named = [word for word in rest if not word.startswith("-")]
     assert not named or named[0] in compose
     if command == "run":
-        _check_flags(compose[named[0]]["entrypoint"][2], named[1:])
+        _check_flags(compose[named[0]]["entrypoint"][-1], named[1:])
 
 
 def _check_docker(words: list[str]) -> None:
