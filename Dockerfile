@@ -2,7 +2,7 @@
 # For CPUs, with the embedded engine:                                 docker build -t vjepa2-serve:cpu --target cpu .
 # To export bundles for CPUs:             docker build -t vjepa2-serve:export-cpu --target export-cpu .
 
-FROM python:3.12-slim AS cpu-build
+FROM python:3.12-slim AS cpu-install
 WORKDIR /app
 RUN python -m venv /opt/venv
 COPY pyproject.toml requirements.lock README.md LICENSE ./
@@ -16,8 +16,13 @@ COPY vjepa vjepa
 RUN /opt/venv/bin/pip install --no-cache-dir --quiet --constraint requirements.lock --editable . \
     && /opt/venv/bin/python -m compileall -q commandline consumer engines export sampling server vjepa
 
+# A service on a CPU needs no FFmpeg of the consumer's, no installer, and of OpenVINO only what runs ONNX files on a CPU.
+FROM cpu-install AS cpu-build
+RUN /opt/venv/bin/pip uninstall --yes --quiet av setuptools pip \
+    && find /opt/venv/lib -regex '.*/openvino/libs/.*\(_[gn]pu_plugin\|tensorflow\|pytorch\|paddle\|gguf\|cache.json\).*' -delete
+
 FROM python:3.12-slim AS cpu
-RUN useradd --system --uid 10001 --create-home service
+RUN useradd --no-log-init --uid 10001 --create-home service
 WORKDIR /app
 COPY --from=cpu-build /opt/venv /opt/venv
 # The code belongs to root, so that the service cannot change what it runs. Bundles are what an export writes.
@@ -30,7 +35,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", 
 ENTRYPOINT ["python", "-m", "server"]
 
 # The export for CPUs. PyPI's torch contains CUDA, so torch comes from PyTorch's index of builds for CPUs.
-FROM cpu-build AS export-cpu-build
+FROM cpu-install AS export-cpu-build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN /opt/venv/bin/pip install --no-cache-dir --quiet --constraint requirements.lock --extra-index-url "$TORCH_INDEX" \
     --editable '.[container]' nncf torch
@@ -65,7 +70,8 @@ RUN PIP_CONSTRAINT=/tmp/constraints.txt /opt/venv/bin/pip install --no-cache-dir
     && /opt/venv/bin/python -m compileall -q commandline consumer engines export sampling server vjepa
 
 FROM nvcr.io/nvidia/pytorch:25.10-py3 AS gpu
-RUN useradd --system --uid 10001 --create-home service \
+RUN test -x /opt/nvidia/nvidia_entrypoint.sh \
+    && useradd --no-log-init --uid 10001 --create-home service \
     && install --directory --owner=service --group=service /var/cache/huggingface
 WORKDIR /app
 COPY --from=gpu-build /opt/venv /opt/venv
@@ -76,4 +82,5 @@ ENV PATH=/opt/venv/bin:$PATH VJEPA_HOST=0.0.0.0 VJEPA_PORT=8000 VJEPA_LOG_FORMAT
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD ["python", "-m", "server.healthcheck"]
-ENTRYPOINT ["python", "-m", "server"]
+# NVIDIA's entry point selects the container's CUDA libraries where the machine's driver is older than they are.
+ENTRYPOINT ["/opt/nvidia/nvidia_entrypoint.sh", "python", "-m", "server"]

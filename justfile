@@ -46,18 +46,11 @@ test-all *ARGS:
     @{{ just_executable() }} test "$@"
     @{{ just_executable() }} test-extra
 
-# Run what `just test-all` adds to the tests: the image for CPUs, a rehearsal of the GPU script, a minute of load.
+# Run what `just test-all` adds to the tests: the containers for CPUs, a rehearsal of the GPU script, a minute of load.
 test-extra: (_install "export,dev")
     #!/usr/bin/env bash
     set -euo pipefail
-    for engine in docker podman none; do "$engine" info >/dev/null 2>&1 && break; done
-    if [ "$engine" = none ]; then
-        echo "skipped: building the image for CPUs (neither Docker nor Podman works here)" >&2
-    elif ! "$engine" pull --quiet python:3.12-slim >/dev/null 2>&1; then
-        echo "skipped: building the image for CPUs (its base image cannot be pulled here)" >&2
-    else
-        "$engine" build --tag vjepa2-serve:test-cpu --target cpu .
-    fi
+    {{ python }} -m tests.containers
     {{ python }} -c 'import sys; from engines.device.cuda_driver import cuda_devices; sys.exit(not cuda_devices())' ||
         echo "skipped: what needs a GPU; run 'just gpu' on a machine that has one" >&2
     echo "rehearsing tests/gpu/run.sh with the packages of a GPU machine" >&2

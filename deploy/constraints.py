@@ -3,6 +3,8 @@
 ``constraints.py requirements.lock`` prints constraints: the versions that are installed of what the container is for,
 and the lock's of everything else. ``constraints.py --check ENVIRONMENT`` fails when the environment, which sees the
 container's packages, has one of them of its own.
+
+Where the container has numpy 1, the lock's packages that need numpy 2 get their last version that works with numpy 1.
 """
 
 from __future__ import annotations
@@ -15,17 +17,23 @@ from pathlib import Path
 
 # Built for each other, and numpy because they are compiled against it.
 KEPT = ("torch", "tensorrt", "pytorch", "triton", "nvidia", "cuda", "numpy", "nccl", "cudnn")
+# Calls the driver and nothing that the container is for; the container's own may be too old for this project.
+REPLACEABLE = ("nvidia-ml-py",)
+# The last versions that work with numpy 1.
+WITH_NUMPY_1 = {"ml-dtypes": "0.5.4", "opencv-python-headless": "4.11.0.86"}
 
 
 def is_kept(name: str) -> bool:
-    return name.startswith(KEPT)
+    return name.startswith(KEPT) and name not in REPLACEABLE
 
 
 def constraints(installed: dict[str, str], lock: Iterable[str]) -> Iterator[str]:
     """Lines for pip; ``installed`` is each distribution's version."""
     kept = {name: version for name, version in installed.items() if is_kept(name)}
-    yield from (f"{name}=={version}" for name, version in sorted(kept.items()))
-    yield from (line for line in lock if normal(re.split(r"[=; \[]", line)[0]) not in kept)
+    older = WITH_NUMPY_1 if kept.get("numpy", "").startswith("1.") else {}
+    pinned = kept | older
+    yield from (f"{name}=={version}" for name, version in sorted(pinned.items()))
+    yield from (line for line in lock if normal(re.split(r"[=; \[]", line)[0]) not in pinned)
 
 
 def replaced(installed: Iterable[tuple[str, Path]], environment: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The images, as far as they can be tested without a Docker engine.
+"""The images, as far as they can be tested without a container engine; `tests/containers` builds and runs them.
 
 The linter and the schema read the files; the `cpu` image's steps are replayed in an empty directory. The `gpu` image
 cannot be: its base is NVIDIA's container. Of it is tested what it would install.
@@ -70,7 +70,7 @@ def test_the_service_cannot_change_its_code() -> None:
 
 def test_the_context_has_what_is_copied() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    for stage in ("cpu-build", "gpu-build"):
+    for stage in ("cpu-install", "gpu-build"):
         sources = {source for value in values(stage, "COPY") for source in value.split()[:-1]}
         assert sources <= let_in
         assert all((ROOT / source).exists() for source in sources)
@@ -87,7 +87,20 @@ def test_a_container_is_healthy_as_long_as_its_service_is() -> None:
     assert "no answer" in dead.stdout
 
 
+def _skip_without_a_registry() -> None:
+    options = ("--dry-run", "--ignore-installed", "--no-deps", "--quiet")
+    if run_command(sys.executable, "-m", "pip", "install", *options, "idna").returncode:
+        pytest.skip("pip reaches no registry")
+
+
 # --- what NVIDIA's container gets
+
+
+def test_entry_point_of_nvidia_s_container_is_kept() -> None:
+    """It selects the container's CUDA libraries where the machine's driver is older than they are."""
+    entrypoint = "/opt/nvidia/nvidia_entrypoint.sh"
+    assert json.loads(values("gpu", "ENTRYPOINT")[0]) == [entrypoint, "python", "-m", "server"]
+    assert _compose()["services"]["export"]["entrypoint"] == [entrypoint, "python", "-m", "export"]
 
 
 def _constraints() -> Any:
@@ -111,6 +124,15 @@ def _needed(asked: list[str]) -> dict[str, Requirement]:
     return needed
 
 
+def _depends_on_the_container(asked: str) -> bool:
+    """Whether it takes numpy or replaces what is there; the others are the lock's, which agree with each other.
+
+    Transformers is left out, because it takes any numpy from 1.17 on and brings forty distributions.
+    """
+    needed = _needed([asked])
+    return "nvidia-ml-py" in needed or ("numpy" in needed and "transformers" not in needed)
+
+
 def _is_for(requirement: Requirement, extras: tuple[str, ...]) -> bool:
     return requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
 
@@ -122,14 +144,38 @@ def test_nothing_that_the_container_has_is_asked_for() -> None:
     asked = [*project["dependencies"], *project["optional-dependencies"]["container"]]
     needed = {constraints.normal(name) for name in _needed(asked)}
     assert {"aiohttp", "onnx", "transformers", "nvidia-ml-py"} <= needed
-    assert {name for name in needed if constraints.is_kept(name)} == {"numpy", "nvidia-ml-py"}
+    assert {name for name in needed if constraints.is_kept(name)} == {"numpy"}
 
 
 def test_what_the_container_has_is_pinned_and_the_rest_is_the_lock_s() -> None:
-    installed = {"torch": "2.9.0a0+145a3a7bda.nv25.10", "numpy": "1.26.4", "tensorrt": "10.13.3.9", "aiohttp": "3.9.0"}
+    installed = {"torch": "2.9.0a0+145a3a7bda.nv25.10", "numpy": "2.1.0", "tensorrt": "10.13.3.9", "aiohttp": "3.9.0"}
     lock = ["aiohttp==3.14.5", "numpy==2.4.6 ; python_full_version < '3.12'", "numpy==2.5.5", "torch==2.13.0"]
     lines = list(_constraints().constraints(installed, lock))
-    assert lines == ["numpy==1.26.4", "tensorrt==10.13.3.9", "torch==2.9.0a0+145a3a7bda.nv25.10", "aiohttp==3.14.5"]
+    assert lines == ["numpy==2.1.0", "tensorrt==10.13.3.9", "torch==2.9.0a0+145a3a7bda.nv25.10", "aiohttp==3.14.5"]
+
+
+def test_old_nvidia_ml_py_of_the_container_is_replaced() -> None:
+    lines = list(_constraints().constraints({"nvidia-ml-py": "12.575.51"}, ["nvidia-ml-py==13.615.71"]))
+    assert lines == ["nvidia-ml-py==13.615.71"]
+
+
+@pytest.mark.parametrize("numpy", ["1.26.4", "2.1.0"])
+def test_what_the_container_lacks_can_be_installed_beside_either_numpy(numpy: str, tmp_path: Path) -> None:
+    _skip_without_a_registry()
+    container = {"numpy": numpy, "nvidia-ml-py": "12.575.51", "tensorrt": "10.13.3.9", "torch": "2.9.0a0+nv25.10"}
+    lock = (ROOT / "requirements.lock").read_text().splitlines()
+    (tmp_path / "constraints.txt").write_text("\n".join(_constraints().constraints(container, lock)))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["container"]]
+    (tmp_path / "asked.txt").write_text("\n".join(line for line in asked if _depends_on_the_container(line)))
+    options = ("--dry-run", "--ignore-installed", "--quiet", "--report", str(tmp_path / "report.json"))
+    files = ("--constraint", str(tmp_path / "constraints.txt"), "--requirement", str(tmp_path / "asked.txt"))
+    resolved = run_command(sys.executable, "-m", "pip", "install", *options, *files)
+    assert resolved.returncode == 0, resolved.stderr
+    installed = json.loads((tmp_path / "report.json").read_text())["install"]
+    versions = {each["metadata"]["name"]: each["metadata"]["version"] for each in installed}
+    assert versions["numpy"] == numpy
+    assert versions["nvidia-ml-py"].startswith("13.")
 
 
 def test_a_replaced_torch_fails_the_build() -> None:
@@ -164,7 +210,7 @@ def test_the_service_has_its_gpu_its_memory_and_the_time_to_stop() -> None:
     assert services["export-cpu"]["build"]["target"] == "export-cpu"
     for name in ("export", "export-cpu"):
         assert services[name]["profiles"] == ["export"]
-        assert services[name]["entrypoint"] == ["python", "-m", "export"]
+        assert services[name]["entrypoint"][-3:] == ["python", "-m", "export"]
         assert "hub:/var/cache/huggingface" in services[name]["volumes"]
 
 
@@ -180,6 +226,20 @@ def test_containers_may_do_only_what_they_need() -> None:
         assert {place.split(":")[0] for place in services[name]["tmpfs"]} == {"/tmp", "/home/service"}
         bundles = "bundles:/app/engines/bundles"
         assert services[name]["volumes"][0] == (bundles if name.startswith("export") else f"{bundles}:ro")
+
+
+def test_gpus_can_be_reserved_without_the_runtime_of_nvidia() -> None:
+    checked = run_command(
+        str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "deploy/devices.yml", cwd=ROOT
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    reserved = yaml.safe_load((ROOT / "deploy/devices.yml").read_text())["services"]
+    for name, service in _compose()["services"].items():
+        assert (name in reserved) == (service.get("runtime") == "nvidia")
+    for service in reserved.values():
+        assert service["runtime"] != "nvidia"
+        (devices,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert devices["capabilities"] == ["gpu"]
 
 
 def test_keys_reach_the_service_and_prometheus() -> None:
@@ -255,13 +315,9 @@ def _scrapes() -> dict[str, Any]:
 @pytest.fixture
 def replay(tmp_path: Path) -> Replay:
     """The `cpu` image, its steps replayed; skipped where pip reaches no registry."""
-    reached = run_command(
-        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path / "x"), "idna"
-    )
-    if reached.returncode:
-        pytest.skip("pip reaches no registry")
+    _skip_without_a_registry()
     replay = Replay(tmp_path / "image")
-    for stage in ("cpu-build", "cpu"):
+    for stage in ("cpu-install", "cpu-build", "cpu"):
         replay.stage(stage)
     return replay
 
