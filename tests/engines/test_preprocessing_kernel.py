@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from engines.clip import Clip, PixelFormat
@@ -83,10 +85,20 @@ def test_kernel_crop_is_the_reference_crop(
 
 # Sizes that end within a tile or a block, shrink much, grow much, or have a used part of one pixel.
 @pytest.mark.parametrize(
-    ("size", "crop"), [((67, 101), 40), ((131, 90), 16), ((120, 500), 16), ((9, 5), 33), ((1, 30), 16), ((16, 16), 14)]
+    ("size", "crop"), [((67, 101), 40), ((120, 500), 16), ((9, 5), 33), ((1, 30), 16), ((16, 16), 14)]
 )
 def test_kernel_equals_the_resize_of_the_cpu(interpreted: ModuleType, size: tuple[int, int], crop: int) -> None:
-    frames = _noise(*size, count=2) // 128 * 255
+    frames = _noise(*size) // 128 * 255
+    assert np.abs(_levels(frames, crop) - crop_clip(frames, _plain(crop))).max() <= 1e-3
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(height=st.integers(1, 90), width=st.integers(1, 90), crop=st.sampled_from([7, 16, 20]))
+def test_kernel_equals_the_resize_of_the_cpu_for_any_frame_size(
+    interpreted: ModuleType, height: int, width: int, crop: int
+) -> None:
+    assume(max(height, width) <= 30 * min(height, width))
+    frames = _noise(height, width)
     assert np.abs(_levels(frames, crop) - crop_clip(frames, _plain(crop))).max() <= 1e-3
 
 
@@ -138,9 +150,8 @@ class _Traffic:
         return sum(len(places) for (_, read), places in self._touched.items() if read == reads)
 
 
-# A quarter of 1080p and of 240 x 240 with a quarter of the crop, an eighth of 4K with an eighth: the scale is theirs,
-# and so is what tiles overlap.
-@pytest.mark.parametrize(("size", "crop"), [((270, 480), 64), ((60, 60), 64), ((270, 480), 32)])
+# A quarter of 1080p and of 240 x 240, with a quarter of the crop: the scale is theirs, and so is what tiles overlap.
+@pytest.mark.parametrize(("size", "crop"), [((270, 480), 64), ((60, 60), 64)])
 def test_kernel_moves_little_more_than_the_least_bytes(
     interpreted: ModuleType, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], crop: int
 ) -> None:
@@ -177,11 +188,11 @@ def test_clip_takes_one_launch(interpreted: ModuleType, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(interpreted.crop_frames, "run", counted)
     preprocess = FusedPreprocessor(_plain(14), torch.device("cpu"))
-    frames, out = torch.from_numpy(_noise(20, 16, count=16)), torch.empty(16, 3, 14, 14)
+    frames, out = torch.from_numpy(_noise(20, 16, count=4)), torch.empty(4, 3, 14, 14)
     tables = preprocess.tables(20, 16)
     with _Operations() as operations:
         preprocess(frames, "BGR", out, tables)
-    assert launches == [(1, 1, 16)]
+    assert launches == [(1, 1, 4)]
     assert operations.seen == []
 
 
