@@ -78,7 +78,8 @@ COPY --from=gpu-build /opt/venv /opt/venv
 # The code belongs to root, so that the service cannot change what it runs. Bundles are what an export writes.
 COPY --from=gpu-build /app /app
 COPY --from=gpu-build --chown=service:service /app/engines/bundles /app/engines/bundles
-ENV PATH=/opt/venv/bin:$PATH VJEPA_HOST=0.0.0.0 VJEPA_PORT=8000 VJEPA_LOG_FORMAT=json HF_HOME=/var/cache/huggingface
+ENV PATH=/opt/venv/bin:$PATH VJEPA_HOST=0.0.0.0 VJEPA_PORT=8000 VJEPA_LOG_FORMAT=json HF_HOME=/var/cache/huggingface \
+    TRITON_CACHE_DIR=/tmp/triton
 USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD ["python", "-m", "server.healthcheck"]

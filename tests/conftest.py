@@ -99,7 +99,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     torch = pytest.importorskip("torch")
     from tests.fakes.cuda import WORKSPACE_BYTES, FakeCuda
 
-    monkeypatch.setattr("engines.device.lane.WORKSPACE_BYTES", WORKSPACE_BYTES)
+    # Triton knows no fake GPU.
+    monkeypatch.setitem(sys.modules, "engines.preprocessing.kernel", None)
+    monkeypatch.setattr("engines.preprocessing.device.WORKSPACE_BYTES", WORKSPACE_BYTES)
     fake, threads = FakeCuda().install(monkeypatch), torch.get_num_threads()
     torch.set_num_threads(1)  # tensors are tiny, and other tests run beside
     yield fake

@@ -13,7 +13,7 @@ import torch
 from engines.clip import Clip
 from engines.device.capture_gate import CAPTURES
 from engines.device.cuda_errors import explained, explained_page_locking
-from engines.device.lane import DeviceNetwork, Lane, LaneGraphs
+from engines.device.lane import DTYPES, DeviceNetwork, Lane, LaneGraphs
 from engines.device.memory import DeviceMemory
 from engines.device.page_locked import PageLockedMemory
 from engines.device.timeline import Turn
@@ -21,6 +21,7 @@ from engines.engine import Inference
 from engines.errors import ClipTooLargeError, EngineError, first_line
 from engines.manifest import Manifest, Precision
 from engines.options import MIB, EngineOptions
+from engines.preprocessing.choice import device_preprocessor
 
 _log = logging.getLogger(__name__)
 
@@ -129,6 +130,8 @@ class DeviceEngine:
 
     def _lanes_for(self, networks: Sequence[DeviceNetwork]) -> list[Lane]:
         options, turn, graphs = self._options, Turn(), LaneGraphs(self._device, self._options.graphs)
+        dtype = DTYPES[self._manifest.network_input.dtype]
+        preprocess = device_preprocessor(self._manifest.preprocessing, self._device, dtype)
         return [
             Lane(
                 network,
@@ -137,6 +140,7 @@ class DeviceEngine:
                 options.max_clip_bytes,
                 Turn() if options.side_by_side else turn,
                 graphs,
+                preprocess,
             )
             for network in networks
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -16,10 +16,10 @@ from engines.device.timeline import Turn, timeline
 from engines.engine import Inference
 from engines.manifest import Manifest
 from engines.options import Graphs
-from engines.preprocessing.device import WORKSPACE_BYTES, DevicePreprocessor
+from engines.preprocessing.choice import FramePreprocessor
 
 _STARTED, _COPIED, _PREPARED, _TURN, _FINISHED = range(5)
-_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
 # Graphs of preprocessing that are kept: one for each frame size and number of equal clips.
 _MOST_PREPARATIONS = 32
 
@@ -54,7 +54,7 @@ class LaneGraphs:
 
 
 class Lane:
-    """Owns its buffers and stream; lanes share only the turn, the graph switches and, where it is safe, the network.
+    """Owns buffers and a stream; lanes share the turn, the graph switches, the preprocessor and, if safe, the network.
 
     Invariant: one thread at a time calls ``infer``, and it returns only after the device has finished the batch. So the
     buffers are free for the next batch, and CUDA graphs may keep their addresses.
@@ -68,14 +68,16 @@ class Lane:
         max_clip_bytes: int,
         turn: Turn,
         graphs: LaneGraphs,
+        preprocess: FramePreprocessor,
     ) -> None:
-        self._network, self._device, self._turn = network, device, turn
-        dtype, most = _DTYPES[manifest.network_input.dtype], manifest.max_batch
-        self._preprocess = DevicePreprocessor(manifest.preprocessing, device)
+        self._network, self._device, self._turn, self._preprocess = network, device, turn, preprocess
+        dtype, most = DTYPES[manifest.network_input.dtype], manifest.max_batch
         self._staging = torch.empty(max_clip_bytes if device.type == "cuda" else 0, dtype=torch.uint8, device=device)
         self._pixels = torch.zeros((most, *manifest.network_input.clip_shape), dtype=dtype, device=device)
         self._probabilities = torch.zeros((most, len(manifest.labels)), device=device)
         self._answers = torch.zeros(self._probabilities.shape, pin_memory=device.type == "cuda")
+        # Other lanes may drop tables from the cache while the device still reads them for this one.
+        self._tables_in_use: list[Any] = []
         self._timeline = timeline(device, 5)
         self._preparations = CapturedRuns(CudaRecorder(), graphs.preparation, _MOST_PREPARATIONS)
         # Every batch size has its graph, so that none is captured again while clips wait.
@@ -88,14 +90,15 @@ class Lane:
         which captures every batch size.
         """
         with torch.inference_mode(), self._timeline.working(), self._turn.taken(self._timeline, _FINISHED):
-            self._fill_workspace()
-            self._preparations.reserve(self._fill_workspace)
+            if self._preprocess.workspace_bytes:
+                self._fill_workspace()
+                self._preparations.reserve(self._fill_workspace)
             self._run_network(len(self._pixels))
             self._timeline.mark(_FINISHED)
         self._timeline.wait(_FINISHED)
 
     def _fill_workspace(self) -> None:
-        torch.zeros(WORKSPACE_BYTES, dtype=torch.uint8, device=self._device)
+        torch.zeros(self._preprocess.workspace_bytes, dtype=torch.uint8, device=self._device)
 
     def infer(self, clips: Sequence[Clip]) -> Inference:
         with torch.inference_mode(), self._timeline.working():
@@ -108,6 +111,7 @@ class Lane:
                 self._compute(len(clips))
                 self._timeline.mark(_FINISHED)
         self._timeline.wait(_FINISHED)
+        self._tables_in_use.clear()
         return self._inference(len(clips))
 
     def _inference(self, batch: int) -> Inference:
@@ -147,7 +151,8 @@ class Lane:
         return staged
 
     def _preprocess_into(self, out: torch.Tensor, frames: torch.Tensor, kind: _Kind) -> None:
-        tables = self._preprocess.tables(*kind.shape[1:3], kind.cropped)
+        tables = self._preprocess.tables(kind.shape[1], kind.shape[2], kind.cropped)
+        self._tables_in_use.append(tables)
         work = functools.partial(self._preprocess, frames, kind.pixel_format, out, tables)
         key = (out.storage_offset(), frames.storage_offset(), tuple(frames.shape), kind)
         self._preparations(key, work, out)

@@ -9,14 +9,15 @@ level). Integer arithmetic joins the halves.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import threading
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from engines.clip import PixelFormat
 from engines.manifest import Preprocessing
-from engines.preprocessing.resampling import Axis, resized_axes
+from engines.preprocessing.resampling import Axis, frame_axes
 
 # The number of frame sizes whose tables are cached; the tables for 1080p take 2 MB.
 _MOST_TABLES = 64
@@ -43,7 +44,7 @@ class Tables:
 
 
 class DevicePreprocessor:
-    """Turns clips on ``device`` into the network's input with few launches and without waiting for the host."""
+    """Turns clips on ``device`` into the network's input by operations of torch; several threads may share it."""
 
     def __init__(self, preprocessing: Preprocessing, device: torch.device) -> None:
         self._preprocessing, self._device = preprocessing, device
@@ -52,12 +53,22 @@ class DevicePreprocessor:
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         self._scale = (1 / (255 * std)).to(device)
         self._shift = (-mean / std).to(device)
-        self.tables = functools.lru_cache(_MOST_TABLES)(self._tables)
+        self._lock = threading.Lock()
+        self._cached = functools.lru_cache(_MOST_TABLES)(self._tables)
+
+    @property
+    def workspace_bytes(self) -> int:
+        return WORKSPACE_BYTES
+
+    def tables(self, height: int, width: int, cropped: bool = False) -> Tables:
+        # Two lanes that get a new size together compute its tables once.
+        with self._lock:
+            return self._cached(height, width, cropped)
 
     def __call__(self, frames: torch.Tensor, pixel_format: PixelFormat, out: torch.Tensor, tables: Tables) -> None:
         """Fill ``out`` [T, 3, crop, crop], channels in RGB order, from uint8 frames [T, H, W, 3] on the device.
 
-        ``tables`` must be those for H and W, and must live as long as any CUDA graph of this call, which reads them.
+        ``tables`` must be those for H and W, and must live until the work has finished or its CUDA graph is dropped.
         """
         piece = max(1, WORKSPACE_BYTES // self._frame_bytes(tables))
         for first in range(0, len(frames), piece):
@@ -88,11 +99,8 @@ class DevicePreprocessor:
         rows, (columns, sums) = tables.rows.stop - tables.rows.start, tables.across.shape
         return int(3 * rows * (columns * self._dtype.itemsize + sums * (4 + 4)))
 
-    def _tables(self, height: int, width: int, cropped: bool = False) -> Tables:
-        """The tables of a frame size; those of frames that are cropped already leave each pixel as it is."""
-        crop = self._preprocessing.crop
-        preprocessing = replace(self._preprocessing, resize=crop) if cropped else self._preprocessing
-        down, across = resized_axes(height, width, preprocessing)
+    def _tables(self, height: int, width: int, cropped: bool) -> Tables:
+        down, across = frame_axes(height, width, self._preprocessing, cropped=cropped)
         rows, columns = _aligned(down.used, height), _aligned(across.used, width)
         halves = self._halves(across, columns), self._halves(down, rows)
         return Tables(rows, columns, *halves, across.fraction_bits, down.fraction_bits)

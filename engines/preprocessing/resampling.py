@@ -6,7 +6,7 @@ rounds the weights to 16 bits, resizes the columns first, and rounds to 8 bits a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,12 @@ def resized_axes(height: int, width: int, preprocessing: Preprocessing) -> tuple
         for source, pixels in zip((height, width), target, strict=True)
     )
     return rows, columns
+
+
+def frame_axes(height: int, width: int, preprocessing: Preprocessing, *, cropped: bool) -> tuple[Axis, Axis]:
+    """As ``resized_axes``; those of frames that are ``cropped`` already leave each pixel as it is."""
+    unchanged = replace(preprocessing, resize=preprocessing.crop)
+    return resized_axes(height, width, unchanged if cropped else preprocessing)
 
 
 def _resized_shape(height: int, width: int, short_edge: int) -> tuple[int, int]:

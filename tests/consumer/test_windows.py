@@ -87,7 +87,9 @@ def test_every_tick_has_the_nearest_frame(steps_s: list[float], start_s: float, 
     assert [each.time_s for each in samples] == pytest.approx([start_s + tick / fps for tick in range(len(samples))])
     for each in samples:
         nearest_s = min(abs(time_s - each.time_s) for time_s in times_s)
-        assert abs(times_s[each.frame] - each.time_s) == pytest.approx(nearest_s, abs=1e-9)
+        away_s = abs(times_s[each.frame] - each.time_s)
+        # A frame that is this near is taken at once, although a nearer one could follow.
+        assert away_s <= ROUNDING_S + 1e-9 or away_s == pytest.approx(nearest_s, abs=1e-9)
 
 
 @given(seconds=st.floats(0.2, 20), source_fps=st.floats(5, 120), fps=st.floats(0.5, 30))

@@ -17,6 +17,7 @@ from engines.device.capture_gate import CaptureGate
 from engines.device.torch_device import torch_device
 from engines.engine import Engine
 from engines.options import MIB, EngineOptions
+from engines.preprocessing.resampling import frame_axes
 from engines.runtimes.registry import load_engine
 from engines.runtimes.torch_attention import KERNELS, use_attention, use_fastest_attention
 from engines.storage.bundle import Bundle, open_bundle
@@ -159,6 +160,25 @@ def test_graph_pools_are_reserved_at_the_start(bundle: Bundle, cuda: FakeCuda) -
     preparation = [cuda.reserved_bytes[capture.pool] for capture in cuda.captures[: engine.lanes]]
     assert len(cuda.captures) > engine.lanes
     assert preparation == reserved
+    engine.close()
+
+
+def test_lanes_share_the_tables_of_a_frame_size(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[tuple[int, int]] = []
+
+    def counted(height: int, width: int, preprocessing: Any, *, cropped: bool) -> Any:
+        computed.append((height, width))
+        return frame_axes(height, width, preprocessing, cropped=cropped)
+
+    monkeypatch.setattr("engines.preprocessing.device.frame_axes", counted)
+    engine = load_engine(bundle, OPTIONS)
+    sizes = [(40, 48), (60, 44)]
+    for size in sizes:
+        clips = [_clip(engine, size) for _ in range(2 * engine.lanes)]
+        with ThreadPoolExecutor(engine.lanes) as threads:
+            list(threads.map(lambda clip: engine.infer([clip]), clips))
+    assert engine.lanes > 1
+    assert computed == sizes
     engine.close()
 
 

@@ -11,8 +11,8 @@ from engines.clip import Clip
 from engines.errors import ServiceError
 from engines.manifest import Preprocessing, Verification
 from engines.options import EngineOptions
+from engines.preprocessing.choice import device_preprocessor
 from engines.preprocessing.cpu import crop_clip
-from engines.preprocessing.device import DevicePreprocessor
 from engines.runtimes.registry import open_engine
 from engines.storage.bundle import Bundle
 from engines.storage.reference import Reference
@@ -37,7 +37,7 @@ def _pixels(chosen: Setting, height: int, width: int) -> bool:
     crop = chosen.model["crop_size"]
     plain = Preprocessing(crop * 256 // 224, crop, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     frames = np.random.default_rng(height).integers(0, 256, (2, height, width, 3), np.uint8)
-    preprocess = DevicePreprocessor(plain, torch.device(chosen.device))
+    preprocess = device_preprocessor(plain, torch.device(chosen.device), torch.float32)
     out = torch.empty(2, 3, crop, crop, device=chosen.device)
     preprocess(torch.from_numpy(frames).to(chosen.device), "RGB", out, preprocess.tables(height, width))
     levels = (out.cpu().numpy() * 255).transpose(0, 2, 3, 1)
