@@ -22,6 +22,7 @@ from export.network.references import normalised
 from export.pipeline import export_bundle
 from export.preflight import settled
 from export.settings import parse_settings
+from tests.checkpoints import ODD, write_checkpoint
 from tests.in_process import run_here
 
 needs_rtx = pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not installed")
@@ -74,9 +75,10 @@ def test_onnx_graph_and_torch_program_give_the_same_answers(plan: Bundle, progra
     np.testing.assert_allclose(graph, answers, atol=2e-2)
 
 
-def test_network_without_suitable_layers_is_refused(odd_checkpoint: Path, tmp_path: Path) -> None:
+def test_network_without_suitable_layers_is_refused(tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path / "model", {**ODD, "hidden_size": 99})
     with pytest.raises(ExportError, match="multiples of 16"):
-        _export(tmp_path / "bundle", "--target", "torch", "--no-verify", model=str(odd_checkpoint))
+        _export(tmp_path / "bundle", "--target", "torch", "--no-verify", model=str(model))
 
 
 @needs_rtx
