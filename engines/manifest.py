@@ -15,7 +15,7 @@ READ_VERSIONS = (2, FORMAT_VERSION)
 FILE_NAME = "engine.json"
 
 Target = Literal["openvino", "tensorrt", "tensorrt-rtx", "torch"]
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Precision = Literal["fp32", "bf16", "fp16", "fp8", "int8"]
 Positive = Annotated[int, Meta(gt=0)]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

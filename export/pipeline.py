@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ from export.architectures.registry import find_checkpoint
 from export.bundling.stage_cache import StageCache, digest_of, link_files, origin_of, versions
 from export.bundling.staging import check_replaceable, staged, write_manifest
 from export.catalog import described_values
-from export.compilers.calibration import calibration_digest
+from export.compilers.calibration import calibration, calibration_digest
 from export.compilers.compile import Compiled, compile_network
 from export.network.estimate import check_room, describe, outline
+from export.network.fp8 import Fp8, calibrate, convert
 from export.network.graph import network_tensors, trace, write_onnx, write_program
 from export.network.precision_probe import DTYPES, probe
 from export.network.references import ask_checkpoint, normalised
@@ -169,8 +170,12 @@ class _Export:
         return errors
 
     def _graph(self) -> Path:
+        fp8 = self._fp8
+
         def build(directory: Path) -> None:
             network = self._network.to(DTYPES[self._precision])
+            if fp8 is not None:
+                convert(network, fp8.largest_inputs, for_onnx=self._settings.needs_onnx)
             # Drop the reference, because compilers need the memory.
             del self._network
             with stage("trace"):
@@ -183,7 +188,40 @@ class _Export:
 
         kind = f"onnx{self._settings.plan.opset}" if self._settings.needs_onnx else "program"
         kind = f"{kind}-separate" if self._settings.target == "openvino" else kind
-        return self._cache.product(f"{kind}-{self._precision}", build)
+        kind = f"{kind}-{self._precision}"
+        return self._cache.product(kind if fp8 is None else f"{kind}-{self._fp8_kind}", build)
+
+    @property
+    def _fp8_kind(self) -> str:
+        """The name of what FP8 takes from these calibration clips, in the cache."""
+        return f"fp8-{digest_of(calibration_digest(self._settings.calibration))[:16]}"
+
+    @functools.cached_property
+    def _fp8(self) -> Fp8 | None:
+        """The scales of a network in FP8, and what it loses on clips that were held out; None in other precisions."""
+        if self._settings.precision != "fp8":
+            return None
+
+        def build(directory: Path) -> None:
+            network, checkpoint = self._network, self._checkpoint
+            with stage("find clips"):
+                clips = calibration(self._settings.calibration, checkpoint.clip_shape[0], checkpoint.preprocessing)
+            # The frames are already cropped, so the resize must keep their size.
+            cropped = replace(checkpoint.preprocessing, resize=checkpoint.preprocessing.crop)
+            learned, held_out = (
+                [normalised(clip, cropped) for clip in some] for some in (clips.learned, clips.held_out)
+            )
+            with stage("calibrate fp8"):
+                found = calibrate(network, learned, held_out)
+            (directory / "fp8.json").write_bytes(msgspec.json.encode(found))
+
+        found = msgspec.json.decode((self._cache.product(self._fp8_kind, build) / "fp8.json").read_bytes(), type=Fp8)
+        say(f"{'fp8':<16} {found.loss} (held-out clips, compared with the network before quantization)")
+        return found
+
+    def _fp8_options(self) -> dict[str, bool | int | str]:
+        fp8 = self._fp8
+        return {} if fp8 is None else {"calibration_clips": fp8.calibration_clips, "held_out": fp8.loss}
 
     def _properties(self) -> dict[str, str]:
         """Metadata that explains the ONNX file when it is found without its bundle."""
@@ -216,7 +254,7 @@ class _Export:
             | compiled.built_with
             | self._reference_pixels(),
             recipe=self._recipe,
-            options=compiled.options,
+            options=compiled.options | self._fp8_options(),
             verification=None,
             stage_errors=errors,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import replace
 
-from engines.device.cuda_driver import CudaDevice, cuda_devices
+from engines.device.cuda_driver import FP8_SINCE, CudaDevice, cuda_devices, has_fp8
 from engines.errors import ExportError
 from engines.runtimes.tensorrt.api import TensorRt
 from export.architectures.registry import find_files
@@ -27,7 +27,9 @@ def settled(settings: ExportSettings) -> ExportSettings:
         ExportError: this machine cannot build for the target, or something else is where the bundle is to be written.
     """
     if settings.precision == "int8":
-        _require_int8(settings)
+        _require_int8()
+    if settings.calibration is not None:
+        videos_in(settings.calibration)
     with stage("find checkpoint", spinner=False):
         checkpoint = find_files(settings.model, random_weights=settings.random_weights)
     check_replaceable(settings.output_for(checkpoint.model))
@@ -36,6 +38,8 @@ def settled(settings: ExportSettings) -> ExportSettings:
         _require_torch_tensorrt(gpu)
     if settings.target == "tensorrt":
         require_tensorrt("tensorrt", gpu)
+    if settings.precision == "fp8":
+        _check_fp8(settings.plan.compute_capabilities or ((gpu.compute_capability,) if gpu else ()))
     if settings.target != "tensorrt-rtx":
         return settings
     capabilities = settings.plan.compute_capabilities or (gpu.compute_capability if gpu else _USUAL_COMPUTE_CAPABILITY,)
@@ -43,11 +47,18 @@ def settled(settings: ExportSettings) -> ExportSettings:
     return replace(settings, plan=replace(settings.plan, compute_capabilities=capabilities))
 
 
-def _require_int8(settings: ExportSettings) -> None:
+def _require_int8() -> None:
     if not importlib.util.find_spec("nncf"):
         raise ExportError("int8 is calibrated with NNCF, which is not installed", help='pip install "nncf>=3,<4"')
-    if settings.calibration is not None:
-        videos_in(settings.calibration)
+
+
+def _check_fp8(capabilities: tuple[str, ...]) -> None:
+    for capability in capabilities:
+        if not has_fp8(capability):
+            raise ExportError(
+                f"fp8: GPUs of compute capability {capability} do not multiply in FP8; accepted: {FP8_SINCE} and later",
+                help="export with --precision fp16",
+            )
 
 
 def _check_capabilities(tensorrt: TensorRt, capabilities: tuple[str, ...]) -> None:

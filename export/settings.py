@@ -18,6 +18,7 @@ DEFAULT_MODEL = "facebook/vjepa2-vitl-fpc16-256-ssv2"
 Inductor = Literal["default", "max-autotune"]
 Via = Literal["onnx", "torch-tensorrt"]
 
+CALIBRATED: tuple[Precision, ...] = ("int8", "fp8")
 _TENSORRT_TARGETS = ("tensorrt", "tensorrt-rtx")
 
 
@@ -105,8 +106,8 @@ def _inductor(parser: Parser, flags: dict[str, Any], target: Target) -> Inductor
 
 def _calibration(parser: Parser, flags: dict[str, Any]) -> Path | None:
     videos: Path | None = flags["calibration"]
-    if videos is not None and flags["precision"] != "int8":
-        parser.error("--calibration: only --precision int8 is calibrated")
+    if videos is not None and flags["precision"] not in CALIBRATED:
+        parser.error(f"--calibration: only --precision {' and '.join(CALIBRATED)} are calibrated")
     return videos
 
 
@@ -124,6 +125,8 @@ def _plan_options(parser: Parser, flags: dict[str, Any], target: Target, max_bat
         parser.error(f"--compute-capability {wanted}: only for tensorrt-rtx; tensorrt builds for this machine's GPU")
     if target != "tensorrt" and given.get("via") == "torch-tensorrt":
         parser.error(f"--via torch-tensorrt: only for tensorrt, not {target}")
+    if given.get("via") == "torch-tensorrt" and flags["precision"] == "fp8":
+        parser.error("--via torch-tensorrt: runs in fp16, bf16, fp32; fp8 takes --via onnx")
     if given.get("opset") == 23 and (flags["precision"] or best_precision(target)) == "fp32":
         parser.error("--opset 23: TensorRT has kernels for its attention in fp16 and bf16, not in fp32; use --opset 20")
     if "compute_capabilities" in given:
@@ -153,8 +156,8 @@ def _parser() -> Parser:
     parser.add(
         "--precision",
         choices=get_args(Precision),
-        help="fp32 for the highest accuracy, int8 for the highest speed (openvino only); if omitted: the fastest that"
-        " keeps the answers",
+        help="fp32 for the highest accuracy, int8 (openvino only) or fp8 (GPUs since compute capability 8.9)"
+        " for the highest speed; if omitted: the fastest that keeps the answers",
     )
     parser.add(
         "--max-batch",
@@ -166,8 +169,8 @@ def _parser() -> Parser:
         "--calibration",
         type=Path,
         metavar="VIDEOS",
-        help="for int8: a video, or a directory of videos, from your cameras, so that int8 stays accurate for what they"
-        " record (if omitted: rendered motions)",
+        help="for int8 and fp8: a video, or a directory of videos, from your cameras, so that answers stay accurate for"
+        " what they record (if omitted: rendered motions)",
     )
     _add_output_flags(parser)
     parser.add(

@@ -10,9 +10,9 @@ from engines.manifest import Precision, Target
 
 # The precisions of each target; the first is its default.
 PRECISIONS: dict[Target, tuple[Precision, ...]] = {
-    "tensorrt": ("fp16", "bf16", "fp32"),
-    "tensorrt-rtx": ("fp16", "bf16", "fp32"),
-    "torch": ("fp16", "bf16", "fp32"),
+    "tensorrt": ("fp16", "bf16", "fp32", "fp8"),
+    "tensorrt-rtx": ("fp16", "bf16", "fp32", "fp8"),
+    "torch": ("fp16", "bf16", "fp32", "fp8"),
     "openvino": ("bf16", "fp32", "int8"),
 }
 _MAX_BATCH: dict[Target, int] = {"tensorrt": 8, "tensorrt-rtx": 8, "torch": 8, "openvino": 1}
@@ -44,8 +44,13 @@ def best_max_batch(target: Target) -> int:
 
 
 def network_precision(target: Target, precision: Precision) -> Precision:
-    """Return the precision of the graph: OpenVINO and NNCF start from fp32 and lower it themselves, layer by layer."""
-    return "fp32" if target == "openvino" else precision
+    """Return the precision of the graph, in which fp8 leaves all but some matrix products.
+
+    OpenVINO and NNCF start from fp32 and lower it themselves, layer by layer.
+    """
+    if target == "openvino":
+        return "fp32"
+    return "fp16" if precision == "fp8" else precision
 
 
 def check_head_size(head_size: int, opset: int) -> None:

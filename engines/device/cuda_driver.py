@@ -13,6 +13,10 @@ _LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
 
 
+# The first compute capability with matrix products in FP8.
+FP8_SINCE = "8.9"
+
+
 @dataclass(frozen=True)
 class CudaDevice:
     """The name and the compute capability (for instance ``9.0``) of one device."""
@@ -31,6 +35,13 @@ def cuda_devices() -> list[CudaDevice]:
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return []
     return [_described(driver, ordinal) for ordinal in range(count.value)]
+
+
+def has_fp8(capability: str) -> bool:
+    """Whether GPUs of this compute capability, for instance ``9.0``, multiply matrices in FP8."""
+    major, minor = map(int, capability.split("."))
+    least_major, least_minor = map(int, FP8_SINCE.split("."))
+    return (major, minor) >= (least_major, least_minor)
 
 
 def driver_version() -> str | None:

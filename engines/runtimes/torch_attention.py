@@ -10,6 +10,9 @@ from engines.manifest import Tensor
 
 Attention = Callable[..., torch.Tensor]
 
+# What the kernel is called where none of those below can be used.
+TORCHS_CHOICE = "torch's own choice"
+
 _RUNS = 10
 _OP = torch.ops.aten.scaled_dot_product_attention.default
 
@@ -42,6 +45,13 @@ def use_fastest_attention(program: torch.fx.GraphModule, network_input: Tensor, 
     torch's own switches of kernels are for the whole process, so they would also change the engine that is in service
     while another one is loaded. The name of the operation in the program concerns nobody else.
     """
+    fastest = fastest_attention(program, network_input, device)
+    use_attention(program, fastest)
+    return fastest or TORCHS_CHOICE
+
+
+def fastest_attention(program: torch.fx.GraphModule, network_input: Tensor, device: torch.device) -> str | None:
+    """The kernel that runs ``program`` on one clip fastest, None if none supports it; leaves any of them in it."""
     pixels = torch.zeros(1, *network_input.clip_shape, dtype=getattr(torch, network_input.dtype), device=device)
     times_ms = {}
     for name in KERNELS:
@@ -52,9 +62,7 @@ def use_fastest_attention(program: torch.fx.GraphModule, network_input: Tensor, 
             raise
         except RuntimeError:  # the kernel does not support this precision, head size or device
             continue
-    fastest = min(times_ms, key=lambda name: times_ms[name], default=None)
-    use_attention(program, fastest)
-    return fastest or "torch's own choice"
+    return min(times_ms, key=lambda name: times_ms[name], default=None)
 
 
 def use_attention(program: torch.fx.GraphModule, name: str | None) -> None:

@@ -15,6 +15,7 @@ from torch.export.passes import move_to_device_pass
 
 from engines.cores import cgroup_cores
 from engines.device.capture_gate import CAPTURES
+from engines.device.cuda_driver import FP8_SINCE, has_fp8
 from engines.device.cuda_errors import explained
 from engines.device.device_engine import DeviceEngine
 from engines.device.torch_device import compute_capability, torch_device
@@ -85,6 +86,7 @@ def _load(bundle: Bundle, device: torch.device) -> Program:
 def _load_traced(bundle: Bundle, device: torch.device) -> Program:
     program = load_program(bundle.file(".pt2"))
     _check_network(program, bundle)
+    _check_fp8(bundle, compute_capability(device))
     module = move_to_device_pass(program, device).module()
     if device.type == "cuda":
         with torch.inference_mode():
@@ -108,6 +110,16 @@ def _check_network(program: torch.export.ExportedProgram, bundle: Bundle) -> Non
         raise BundleDamagedError(
             f"bundle {bundle.path} names {wanted} labels, but its network has {outputs} outputs",
             help="export the model again",
+        )
+
+
+def _check_fp8(bundle: Bundle, capability: str | None) -> None:
+    """Raises BundleUnsupportedError where the GPU (None: the CPU, which emulates FP8) cannot multiply in FP8."""
+    if bundle.manifest.precision == "fp8" and capability is not None and not has_fp8(capability):
+        raise BundleUnsupportedError(
+            f"bundle {bundle.path} is in fp8, which a GPU of compute capability {capability} does not have;"
+            f" accepted: {FP8_SINCE} and later",
+            help="export the model with --precision fp16",
         )
 
 

@@ -21,9 +21,9 @@ Doubles = npt.NDArray[np.float64]
 FLOOR = 1e-30
 # The accepted root mean square error of a clip's log-odds, as a share of the spread: several times the largest error of
 # the sound networks that were measured (docs/export.md); for int8 the most that makes sense.
-SHARES: dict[Precision, float] = {"fp32": 2e-4, "fp16": 2e-2, "bf16": 6e-2, "int8": 5e-1}
+SHARES: dict[Precision, float] = {"fp32": 2e-4, "fp16": 2e-2, "bf16": 6e-2, "fp8": 3e-1, "int8": 5e-1}
 # Half the distance between neighbouring numbers around 1, to which the logits are rounded.
-_ROUNDING: dict[Precision, float] = {"fp32": 2**-24, "fp16": 2**-11, "bf16": 2**-8, "int8": 2**-8}
+_ROUNDING: dict[Precision, float] = {"fp32": 2**-24, "fp16": 2**-11, "bf16": 2**-8, "fp8": 2**-11, "int8": 2**-8}
 _ROUNDINGS = 2
 # The error of log-odds that float32 probabilities allow in any precision.
 _LEAST = 1e-6

@@ -18,11 +18,12 @@ from engines.storage.reference import FILE_NAME, Floats, Reference
 
 # The largest accepted difference between a probability and the checkpoint's probability in FP32. For int8, the plain
 # colours among the reference clips are far from the clips that it was calibrated with.
-TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3, "int8": 2e-1}
+TOLERANCES: dict[Precision, float] = {"fp32": 2e-3, "bf16": 2e-2, "fp16": 5e-3, "fp8": 1e-1, "int8": 2e-1}
 _CURES: dict[Precision, str] = {
     "fp32": "export for another --target",
     "fp16": "export with --precision fp32, or with bf16 if values overflow",
     "bf16": "export with --precision fp32",
+    "fp8": "calibrate with videos of your own (--calibration), or export with --precision fp16 or fp32",
     "int8": "calibrate with videos of your own (--calibration), or export with --precision bf16 or fp32",
 }
 

@@ -42,7 +42,7 @@ def compile_network(
         return _compile_openvino(settings, network_input.clip_shape[0], preprocessing, directory)
     gpu = next(iter(cuda_devices()), None)
     if settings.target == "torch":
-        return _compile_torch(settings, gpu, directory)
+        return _compile_torch(settings, gpu, network_input, directory)
     tensorrt = require_tensorrt(settings.target, gpu)
     with stage("compile", spinner=False):
         _write_plan(settings, tensorrt, network_input, directory, timing_cache(tensorrt, gpu, cache))
@@ -77,18 +77,23 @@ def _compile_openvino(settings: ExportSettings, frames: int, preprocessing: Prep
     return Compiled(device, {"nncf": version("nncf")}, {"calibration_clips": len(clips.learned), "held_out": lost})
 
 
-def _compile_torch(settings: ExportSettings, gpu: CudaDevice | None, directory: Path) -> Compiled:
+def _compile_torch(
+    settings: ExportSettings, gpu: CudaDevice | None, network_input: Tensor, directory: Path
+) -> Compiled:
     device = _device(gpu) if gpu else Device(name="CPU")
     if settings.inductor is None:
         return Compiled(device)
     # Imported here because the import takes a second.
     from export.compilers.inductor import COMPILED_FILE_NAME, compile_with_inductor
 
-    program = directory / PROGRAM_FILE_NAME
+    program, package = directory / PROGRAM_FILE_NAME, directory / COMPILED_FILE_NAME
     with stage("compile"):
-        compile_with_inductor(program, directory / COMPILED_FILE_NAME, "cuda:0" if gpu else "cpu", settings.inductor)
+        target = "cuda:0" if gpu else "cpu"
+        options = compile_with_inductor(program, package, target, settings.inductor, network_input)
     program.unlink()
-    return Compiled(device, options={"inductor": settings.inductor})
+    if "attention" in options:
+        say(f"{'attention':<16} {options['attention']} is the fastest kernel here, and is compiled")
+    return Compiled(device, options=options)
 
 
 def _write_plan(
@@ -127,6 +132,9 @@ def _counted_attention(settings: ExportSettings, fused: int, directory: Path) ->
     """Report how many attentions of the network the plan computes in one kernel each; returns it for the manifest."""
     counted: dict[str, bool | int | str] = {"fused_attentions": fused}
     if settings.needs_onnx:
-        counted["attentions"] = attentions_in(directory / ONNX_FILE_NAME)
+        counted["attentions"] = attentions = attentions_in(directory / ONNX_FILE_NAME)
+        if fused > attentions:
+            # A plan in FP8 contains the network once for each GPU, so this is the mean, rounded down.
+            counted["fused_attentions"] = fused = fused // max(1, len(settings.plan.compute_capabilities))
     say(f"{'attention':<16} {fused} of {counted.get('attentions', 'unknown')} are one fused kernel each")
     return counted

@@ -121,7 +121,7 @@ def test_too_few_clips_are_refused_with_the_needed_duration(tmp_path: Path) -> N
     ("flags", "words"),
     [
         (("--precision", "int8", "--calibration", "nowhere"), "nowhere: no videos there"),
-        (("--precision", "fp32", "--calibration", "."), "only --precision int8 is calibrated"),
+        (("--precision", "fp32", "--calibration", "."), "only --precision int8 and fp8 are calibrated"),
         (("--target", "torch", "--precision", "int8"), "torch runs in fp16, bf16, fp32"),
     ],
 )
