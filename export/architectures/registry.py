@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from engines.errors import CheckpointError
 from export.architectures.checkpoint_files import CheckpointFiles, listed, locate, read_json, refuse_adapters
+from export.architectures.weight_files import weight_files
 
 if TYPE_CHECKING:
     from export.architectures.base import Checkpoint
@@ -44,7 +45,7 @@ def find_files(model: str, *, random_weights: bool = False, ignore_unknown: bool
     """The files of the checkpoint, found without an import of torch.
 
     Raises:
-        CheckpointError: it cannot be found or downloaded, or its family is not supported.
+        CheckpointError: it cannot be found or downloaded, its family is not supported, or files of weights are missing.
     """
     path, revision = locate(model, random_weights=random_weights)
     refuse_adapters(path)
@@ -55,5 +56,7 @@ def find_files(model: str, *, random_weights: bool = False, ignore_unknown: bool
     if kind not in _FAMILIES:
         supported = ", ".join(known.classifier for known in _FAMILIES.values())
         raise CheckpointError(f"{path} is a {listed([kind])} model", help=f"supported: {supported}")
+    if not random_weights:
+        weight_files(path)
     name = model if revision or model == "demo" else path.resolve().name
     return CheckpointFiles(name, path, revision, config, random_weights, ignore_unknown)

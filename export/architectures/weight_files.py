@@ -29,13 +29,17 @@ def stored_weights(path: Path) -> dict[str, StoredWeight]:
         CheckpointError: there are none, a file that the index names is missing, or a file is damaged.
     """
     found: dict[str, StoredWeight] = {}
-    for file in _weight_files(path):
+    for file in weight_files(path):
         found.update(_read_header(file))
     return found
 
 
-def _weight_files(path: Path) -> list[Path]:
-    """The files in the order in which transformers looks for them: one file, or those that an index names."""
+def weight_files(path: Path) -> list[Path]:
+    """The files in the order in which transformers looks for them: one file, or those that an index names.
+
+    Raises:
+        CheckpointError: there are none, or a file that the index names is missing.
+    """
     if (path / _WEIGHTS).is_file():
         return [path / _WEIGHTS]
     index = read_json(path / _INDEX)

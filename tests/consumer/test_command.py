@@ -93,11 +93,12 @@ async def test_missing_service_fails_with_wait_zero(tmp_path: Path) -> None:
     assert "is not ready after 0 s: cannot be reached: connection refused; help: " in gave_up
 
 
-async def test_invalid_argument_gives_one_line_and_code_2() -> None:
+async def test_invalid_argument_gives_two_lines_and_code_2() -> None:
     ended = await consume("a.mp4", "--fps", "0")
     assert ended.code == 2
     assert ended.errors == [
-        "ERROR argument --fps: '0' is not a number from 0.01 to 240; help: see python -m consumer --help"
+        "ERROR --fps: '0' is not a number from 0.01 to 240",
+        "help: `.venv/bin/python -m consumer --help` explains all arguments",
     ]
 
 

@@ -60,7 +60,7 @@ def test_target_that_cannot_work_is_refused(target: str, said: str) -> None:
 async def test_wildcard_in_a_topic_is_refused_at_the_start() -> None:
     ended = await consume("a.mp4", "--events", "mqtt://broker/a/+/b")
     assert ended.code == 2
-    (line,) = ended.errors
+    line, _ = ended.errors
     assert "events cannot be published to a topic with one of the wildcards + and #" in line
 
 

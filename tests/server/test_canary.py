@@ -107,4 +107,4 @@ def test_bundle_without_reference_clips_is_served_with_a_warning(tmp_path: Path)
 def test_wrong_flags_are_refused(flag: tuple[str, str]) -> None:
     ran = run_module("server", str(DEMO), *flag)
     assert ran.returncode == 2
-    assert f"argument {flag[0]}" in ran.stderr
+    assert f"ERROR {flag[0]}: " in ran.stderr
