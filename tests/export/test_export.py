@@ -165,7 +165,7 @@ BAD_CHECKPOINTS = {
     "other architecture": (lambda path: _config(path, model_type="videomae"), "VJEPA2ForVideoClassification"),
     "shard missing": (_drop_shard, "weights"),
     "no weights": (_drop_all_shards, "--random-weights"),
-    "weights in a pickle": (_pickle_weights, "no file named model.safetensors"),
+    "weights in a pickle": (_pickle_weights, "contains no weights in model.safetensors"),
     "shard truncated": (_truncate_shard, "weights"),
     "other label count": (lambda path: _config(path, id2label={"0": "a", "1": "b"}), "classifier"),
     "crops differ": (

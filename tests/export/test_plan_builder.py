@@ -8,12 +8,14 @@ import types
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from engines.manifest import Preprocessing, Tensor
 from export.compilers.compile import compile_network
 from export.compilers.tensorrt import PLAN_FILE_NAME
 from export.compilers.torch_tensorrt import compile_with_torch_tensorrt
+from export.network.graph import ONNX_FILE_NAME
 from export.settings import ExportSettings, parse_settings
 from tests.fakes.cuda import FakeCuda
 
@@ -25,7 +27,8 @@ def _settings(*flags: str) -> ExportSettings:
 
 
 def _compile(directory: Path, *flags: str) -> dict[str, Any]:
-    """Compile as the export does; returns the fake's plan."""
+    """Compile a network without nodes as the export does; returns the fake's plan."""
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])), directory / ONNX_FILE_NAME)
     compile_network(_settings(*flags), INPUT, Preprocessing(resize=36, crop=32), directory, directory)
     plan: dict[str, Any] = json.loads((directory / PLAN_FILE_NAME).read_bytes())
     return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ async def test_an_expectation_that_is_not_utf_8_is_refused_as_unreadable() -> No
         answer = await _get(server, b"Expect: \xff")
         assert answer.status == 400
         assert "not UTF-8" in answer.body["detail"]
-        (entry,) = server.entries("malformed request")
+        entry = await asyncio.to_thread(server.wait_for, "malformed request")
         assert entry["level"] == "INFO"
         assert not [entry for entry in server.log if entry["level"] in ("ERROR", "PRINTED")]
 
