@@ -134,7 +134,7 @@ def _counted_attention(settings: ExportSettings, fused: int, directory: Path) ->
     if settings.needs_onnx:
         counted["attentions"] = attentions = attentions_in(directory / ONNX_FILE_NAME)
         if fused > attentions:
-            # A plan in FP8 contains the network once for each GPU, so this is the mean, rounded down.
-            counted["fused_attentions"] = fused = fused // max(1, len(settings.plan.compute_capabilities))
+            # The plan contains the network once for each profile: for single clips, and for batches.
+            counted["fused_attentions"] = fused = fused // (1 + (settings.max_batch > 1))
     say(f"{'attention':<16} {fused} of {counted.get('attentions', 'unknown')} are one fused kernel each")
     return counted
