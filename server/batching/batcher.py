@@ -133,10 +133,6 @@ class Batcher:
             # keep the pixels in memory until the next garbage collection.
             del job
 
-    def waits(self, share: StreamShare) -> bool:
-        """Whether a clip of that stream waits for an engine."""
-        return self._queue.waits(share)
-
     def replace(self, share: StreamShare, clip: Clip) -> bool:
         """Classify ``clip`` instead of the waiting one of that stream; return False if an engine has taken that one."""
         return self._queue.replace(share, clip)

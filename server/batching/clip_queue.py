@@ -101,10 +101,6 @@ class ClipQueue:
         if job.share is not None:
             self._streams.pop(job.share, None)
 
-    def waits(self, share: StreamShare) -> bool:
-        """Whether a clip of that stream is in the queue."""
-        return share in self._streams
-
     def replace(self, share: StreamShare, clip: Clip) -> bool:
         """Put ``clip`` in place of the waiting one of that stream; return False if none waits."""
         job = self._streams.get(share)

@@ -162,8 +162,8 @@ class Session:
 
     async def push(self, message: FrameMessage) -> None:
         """The next frame; with the policy ``wait``, returns when there is room for its windows."""
-        self.sums.frames += 1
         frame = StreamFrame(message, self._memory, asyncio.get_running_loop().time())
+        self.sums.frames += 1
         timed = await self._placed(frame, message.size)
         for sample in self._sampler.push(timed):
             if len(self._decoding) < _DECODED_AHEAD:
@@ -301,22 +301,20 @@ class Session:
             newer = None if call.done() else self._slot.take_now()
             if newer is None:
                 continue
-            if await self._replaced(newer, deployment):
+            try:
+                clip = await self._clip(newer, deployment.model)
+            except UnreadableError:
+                await self._pass(newer, "frame")
+                continue
+            if deployment.batcher.replace(self._share, clip):
                 await self._pass(due, "overload")
                 due = newer
-            elif not self._slot.put_back(newer):
+                continue
+            # An engine has taken ``due``.
+            if not self._slot.put_back(newer):
                 await self._pass(newer, "overload")
-            if not deployment.batcher.waits(self._share):
-                await asyncio.wait([call])
+            await asyncio.wait([call])
         return due
-
-    async def _replaced(self, newer: _Due, deployment: Deployment) -> bool:
-        """Give ``newer`` to the batcher in place of the window that waits there, if that still waits."""
-        try:
-            clip = await self._clip(newer, deployment.model)
-        except UnreadableError:
-            return False
-        return deployment.batcher.replace(self._share, clip)
 
     async def _answered(self, due: _Due, model: Model, answer: Classified) -> None:
         now_s, times = asyncio.get_running_loop().time(), answer.times

@@ -50,14 +50,15 @@ async def test_stream_that_asks_often_gets_no_more_than_one_that_asks_rarely(clo
     queue = ClipQueue()
     often, rare = StreamShare(1.0, served_s=100.0), StreamShare(1.0, served_s=100.0)
     served: collections.Counter[StreamShare] = collections.Counter()
+    waiting: set[StreamShare] = set()
     for turn in range(400):
         clock[0] += 0.01
-        if not queue.waits(often):
-            queue.put(_job(often))
-        if turn % 2 == 0 and not queue.waits(rare):
-            queue.put(_job(rare))
+        for share in {often, *([rare] if turn % 2 == 0 else [])} - waiting:
+            queue.put(_job(share))
+            waiting.add(share)
         (job,) = queue.take(1)
         assert job.share is not None
+        waiting.discard(job.share)
         served[job.share] += 1
     assert served[often] == served[rare] == 200
 

@@ -139,6 +139,24 @@ async def test_newer_window_replaces_one_that_waits_and_is_told() -> None:
     assert answers[-1]["skipped"] == {"overload": 31}
 
 
+async def test_newer_window_that_cannot_be_decoded_is_passed_over_while_another_waits() -> None:
+    images = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in np.concatenate([MOTION] * 2)]
+    images[20] = images[20][: len(images[20]) * 3 // 4]
+    with faulty(DEMO) as server:
+        async with clients(server) as session, streaming(session) as client:
+            await tell(server, "hold")
+            batches = len(server.entries("in engine"))
+            asked = asyncio.create_task(send(session, encoded(MOTION)))
+            await asyncio.to_thread(server.wait_for, "in engine", batches + 1)
+            await client.send([image(time_s, data) for time_s, data in zip(_times(32), images, strict=True)])
+            skipped = await client.next("skipped")
+            await tell(server, "release")
+            answers = await client.ended()
+            assert (await asked).status == 200
+    assert (skipped["window"], skipped["reason"]) == (1, "frame")
+    assert [one["window"] for one in _of(answers, "prediction")] == [0]
+
+
 async def test_stream_that_waits_skips_nothing() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session, streaming(session, stride=1, policy="wait") as client:
