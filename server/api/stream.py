@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
-from engines.engine import Model
 from server.api import stream_messages as messages
-from server.api.answers import TimingsMs, top_predictions
+from server.api.stream_answers import StreamAnswers, most_frame_bytes, problem_message, summary_of
 from server.clips.request_fields import checked_top_k
 from server.config.settings import Settings
 from server.errors import (
@@ -25,18 +25,10 @@ from server.errors import (
 )
 from server.http.auth import GUARD
 from server.http.context import LOG_FIELDS, SERVICE
-from server.http.problem import problem_of
 from server.serving.service import State
+from server.streams.events import Event
 from server.streams.frames import FRAME_HEADER, parse_frame, time_of
-from server.streams.session import (
-    Answered,
-    Broken,
-    Event,
-    ModelInService,
-    Passed,
-    Refused,
-    StreamOptions,
-)
+from server.streams.session import StreamOptions
 from server.streams.streams import OpenStream, Streams
 
 STREAMS: web.AppKey[Streams] = web.AppKey("streams", Streams)
@@ -71,7 +63,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
         timeout=_CLOSE_S,
         heartbeat=_HEARTBEAT_S,
         compress=False,
-        max_msg_size=_most_frame_bytes(service.settings, service.loaded().manifest.frames) + FRAME_HEADER.size,
+        max_msg_size=most_frame_bytes(service.settings.max_clip_bytes, service.loaded().manifest.frames)
+        + FRAME_HEADER.size,
     )
     await socket.prepare(request)
     code, reason = await _Connection(request, socket).serve(authorized=key is not None)
@@ -85,7 +78,6 @@ class _Connection:
     def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
         self._request, self._socket = request, socket
         self._service = request.app[SERVICE]
-        self._session = ""
 
     async def serve(self, *, authorized: bool) -> tuple[int, str]:
         """Code and reason of the close."""
@@ -93,14 +85,14 @@ class _Connection:
             hello = await self._hello()
             if not authorized:
                 self._request.app[GUARD].check(self._request, f"Bearer {hello.key}" if hello.key else None)
-            self._top_k = checked_top_k(hello.top_k, len(self._service.loaded().manifest.labels))
-            self._options = _options(hello, self._service.loaded().manifest.frames)
-            with self._request.app[STREAMS].opened(self._options, self._tell) as opened:
-                self._session = opened.id
+            manifest = self._service.loaded().manifest
+            top_k, options = checked_top_k(hello.top_k, len(manifest.labels)), _options(hello, manifest.frames)
+            with self._request.app[STREAMS].opened(options, self._tell) as opened:
+                self._answers = StreamAnswers(opened, top_k, self._service.settings.max_clip_bytes)
                 return await self._run(opened)
         except RequestError as error:
             with contextlib.suppress(ConnectionError):
-                await self._send(_problem(error))
+                await self._send(problem_message(error))
             return _close_code(error), error.message
         except ConnectionError:
             return WSCloseCode.ABNORMAL_CLOSURE, _GONE
@@ -118,7 +110,7 @@ class _Connection:
     async def _run(self, opened: OpenStream) -> tuple[int, str]:
         """Read frames and answer windows beside each other, until one of the two ends or the service drains."""
         session = opened.session
-        await self._send(self._ready(session.model))
+        await self._send(self._answers.ready(session.model))
         reading = asyncio.create_task(self._read(opened), name="read stream")
         answering = asyncio.create_task(session.answer_windows(), name="answer stream")
         draining = asyncio.create_task(self._service.draining.wait(), name="drain stream")
@@ -131,13 +123,14 @@ class _Connection:
                 await session.stop()
             if not self._socket.closed:
                 await answering
-                await self._send(self._ended(opened, reason))
+                await self._send(self._answers.ended(reason))
             return code, reason
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            self._log(opened)
+            named = {"stream": session.options.name, "session": opened.id}
+            self._request[LOG_FIELDS] |= named | dataclasses.asdict(session.sums)
 
     def _stopping(self) -> tuple[int, str]:
         if self._service.state is State.UNHEALTHY:
@@ -146,7 +139,7 @@ class _Connection:
 
     async def _read(self, opened: OpenStream) -> tuple[int, str]:
         """Give the frames to the session until the client ends the stream; returns the code and the reason."""
-        session, limit = opened.session, self._service.settings
+        session, max_clip_bytes = opened.session, self._service.settings.max_clip_bytes
         async for message in self._socket:
             if message.type is WSMsgType.ERROR:  # aiohttp has closed the connection, for example of a message too long
                 break
@@ -155,7 +148,7 @@ class _Connection:
                 await session.finish()
                 return WSCloseCode.OK, "the client ended the stream"
             try:
-                frame = parse_frame(message.data, limit.max_clip_bytes // session.model.manifest.frames)
+                frame = parse_frame(message.data, most_frame_bytes(max_clip_bytes, session.model.manifest.frames))
                 await session.push(frame)
             except (InvalidError, UnreadableError, TooLargeError, RetryLaterError) as error:
                 await session.refuse(error, time_of(message.data))
@@ -164,67 +157,7 @@ class _Connection:
 
     async def _tell(self, event: Event) -> None:
         """Send what the session has to say; called by its reader and by its answers."""
-        await self._send(self._message(event))
-
-    def _message(self, event: Event) -> messages.Answer:
-        match event:
-            case Answered():
-                return self._prediction(event)
-            case Passed(span, reason):
-                return messages.Skipped(window=span.window, start_s=span.start_s, end_s=span.end_s, reason=reason)
-            case Broken(before_s, after_s, reason):
-                return messages.Gap(before_s=before_s, after_s=after_s, reason=reason)
-            case Refused(error, time_s):
-                return _problem(error, time_s)
-            case ModelInService(model):
-                return self._ready(model)
-
-    def _prediction(self, event: Answered) -> messages.WindowPrediction:
-        labels = event.model.manifest.labels
-        return messages.WindowPrediction(
-            window=event.span.window,
-            start_s=event.span.start_s,
-            end_s=event.span.end_s,
-            predictions=top_predictions(event.probabilities, labels, min(self._top_k, len(labels))),
-            timings_ms=TimingsMs.of(event.times),
-            age_ms=round(event.age_ms, 3),
-        )
-
-    def _ready(self, model: Model) -> messages.Ready:
-        options, manifest = self._options, model.manifest
-        return messages.Ready(
-            session=self._session,
-            name=options.name,
-            model=manifest.source.model,
-            labels=len(manifest.labels),
-            frames=manifest.frames,
-            fps=options.fps,
-            stride=options.stride,
-            top_k=self._top_k,
-            policy=options.policy,
-            max_gap_s=options.max_gap_s,
-            short_edge=manifest.preprocessing.resize,
-            crop=manifest.preprocessing.crop,
-            max_frame_bytes=_most_frame_bytes(self._service.settings, manifest.frames),
-        )
-
-    def _ended(self, opened: OpenStream, reason: str) -> messages.Ended:
-        counted = opened.session.sums
-        return messages.Ended(
-            reason=reason,
-            frames=counted.frames,
-            frames_used=counted.frames_used,
-            frames_refused=counted.frames_refused,
-            windows=counted.windows,
-            predictions=counted.predictions,
-            skipped=dict(counted.skipped),
-            gaps=counted.gaps,
-        )
-
-    def _log(self, opened: OpenStream) -> None:
-        ended = msgspec.structs.asdict(self._ended(opened, ""))
-        del ended["reason"]
-        self._request[LOG_FIELDS] |= {"stream": opened.session.options.name, "session": opened.id} | ended
+        await self._send(self._answers.message(event))
 
     async def _send(self, answer: messages.Answer) -> None:
         await self._socket.send_str(msgspec.json.encode(answer).decode())
@@ -240,24 +173,6 @@ def _options(hello: messages.Hello, frames: int) -> StreamOptions:
         policy=hello.policy,
         pixel_format=hello.format,
         weight=hello.weight,
-    )
-
-
-def _most_frame_bytes(settings: Settings, frames: int) -> int:
-    """The longest message for a frame without its header, and its most pixels in bytes."""
-    return settings.max_clip_bytes // frames
-
-
-def _problem(error: Exception, time_s: float | None = None) -> messages.StreamProblem:
-    problem = problem_of(error)
-    return messages.StreamProblem(
-        problem=problem.type,
-        title=problem.title,
-        status=problem.status,
-        detail=problem.detail,
-        request_id=problem.request_id,
-        field=problem.field,
-        time_s=time_s,
     )
 
 
@@ -285,25 +200,5 @@ def _offered_key(request: web.Request) -> str | None:
 
 async def streams(request: web.Request) -> web.Response:
     """The open streams, the oldest first."""
-    answer = messages.OpenStreams([_summary(one) for one in request.app[STREAMS]])
+    answer = messages.OpenStreams([summary_of(one) for one in request.app[STREAMS]])
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
-
-
-def _summary(opened: OpenStream) -> messages.StreamSummary:
-    session, latest = opened.session, opened.session.latest
-    counted = session.sums
-    labels = latest.model.manifest.labels if latest else ()
-    return messages.StreamSummary(
-        session=opened.id,
-        name=session.options.name,
-        since_s=opened.since_s,
-        fps=session.options.fps,
-        frames=counted.frames,
-        windows=counted.windows,
-        predictions=counted.predictions,
-        skipped=dict(counted.skipped),
-        gaps=counted.gaps,
-        prediction=top_predictions(latest.probabilities, labels, 1)[0] if latest else None,
-        age_ms=round(latest.age_ms, 3) if latest else None,
-        total_ms=round(latest.times.total_ms, 3) if latest else None,
-    )

@@ -21,12 +21,14 @@ from server.batching.batcher import Batcher
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
 from server.serving.canary import Canary
+from server.serving.use_count import UseCount
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
-# The most seconds to wait for a batch of a warm-up that has failed or is not wanted any more.
-_CLOSE_TIMEOUT_S = 5
+# The most seconds to wait for what may never end: a batch that is still in the engine when its deployment is closed,
+# and at a stop also clients that are still to be told that the engine is lost.
+CLOSE_TIMEOUT_S = 5
 
 # Loads an engine from a bundle directory; raises BundleError or EngineError.
 LoadEngine = Callable[[Path, EngineOptions], Engine]
@@ -41,8 +43,8 @@ def load_bundle(path: Path, options: EngineOptions) -> Engine:
 class Deployment:
     """One loaded model, from ``deploy`` to ``close``.
 
-    Invariants: all attributes belong to the event loop. ``_unused`` is set if and only if ``_users`` is 0. ``close`` is
-    called once, after the service has stopped to give the deployment to new requests.
+    Invariants: all attributes belong to the event loop. ``close`` is called once, after the service has stopped to give
+    the deployment to new requests.
     """
 
     def __init__(
@@ -64,32 +66,22 @@ class Deployment:
         self.reference = reference
         self.in_service = False
         self._canary = canary
-        self._users = 0
-        self._unused = asyncio.Event()
-        self._unused.set()
+        self._uses = UseCount()
 
     @property
     def users(self) -> int:
         """Number of requests that use this deployment, from the reading of their body to the answer."""
-        return self._users
+        return self._uses.users
 
     @contextlib.contextmanager
     def used(self) -> Iterator[Deployment]:
         """Count the block as a user, so that ``unused`` waits for its end."""
-        self._users += 1
-        self._unused.clear()
-        try:
+        with self._uses.used():
             yield self
-        finally:
-            self._users -= 1
-            if not self._users:
-                self._unused.set()
 
     async def unused(self, timeout_s: float | None = None) -> bool:
         """Wait until no request uses the deployment; return False after ``timeout_s`` (None: no limit)."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._unused.wait(), timeout_s)
-        return not self._users
+        return await self._uses.unused(timeout_s)
 
     async def close(self, timeout_s: float) -> None:
         """Stop the batcher and close the engines; an engine that still computes after ``timeout_s`` stays open."""
@@ -162,7 +154,7 @@ async def _warm_up(batcher: Batcher) -> None:
     try:
         await batcher.warm_up()
     except BaseException:
-        for engine in await batcher.stop(_CLOSE_TIMEOUT_S):
+        for engine in await batcher.stop(CLOSE_TIMEOUT_S):
             await asyncio.to_thread(engine.close)
         raise
 

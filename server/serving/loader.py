@@ -6,8 +6,8 @@ import logging
 
 from engines.errors import BundleError
 from server.limits.throughput import Throughput
-from server.serving.deployment import Deployment, LoadEngine, deploy
-from server.serving.service import CLOSE_TIMEOUT_S, Service
+from server.serving.deployment import CLOSE_TIMEOUT_S, Deployment, LoadEngine, deploy
+from server.serving.service import Service
 from server.serving.swap_comparison import SwapComparison, compare_answers
 from server.telemetry.metrics import Metrics
 

@@ -15,15 +15,13 @@ from server.clips.decode_threads import DecodeThreads
 from server.config.settings import Settings
 from server.errors import NotReadyError
 from server.limits.admission import Admission
-from server.serving.deployment import Deployment
+from server.serving.deployment import CLOSE_TIMEOUT_S, Deployment
 from server.serving.recent_clips import RecentClips
+from server.serving.use_count import UseCount
 from server.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
-# The most seconds that a stop waits for what may never end: clients that are still to be told that the engine is lost,
-# and a batch that is still in the engine after the drain.
-CLOSE_TIMEOUT_S = 5
 _RETRY_S = 1
 # A clip has about 16 frames; more threads than this mostly wait for each other.
 _MAX_DECODE_THREADS = 8
@@ -62,9 +60,8 @@ class Service:
         self.recent_clips = RecentClips(settings.swap_clips, self.decode_threads)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self.draining = asyncio.Event()
-        self._streams = 0
-        self._no_streams = asyncio.Event()
-        self._no_streams.set()
+        # The open streams, for whose end a drain waits; ``draining`` tells them to end.
+        self.streams = UseCount()
         self._deployment: Deployment | None = None
         self._retired: set[asyncio.Task[None]] = set()
         self._accepting = False
@@ -120,18 +117,6 @@ class Service:
         with self._deployment.used() as deployment:
             yield deployment
 
-    @contextlib.contextmanager
-    def stream(self) -> Iterator[None]:
-        """Count the block as an open stream, for whose end a drain waits; ``draining`` tells it to end."""
-        self._streams += 1
-        self._no_streams.clear()
-        try:
-            yield
-        finally:
-            self._streams -= 1
-            if not self._streams:
-                self._no_streams.set()
-
     def put(self, fresh: Deployment) -> None:
         """Serve with ``fresh`` from now on; the old deployment is closed after its last request."""
         fresh.in_service = True
@@ -162,8 +147,7 @@ class Service:
         timeout_s = self.drain_timeout_s
         # Streams first, because their last windows still have to be accepted.
         self.draining.set()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._no_streams.wait(), timeout_s)
+        await self.streams.unused(timeout_s)
         self._accepting = False
         if self._deployment is not None and not await self._deployment.unused(timeout_s):
             _log.warning("requests were cut off", extra={"in_flight": self._deployment.users})

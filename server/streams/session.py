@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,12 +22,11 @@ from server.clips.upload import Memory
 from server.errors import RequestError, UnreadableError
 from server.serving.deployment import Deployment
 from server.serving.service import Service
+from server.streams.events import Answered, Broken, ModelInService, Passed, Refused, SkipReason, Span, Tell
 from server.streams.frames import FrameMessage, StreamFrame
-from server.telemetry.phases import ClipTimes
+from server.streams.window_slot import DueWindow, WindowSlot
 
 Policy = Literal["latest", "wait"]
-SkipReason = Literal["overload", "frame", "model"]
-GapReason = Literal["time", "size"]
 
 # So many frames of a stream are decoded ahead of their windows. With more, the stream is late, and the others wait for
 # their windows, which may be skipped.
@@ -51,62 +48,6 @@ class StreamOptions:
     weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The window of that number, in the times that the client gave to its frames."""
-
-    window: int
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """``probabilities``: float32 [labels] of ``model``; ``age_ms``: since the newest frame of the window arrived."""
-
-    span: Span
-    probabilities: npt.NDArray[np.float32]
-    model: Model
-    times: ClipTimes
-    age_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """A window that is not classified."""
-
-    span: Span
-    reason: SkipReason
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """No window spans from ``before_s`` to ``after_s``."""
-
-    before_s: float
-    after_s: float
-    reason: GapReason
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A frame or a window failed with ``error``; ``time_s`` is that of the frame, if one was at fault."""
-
-    error: Exception
-    time_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInService:
-    """From now on windows are classified by ``model``."""
-
-    model: Model
-
-
-Event = Answered | Passed | Broken | Refused | ModelInService
-Tell = Callable[[Event], Awaitable[None]]
-
-
 @dataclass(slots=True)
 class Sums:
     """What became of the frames and windows of a stream."""
@@ -117,17 +58,7 @@ class Sums:
     windows: int = 0
     predictions: int = 0
     gaps: int = 0
-    skipped: collections.Counter[str] = field(default_factory=collections.Counter)
-
-
-@dataclass(slots=True)
-class _Due:
-    """A window whose frames are there since ``due_s`` and decoded since ``decoded_s``, by the event loop's clock."""
-
-    span: Span
-    frames: tuple[StreamFrame, ...]
-    due_s: float
-    decoded_s: float = 0.0
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 class Session:
@@ -151,7 +82,7 @@ class Session:
         self._service, self._lease, self._tell = service, lease, tell
         self._memory: Memory = lease.take(service.admission.request_memory())
         self._share = StreamShare(options.weight)
-        self._slot = _Slot()
+        self._slot = WindowSlot()
         self._decoding: set[asyncio.Task[npt.NDArray[np.uint8]]] = set()
         self._use(service.loaded())
         self._memory.add(self._ring_bytes())
@@ -239,7 +170,7 @@ class Session:
             return
         span = Span(self.sums.windows, window.start_s, window.end_s)
         self.sums.windows += 1
-        due = _Due(span, window.frames, asyncio.get_running_loop().time())
+        due = DueWindow(span, window.frames, asyncio.get_running_loop().time())
         if self.options.policy == "wait":
             await self._slot.put(due)
         elif (passed := await self._slot.replace(due)) is not None:
@@ -273,7 +204,7 @@ class Session:
         self._decoding.discard(task)
         self.sums.frames_used += 1
 
-    async def _answer(self, due: _Due, deployment: Deployment) -> None:
+    async def _answer(self, due: DueWindow, deployment: Deployment) -> None:
         try:
             clip = await self._clip(due, deployment.model)
             work = deployment.batcher.classify(clip, math.inf, share=self._share)
@@ -292,7 +223,7 @@ class Session:
         else:
             await self._answered(due, deployment.model, answer)
 
-    async def _newest(self, due: _Due, call: asyncio.Task[Classified], deployment: Deployment) -> _Due:
+    async def _newest(self, due: DueWindow, call: asyncio.Task[Classified], deployment: Deployment) -> DueWindow:
         """Let newer windows take the place of ``due`` while it waits for an engine; return the one that is taken."""
         while not call.done():
             filled = asyncio.create_task(self._slot.filled(), name="newer")
@@ -316,7 +247,7 @@ class Session:
             await asyncio.wait([call])
         return due
 
-    async def _answered(self, due: _Due, model: Model, answer: Classified) -> None:
+    async def _answered(self, due: DueWindow, model: Model, answer: Classified) -> None:
         now_s, times = asyncio.get_running_loop().time(), answer.times
         times.decode_ms, times.total_ms = (due.decoded_s - due.due_s) * 1e3, (now_s - due.due_s) * 1e3
         age_ms = (now_s - max(frame.arrived_s for frame in due.frames)) * 1e3
@@ -324,7 +255,7 @@ class Session:
         self.latest = Answered(due.span, answer.probabilities, model, times, age_ms)
         await self._tell(self.latest)
 
-    async def _clip(self, due: _Due, model: Model) -> Clip:
+    async def _clip(self, due: DueWindow, model: Model) -> Clip:
         """Gather the crops of the window; raises UnreadableError if one of its frames cannot be decoded."""
         tasks = {frame: self._decode(frame) for frame in due.frames}
         await asyncio.wait(tasks.values())
@@ -344,61 +275,6 @@ class Session:
             self.sums.frames_refused += 1
             await self._tell(Refused(error, frame.time_s))
 
-    async def _pass(self, due: _Due, reason: SkipReason) -> None:
-        self.sums.skipped[reason] += 1
+    async def _pass(self, due: DueWindow, reason: SkipReason) -> None:
+        self.sums.skipped[reason] = self.sums.skipped.get(reason, 0) + 1
         await self._tell(Passed(due.span, reason))
-
-
-class _Slot:
-    """Room for one window that is due.
-
-    Invariant: ``_due`` is set by the reader of the stream and cleared by the one that answers, under ``_changed``.
-    """
-
-    def __init__(self) -> None:
-        self._due: _Due | None = None
-        self._ended = False
-        self._changed = asyncio.Condition()
-
-    async def put(self, due: _Due) -> None:
-        """Wait until there is room."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._due is None)
-            self._due = due
-            self._changed.notify_all()
-
-    async def replace(self, due: _Due) -> _Due | None:
-        """Put ``due`` in place of a window that nobody has taken, which is returned."""
-        async with self._changed:
-            passed, self._due = self._due, due
-            self._changed.notify_all()
-            return passed
-
-    async def filled(self) -> None:
-        """Wait for a window."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._due is not None)
-
-    def take_now(self) -> _Due | None:
-        """The window that is there, if any. Nobody waits for room then, because ``put`` belongs to another policy."""
-        due, self._due = self._due, None
-        return due
-
-    def put_back(self, due: _Due) -> bool:
-        """Undo ``take_now``; return False if a newer window has come."""
-        if self._due is None:
-            self._due = due
-        return self._due is due
-
-    async def take(self) -> _Due | None:
-        """Wait for the next window; None after ``end`` and the last window."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._due is not None or self._ended)
-            due, self._due = self._due, None
-            self._changed.notify_all()
-            return due
-
-    async def end(self) -> None:
-        async with self._changed:
-            self._ended = True
-            self._changed.notify_all()

@@ -11,7 +11,8 @@ from uuid import uuid4
 from server.clips.lease import Lease
 from server.errors import OverloadedError
 from server.serving.service import Service
-from server.streams.session import Session, StreamOptions, Tell
+from server.streams.events import Tell
+from server.streams.session import Session, StreamOptions
 
 _RETRY_S = 5
 
@@ -46,7 +47,7 @@ class Streams:
     def opened(self, options: StreamOptions, tell: Tell) -> Iterator[OpenStream]:
         """A stream that is open during the block; raises OverloadedError, NotReadyError."""
         self.check()
-        with Lease() as lease, self._service.stream():
+        with Lease() as lease, self._service.streams.used():
             stream = OpenStream(Session(self._service, options, lease, tell))
             self._open[stream.id] = stream
             try:

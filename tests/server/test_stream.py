@@ -148,7 +148,10 @@ async def test_newer_window_that_cannot_be_decoded_is_passed_over_while_another_
             batches = len(server.entries("in engine"))
             asked = asyncio.create_task(send(session, encoded(MOTION)))
             await asyncio.to_thread(server.wait_for, "in engine", batches + 1)
-            await client.send([image(time_s, data) for time_s, data in zip(_times(32), images, strict=True)])
+            messages = [image(time_s, data) for time_s, data in zip(_times(32), images, strict=True)]
+            await client.send(messages[:16])
+            await until_metric(session, "vjepa_queue_clips", lambda value: value == 1)
+            await client.send(messages[16:])
             skipped = await client.next("skipped")
             await tell(server, "release")
             answers = await client.ended()
