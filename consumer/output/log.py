@@ -29,17 +29,13 @@ def configure_log(log_format: LogFormat) -> None:
         handler.setFormatter(TerminalFormatter(wants_colour()))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_json_formatter() if log_format == "json" else _text_formatter())
+        handler.setFormatter(_json_formatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
 
 
 def on_terminal() -> bool:
     """Whether stderr is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
-
-
-def _text_formatter() -> logging.Formatter:
-    return TextFormatter("%(asctime)s %(levelname)s %(message)s")
 
 
 def _json_formatter() -> logging.Formatter:
