@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from server.api.app import make_app
 from server.config.settings import Settings
-from server.http.listener import Listener, connecting, listening
+from server.http.transport.listener import Listener, connecting, listening
 from server.limits.admission import Admission
 from server.limits.throughput import Throughput
 from server.serving.bundle_watch import reload_on_demand, watch_bundle

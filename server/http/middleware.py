@@ -11,11 +11,11 @@ from uuid import uuid4
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from server.http.connection import Connection
 from server.http.context import FIRST_BYTE_S, LOG_FIELDS, SERVICE
 from server.http.endpoint import policy_of
 from server.http.framing import check_framing
 from server.http.problem import problem_for
+from server.http.transport.connection import Connection
 from server.serving.service import State
 from server.telemetry.logs import request_id
 from server.telemetry.metrics import GONE, outcome_of

@@ -15,9 +15,9 @@ from server.clips.decode_threads import DecodeThreads
 from server.clips.lease import Lease
 from server.clips.upload import NewMemory
 from server.errors import SlowBodyError, TooLargeError, UnreadableError
-from server.http.connection import Connection
 from server.http.content_encoding import IDENTITY, check_content_encoding, inflate
-from server.http.half_closed import INTERIM
+from server.http.transport.connection import Connection
+from server.http.transport.half_closed import INTERIM
 from server.limits.admission import SOON_BYTES, RequestMemory
 from server.serving.deadline import limited
 

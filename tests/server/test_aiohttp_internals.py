@@ -1,4 +1,4 @@
-"""The installed aiohttp has the internals on which ``server/http/aiohttp_internals.py`` relies."""
+"""The installed aiohttp has the internals on which ``server/http/transport/aiohttp_internals.py`` relies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from aiohttp import StreamReader, web, web_protocol
 from aiohttp.http import HttpRequestParser
 
-from server.http import aiohttp_internals
+from server.http.transport import aiohttp_internals
 
 
 def _arguments(function: Any, called: str) -> tuple[int, dict[str, str]]:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from engines.storage.bundle import DEMO
-from server.http.descriptors import OTHER_DESCRIPTORS
+from server.http.transport.descriptors import OTHER_DESCRIPTORS
 from tests.live_server import ROOT, LiveServer, serving
 from tests.server.peers import Peer, clients, metrics
 

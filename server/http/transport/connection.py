@@ -11,17 +11,17 @@ from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server.config.settings import Settings
-from server.http.aiohttp_internals import (
+from server.http.framing import ACCEPTED_VERSIONS, is_well_framed
+from server.http.problem import problem_answer, problem_for, raw_problem
+from server.http.transport.aiohttp_internals import (
     answer_in_http_1_1,
     has_queued_requests,
     newest_body,
     replace_request_parser,
     waits_for_request,
 )
-from server.http.direct_body import DirectBody
-from server.http.framing import ACCEPTED_VERSIONS, is_well_framed
-from server.http.half_closed import HalfClosed
-from server.http.problem import problem_answer, problem_for, raw_problem
+from server.http.transport.direct_body import DirectBody
+from server.http.transport.half_closed import HalfClosed
 from server.telemetry.metrics import Metrics
 
 # For so long the rest of a refused body is read, so that its sender can read the answer before the connection closes.

@@ -11,9 +11,9 @@ from aiohttp import web
 
 from engines.errors import ConfigurationError
 from server.config.settings import Settings
-from server.http.acceptor import Acceptor
-from server.http.connection import Connections
-from server.http.descriptors import connections_within_limit
+from server.http.transport.acceptor import Acceptor
+from server.http.transport.connection import Connections
+from server.http.transport.descriptors import connections_within_limit
 from server.serving.service import Service
 
 _BACKLOG = 1024

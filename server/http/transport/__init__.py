@@ -1,0 +1,1 @@
+"""Sockets and connections: what lies below a request."""
