@@ -30,6 +30,7 @@ class StandInEngine:
     device_name = "stand-in"
     precision: Precision = "fp32"
     lanes = 1
+    compiles_each_batch = False
 
     def __init__(self, manifest: Manifest, device: StandInDevice) -> None:
         self.manifest = msgspec.structs.replace(manifest, labels=LABELS, frames=FRAMES, max_batch=MAX_BATCH)
