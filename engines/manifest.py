@@ -20,6 +20,8 @@ Positive = Annotated[int, Meta(gt=0)]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# The oldest generation on which TensorRT runs hardware-compatible plans, by its major compute capability.
+_AMPERE = 8
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,6 +152,12 @@ class Manifest(Record, frozen=True):
         """SHA-256 of the canonical JSON of all fields except ``digest``."""
         unsealed = msgspec.structs.replace(self, digest="")
         return hashlib.sha256(msgspec.json.encode(unsealed, order="deterministic")).hexdigest()
+
+    def fits(self, compute_capability: str) -> bool:
+        """Whether the plan may run on a GPU of ``compute_capability`` (``9.0``), as far as the manifest tells."""
+        if self.options.get("hardware_compatible"):
+            return int(compute_capability.partition(".")[0]) >= _AMPERE
+        return not self.device.compute_capabilities or compute_capability in self.device.compute_capabilities
 
     def content_sha256(self) -> str:
         """The digest by which an operator names the bundle: of all fields and, through ``files``, of all files.

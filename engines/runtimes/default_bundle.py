@@ -65,7 +65,7 @@ def _objection(path: Path) -> str | None:
 
 def _objections(manifest: Manifest) -> Iterator[str]:
     """The gravest first."""
-    if manifest.format_version != manifests.FORMAT_VERSION:
+    if manifest.format_version not in manifests.READ_VERSIONS:
         yield f"format version {manifest.format_version}"
     if manifest.source.random_weights:
         yield "random weights"
@@ -81,5 +81,4 @@ def _runs_here(manifest: Manifest) -> bool:
         return True
     if not importlib.util.find_spec("torch"):
         return False
-    capabilities = {gpu.compute_capability for gpu in cuda_devices()}
-    return manifest.target == "torch" or not capabilities.isdisjoint(manifest.device.compute_capabilities)
+    return manifest.target == "torch" or any(manifest.fits(gpu.compute_capability) for gpu in cuda_devices())

@@ -86,7 +86,8 @@ def sha256_of(path: Path) -> str:
 
 def bundles_in(directory: Path) -> list[Path]:
     """Directories in ``directory`` that hold a manifest, the newest first; incomplete bundles are hidden."""
-    found = directory.glob(f"[!.]*/{manifests.FILE_NAME}")
+    # Reading a pipe in the place of a manifest would wait for ever, and a broken link has no age.
+    found = filter(Path.is_file, directory.glob(f"[!.]*/{manifests.FILE_NAME}"))
     return [file.parent for file in sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)]
 
 

@@ -7,8 +7,11 @@ import shutil
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from engines import manifest as manifests
+from engines.device.cuda_driver import CudaDevice
+from engines.manifest import Device
 from engines.runtimes.default_bundle import Choice, default_bundle
 from engines.storage.bundle import DEMO
 from engines.storage.pinned_name import pin_bundle, unpin_bundle
@@ -37,10 +40,18 @@ def test_default_bundle_is_the_newest_servable_one(tmp_path: Path) -> None:
     _bundle(tmp_path / "for-benchmarks", age_s=8, source=msgspec.structs.replace(source, random_weights=True))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "engine.json").write_text("{")
+    for place, make in (("pipe", os.mkfifo), ("link", lambda path: path.symlink_to("nowhere"))):
+        (tmp_path / place).mkdir()
+        make(tmp_path / place / "engine.json")
     chosen = default_bundle(tmp_path)
     assert chosen.path == newest
     assert "the newest verified bundle that runs here; not taken: broken (unreadable), " in chosen.reason
     assert "for-benchmarks (random weights), future (format version 99) and 1 more" in chosen.reason
+
+
+def test_a_bundle_of_the_former_format_can_be_the_default(tmp_path: Path) -> None:
+    former = _bundle(tmp_path / "former", age_s=1, format_version=manifests.READ_VERSIONS[0])
+    assert default_bundle(tmp_path).path == former
 
 
 def test_a_verified_bundle_is_preferred_to_a_newer_one_that_was_not_verified(tmp_path: Path) -> None:
@@ -66,3 +77,23 @@ def test_a_pinned_bundle_is_served_whatever_else_there_is(tmp_path: Path) -> Non
         assert f"export use {path.name}`" in chosen.reason
     unpin_bundle(tmp_path / "bundles")
     assert default_bundle(tmp_path / "bundles").path == newest
+
+
+@pytest.mark.parametrize(
+    ("options", "capability", "runs"),
+    [
+        ({}, "8.0", True),
+        ({}, "9.0", False),
+        ({"hardware_compatible": True}, "9.0", True),
+        ({"hardware_compatible": True}, "12.0", True),
+        ({"hardware_compatible": True}, "7.5", False),
+    ],
+)
+def test_a_plan_is_the_default_on_the_gpus_that_it_runs_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], capability: str, runs: bool
+) -> None:
+    monkeypatch.setattr("engines.runtimes.default_bundle.cuda_devices", lambda: [CudaDevice("a GPU", capability)])
+    monkeypatch.setattr("engines.runtimes.default_bundle.importlib.util.find_spec", lambda name: object())
+    device = Device(name="NVIDIA A100", compute_capabilities=("8.0",))
+    plan = _bundle(tmp_path / "plan", age_s=1, target="tensorrt", device=device, options=options)
+    assert default_bundle(tmp_path).path == (plan if runs else DEMO)

@@ -74,8 +74,7 @@ def _check_any_gpu(bundle: Bundle, gpus: list[CudaDevice]) -> None:
 
 def _check_gpu(bundle: Bundle, here: CudaDevice) -> None:
     wanted = bundle.manifest.device
-    compatible = bundle.manifest.options.get("hardware_compatible", False)
-    if not compatible and wanted.compute_capabilities and here.compute_capability not in wanted.compute_capabilities:
+    if not bundle.manifest.fits(here.compute_capability):
         raise BundleUnsupportedError(
             f"bundle {bundle.path} is a plan for {_gpu(wanted.name, wanted.compute_capabilities)}, and this machine has"
             f" {_gpu(here.name, (here.compute_capability,))}",
