@@ -21,6 +21,9 @@ from tests.turns import turn
 if TYPE_CHECKING:
     from tests.fakes.cuda import FakeCuda
 
+# Threads of torch that wait for each other spin by default, which takes the cores from the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # A shell's background job ignores Ctrl-C, and so would the programs that it is tested on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

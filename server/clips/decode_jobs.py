@@ -74,7 +74,7 @@ class Seat:
             job.request.used_s += time.thread_time() - used_s
             if job.request.is_long or job.waits_for:
                 break
-        self.began_s = self.request = current.request = None
+        self.began_s = current.request = None
         return more
 
 

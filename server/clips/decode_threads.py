@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -21,6 +23,8 @@ T = TypeVar("T")
 _RETRY_S = 1
 # A request that expects a longer step gives way before it.
 _SHORT_STEP_S = 0.02
+# The priority of the system for long requests: about a tenth of a core that other threads want too.
+LONG_NICENESS = 10
 
 
 class DecodeThreads:
@@ -28,27 +32,31 @@ class DecodeThreads:
 
     Requests that have taken less than 50 ms of CPU time are served in the order of their arrival. The others
     follow, one step of each in turn, on all threads but one, so that a clip of costly images delays no cheap one by
-    more than a step. A cancelled request ends with its current step.
+    more than a step. They have threads of their own with a lower priority of the system, because a thread without
+    privileges can lower its priority but not raise it again; so their steps also leave the cores to the event loop
+    and to the engine. A cancelled request ends with its current step.
 
-    Invariants: ``_short``, ``_long`` and ``_closed`` are changed under the condition's lock. A job is in one of the
-    queues, in one thread or parked at the work that it waits for, or has ended.
+    Invariants: ``_short``, ``_long``, ``_closed`` and the requests of the seats are changed under the lock. At most
+    ``count`` seats have a request. A job is in one of the queues, in one thread or parked at the work that it waits
+    for, or has ended.
     """
 
     def __init__(self, count: int, name: str, stuck_s: float = float("inf")) -> None:
         """A thread counts as stuck while one step takes more than ``stuck_s``."""
+        self.count = count
         self._stuck_s = stuck_s
         self._most_long = max(1, count - 1)
         self._short: deque[Job] = deque()
         self._long: deque[Job] = deque()
         self._closed = False
-        self._changed = threading.Condition()
-        self._seats = [Seat() for _ in range(count)]
-        for number, seat in enumerate(self._seats):
-            threading.Thread(target=self._serve, args=(seat,), name=f"{name}-{number}", daemon=True).start()
-
-    @property
-    def count(self) -> int:
-        return len(self._seats)
+        self._lock = threading.Lock()
+        self._short_ready, self._long_ready = threading.Condition(self._lock), threading.Condition(self._lock)
+        kinds = {name: count, f"{name}-long": self._most_long}
+        self._seats = [Seat() for _ in range(sum(kinds.values()))]
+        names = [f"{kind}-{number}" for kind, most in kinds.items() for number in range(most)]
+        for number, (seat, title) in enumerate(zip(self._seats, names, strict=True)):
+            serve = self._serve if number < count else self._serve_long
+            threading.Thread(target=serve, args=(seat,), name=title, daemon=True).start()
 
     @property
     def stuck(self) -> int:
@@ -111,45 +119,69 @@ class DecodeThreads:
 
     def close(self) -> None:
         """Take no more work; running work is not waited for."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._short_ready.notify_all()
+            self._long_ready.notify_all()
 
     def _serve(self, seat: Seat) -> None:
-        while (job := self._take(seat)) is not None:
+        self._work(seat, self._next_short, self._short_ready)
+
+    def _serve_long(self, seat: Seat) -> None:
+        _lower_priority()
+        self._work(seat, self._next_long, self._long_ready)
+
+    def _work(self, seat: Seat, next_job: Callable[[], Job | None], ready: threading.Condition) -> None:
+        while (job := self._take(seat, next_job, ready)) is not None:
             if seat.work_at(job) and not (job.waits_for and job.waits_for.park(job)):
                 self._put(job)
 
-    def _take(self, seat: Seat) -> Job | None:
+    def _take(self, seat: Seat, next_job: Callable[[], Job | None], ready: threading.Condition) -> Job | None:
         """Wait for the next job; None when the threads are closed."""
-        with self._changed:
-            while (job := self._next()) is None and not self._closed:
-                self._changed.wait()
+        with self._lock:
+            seat.request = None
+            while (job := next_job()) is None and not self._closed:
+                self._notify()
+                ready.wait()
             if job is None or self._closed:
                 return None
             seat.request = job.request
-            if self._long:  # another thread may take it now
-                self._changed.notify()
+            self._notify()
             return job
 
-    def _next(self) -> Job | None:
-        """The job whose turn it is."""
-        while self._short:
+    def _notify(self) -> None:
+        """Wake a thread that may take a job now, if there is one; called under the lock."""
+        if self._has_room():
+            (self._short_ready if self._short else self._long_ready).notify()
+
+    def _has_room(self) -> bool:
+        return sum(seat.request is not None for seat in self._seats) < self.count
+
+    def _next_short(self) -> Job | None:
+        """The job whose turn it is, of a request that has not taken long."""
+        while self._short and self._has_room():
             job = self._short.popleft()
             if not job.request.gives_way:
                 return job
             self._long.append(job)
-        at_long = sum(request is not None and request.is_long for request in (seat.request for seat in self._seats))
-        return self._long.popleft() if self._long and at_long < self._most_long else None
+        return None
+
+    def _next_long(self) -> Job | None:
+        """The job whose turn it is, of a request that has taken long; None while others wait."""
+        if not self._long or self._short or not self._has_room():
+            return None
+        at_long = sum(seat.request is not None and seat.request.is_long for seat in self._seats)
+        return self._long.popleft() if at_long < self._most_long else None
 
     def _put(self, *jobs: Job) -> None:
-        with self._changed:
+        with self._lock:
             for job in jobs:
-                (self._long if job.request.gives_way else self._short).append(job)
-            self._changed.notify(len(jobs))
+                long = job.request.gives_way
+                (self._long if long else self._short).append(job)
+                (self._long_ready if long else self._short_ready).notify()
 
     def _withdraw(self, jobs: list[Job]) -> None:
-        with self._changed:
+        with self._lock:
             for queue in (self._short, self._long):
                 for job in set(queue).intersection(jobs):
                     queue.remove(job)
@@ -159,14 +191,21 @@ class DecodeThreads:
         if lease is not None and not done.cancelled():
             lease.keep()
             done.add_done_callback(functools.partial(_let_go, asyncio.get_running_loop(), lease))
-        with self._changed:
+        with self._lock:
             job.request.cancelled = True
             if done.cancelled() and job in self._short:
                 self._short.remove(job)
             elif job in self._long:  # between two steps
                 self._long.remove(job)
                 self._short.append(job)
-                self._changed.notify()
+                self._short_ready.notify()
+
+
+def _lower_priority() -> None:
+    """Let other threads go first at the cores. Only Linux has priorities of threads."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LONG_NICENESS)
 
 
 def _resolve(done: Future[Any], work: Callable[..., Any], arguments: tuple[Any, ...]) -> Steps[None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
+import sys
 import threading
 import time
 import weakref
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from server.clips.decode_jobs import Steps
-from server.clips.decode_threads import DecodeThreads
+from server.clips.decode_threads import LONG_NICENESS, DecodeThreads
 from server.clips.lease import Lease
 from server.errors import NotReadyError
 
@@ -93,9 +95,15 @@ async def test_failure_keeps_no_references(workers: DecodeThreads) -> None:
 
 @pytest.mark.usefixtures("no_collector")
 async def test_cancelled_work_keeps_its_thread_until_it_ends(workers: DecodeThreads) -> None:
-    free = threading.Event()
-    abandoned = [asyncio.create_task(workers.run(free.wait)) for _ in range(3)]
-    await asyncio.sleep(0)
+    free, begun = threading.Event(), threading.Semaphore(0)
+
+    def work() -> None:
+        begun.release()
+        free.wait()
+
+    abandoned = [asyncio.create_task(workers.run(work)) for _ in range(3)]
+    for _ in abandoned:
+        await asyncio.to_thread(begun.acquire)
     later = asyncio.create_task(workers.run(int))
     for task in abandoned:
         task.cancel()
@@ -159,6 +167,23 @@ async def test_a_request_that_takes_long_gives_way_after_a_step(expected: bool) 
     await asyncio.gather(task, *others)
     assert order == ["short"] * 5 + ["long"] * (3 if expected else 1)
     workers.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+async def test_a_request_that_takes_long_has_a_lower_priority_of_the_system(workers: DecodeThreads) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    seen: dict[int, int] = {}
+
+    def work(number: int) -> None:
+        seen[number] = niceness()
+        _work_for_long()
+
+    await workers.run(workers.for_each, work, 9)
+    short = await workers.run(niceness)
+    assert short == niceness()
+    assert (seen[0], seen[8]) == (short, LONG_NICENESS)
 
 
 async def test_cancelled_work_ends_with_its_step_and_keeps_its_lease_until_then(workers: DecodeThreads) -> None:
