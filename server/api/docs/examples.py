@@ -93,6 +93,7 @@ OPEN_STREAMS = OpenStreams(
             predictions=219,
             skipped={"overload": 2},
             gaps=1,
+            still=None,
             prediction=Prediction("Opening something", 0.91),
             age_ms=14.2,
             total_ms=11.8,
