@@ -13,6 +13,7 @@ from server.errors import InvalidError, shown
 from server.streams.events import GapReason, SkipReason
 from server.streams.options import Policy
 
+STREAM_PATH = "/api/v1/stream"
 # What is done about windows in which nothing moves.
 Still = Literal["classify", "skip"]
 

@@ -220,6 +220,8 @@ async def test_damaged_image_loses_the_windows_that_hold_it(live_server: LiveSer
         ('{"top_k": 12}', "top_k is 12; accepted: 1 to 11"),
         ('{"policy": "never"}', "policy"),
         ('{"colour": 1}', "colour"),
+        ('{"still": "skip", "still_threshold": 256}', "still_threshold"),
+        ('{"still": "skip", "event_labels": ["Holding something", "Flying"]}', "Flying, which the model does not know"),
         (b"\0", "the first message must be a hello"),
     ],
 )
