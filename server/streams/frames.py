@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -130,18 +131,25 @@ def _making(frame: FrameMessage, how: Making, threads: DecodeThreads) -> Steps[R
 
 
 def cropped(frame: FrameMessage, pixel_format: PixelFormat, preprocessing: Preprocessing) -> Crop:
-    """The frame as the network takes it: BGR uint8 [crop, crop, 3]; raises UnreadableError."""
+    """The frame as the network takes it: BGR uint8 [crop, crop, 3], contiguous; raises UnreadableError."""
     if frame.kind is None:
-        packed = np.frombuffer(frame.data, np.uint8).reshape(*frame.size, 3)
-        crop = crop_frame(packed, preprocessing)
-        return crop if pixel_format == "BGR" else crop[..., ::-1]
-    data = bytes(frame.data)
+        pixels = np.frombuffer(frame.data, np.uint8).reshape(*frame.size, 3)
+        return _interleaved(crop_frame(pixels, preprocessing), pixel_format)
     pixels = np.empty((*frame.size, 3), np.uint8)
     try:
-        decode_image(data, frame.kind, pixels)
+        decode_image(bytes(frame.data), frame.kind, pixels)
     except ImageError as error:
         raise UnreadableError(f"a frame is not a readable {frame.kind}: {error}") from None
-    return crop_frame(pixels, preprocessing)
+    return _interleaved(crop_frame(pixels, preprocessing), "BGR")
+
+
+def _interleaved(crop: Crop, pixel_format: PixelFormat) -> Crop:
+    """``crop`` as BGR with its channels beside each other in memory, so that windows copy it fast.
+
+    ``crop_frame`` keeps each channel together; to copy that costs 40 times as much, for each window of the frame.
+    """
+    planes = crop.transpose(2, 0, 1)
+    return np.asarray(cv2.merge(list(planes if pixel_format == "BGR" else planes[::-1])), np.uint8)
 
 
 class StreamFrame:
