@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from server.streams.movement import Cells, movement
 from server.streams.options import StillOptions
-from server.telemetry.wilson import wilson
+from server.telemetry.share_interval import share_interval
 
 # ``checked``: still, but classified all the same.
 Verdict = Literal["moving", "checked", "still"]
@@ -65,4 +65,6 @@ class StillGate:
     @property
     def estimate(self) -> StillEstimate:
         share = self._missed / self._checked if self._checked else None
-        return StillEstimate(self._still, self._checked, self._missed, share, *wilson(self._missed, self._checked))
+        return StillEstimate(
+            self._still, self._checked, self._missed, share, *share_interval(self._missed, self._checked)
+        )

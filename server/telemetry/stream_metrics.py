@@ -9,7 +9,7 @@ from typing import Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from server.telemetry.phases import ClipTimes
-from server.telemetry.wilson import wilson
+from server.telemetry.share_interval import share_interval
 
 FrameOutcome = Literal["used", "unused", "refused"]
 
@@ -88,8 +88,8 @@ class StreamMetrics:
             registry=registry,
         )
         told.labels("estimate").set_function(lambda: self._missed / self._checked if self._checked else math.nan)
-        told.labels("low").set_function(lambda: wilson(self._missed, self._checked)[0])
-        told.labels("high").set_function(lambda: wilson(self._missed, self._checked)[1])
+        told.labels("low").set_function(lambda: share_interval(self._missed, self._checked)[0])
+        told.labels("high").set_function(lambda: share_interval(self._missed, self._checked)[1])
 
     def _preset(self) -> None:
         """Create series before their first event, so that rates over them are right from the start."""
