@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from tests.latency.streams import cost, fairness, many
+from tests.latency.streams import cost, fairness, many, stop
 from tests.latency.tables import Table
 
-_PARTS = ("cost", "many", "fairness")
+_PARTS = ("cost", "many", "fairness", "stop")
 _WIDTH = 140
 
 
@@ -22,6 +22,7 @@ def main() -> int:
         "cost": lambda: cost.measure(flags.windows, flags.repetitions),
         "many": lambda: many.measure(tuple(flags.streams), flags.stride, flags.seconds),
         "fairness": lambda: fairness.measure(flags.rivals, flags.load, flags.seconds),
+        "stop": lambda: stop.measure(flags.stopped),
     }
     all_hold = True
     for name in flags.part or _PARTS:
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=60, help="that cameras send (default: 60)")
     parser.add_argument("--rivals", type=int, default=64, help="streams that share the engine (default: 64)")
     parser.add_argument("--load", type=float, default=2, help="times what the engine can do (default: 2)")
+    parser.add_argument("--stopped", type=int, default=50, help="streams that a stop finds open (default: 50)")
     return parser
 
 
