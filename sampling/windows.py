@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -101,10 +101,18 @@ class Windows(Generic[F]):
 
     With ``fills_up``, the stream is covered to its last sample: the last window ends there and overlaps the one before
     it as far as needed. If fewer samples than a window has follow the start or the last break, they are repeated.
+    ``log_fields`` say in the log which stream it is.
     """
 
-    def __init__(self, shape: Shape, on_partial: Callable[[], None], fills_up: bool) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        on_partial: Callable[[], None],
+        fills_up: bool,
+        log_fields: Mapping[str, str] | None = None,
+    ) -> None:
         self._shape = shape
+        self._log_fields = log_fields or {}
         self._on_partial = on_partial
         self._fills_up = fills_up
         self._pending: list[Sample[F]] = []
@@ -155,6 +163,7 @@ class Windows(Generic[F]):
         """Discard the pending frames, because the next frames do not continue them."""
         if self._unused:
             fields = {
+                **self._log_fields,
                 "start_s": round(self._pending[0].time_s, 3),
                 "frames": len(self._pending),
                 "needed": self._shape.frames,

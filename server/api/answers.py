@@ -81,6 +81,16 @@ class Document(msgspec.Struct):
     components: dict[str, Any]
 
 
+class StreamDocument(msgspec.Struct):
+    """An AsyncAPI 3 document."""
+
+    asyncapi: str
+    info: dict[str, Any]
+    channels: dict[str, Any]
+    operations: dict[str, Any]
+    components: dict[str, Any]
+
+
 class ModelSummary(msgspec.Struct):
     """A summary of the model in service; ``labels`` is the number of its labels."""
 

@@ -11,6 +11,7 @@ from server.api import status, stream
 from server.api.docs import examples, pages
 from server.api.docs.inference_schema import ENCODINGS, inference
 from server.api.infer import infer
+from server.api.stream_messages import STREAM_PATH
 from server.errors import (
     DeadlineError,
     InvalidError,
@@ -67,10 +68,10 @@ INFERENCE = (
 )
 
 STREAMS = (
-    # OpenAPI cannot describe a WebSocket; docs/streams.md does.
+    # OpenAPI cannot describe a WebSocket; the AsyncAPI document does.
     Endpoint(
         "GET",
-        "/api/v1/stream",
+        STREAM_PATH,
         stream.stream,
         name="stream",
         tag="inference",
@@ -163,6 +164,16 @@ DOCUMENTS = (
         summary="This document as OpenAPI",
         answers={_OK: ResponseBody("The OpenAPI 3.1 document for the model in service.", examples.DOCUMENT)},
         errors=(NotReadyError,),
+        policy=_PAGE,
+    ),
+    Endpoint(
+        "GET",
+        "/asyncapi.json",
+        pages.stream_document,
+        name="stream_document",
+        tag="documents",
+        summary="The stream, a WebSocket, as AsyncAPI",
+        answers={_OK: ResponseBody("The AsyncAPI 3 document of `/api/v1/stream`.", examples.STREAM_DOCUMENT)},
         policy=_PAGE,
     ),
     Endpoint(

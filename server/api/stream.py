@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
 
 from server.api import stream_messages as messages
-from server.api.stream_answers import StreamAnswers, most_frame_bytes, problem_message, summary_of
+from server.api.stream_answers import StreamAnswers, log_fields, most_frame_bytes, problem_message, summary_of
+from server.api.stream_options import options_of
 from server.clips.request_fields import checked_top_k
 from server.config.settings import Settings
 from server.errors import (
@@ -28,7 +28,6 @@ from server.http.context import LOG_FIELDS, SERVICE
 from server.serving.service import State
 from server.streams.events import Event
 from server.streams.frames import FRAME_HEADER, parse_frame, time_of
-from server.streams.session import StreamOptions
 from server.streams.streams import OpenStream, Streams
 
 STREAMS: web.AppKey[Streams] = web.AppKey("streams", Streams)
@@ -68,6 +67,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     )
     await socket.prepare(request)
     code, reason = await _Connection(request, socket).serve(authorized=key is not None)
+    service.metrics.streams.ended(code)
     await socket.close(code=code, message=reason.encode("ascii", "replace")[:_MOST_REASON_BYTES])
     return socket
 
@@ -86,7 +86,7 @@ class _Connection:
             if not authorized:
                 self._request.app[GUARD].check(self._request, f"Bearer {hello.key}" if hello.key else None)
             manifest = self._service.loaded().manifest
-            top_k, options = checked_top_k(hello.top_k, len(manifest.labels)), _options(hello, manifest.frames)
+            top_k, options = checked_top_k(hello.top_k, len(manifest.labels)), options_of(hello, manifest)
             with self._request.app[STREAMS].opened(options, self._tell) as opened:
                 self._answers = StreamAnswers(opened, top_k, self._service.settings.max_clip_bytes)
                 return await self._run(opened)
@@ -129,8 +129,7 @@ class _Connection:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            named = {"stream": session.options.name, "session": opened.id}
-            self._request[LOG_FIELDS] |= named | dataclasses.asdict(session.sums)
+            self._request[LOG_FIELDS] |= log_fields(opened)
 
     def _stopping(self) -> tuple[int, str]:
         if self._service.state is State.UNHEALTHY:
@@ -161,19 +160,6 @@ class _Connection:
 
     async def _send(self, answer: messages.Answer) -> None:
         await self._socket.send_str(msgspec.json.encode(answer).decode())
-
-
-def _options(hello: messages.Hello, frames: int) -> StreamOptions:
-    """What ``hello`` asks for, with the defaults for a model that takes so many frames."""
-    return StreamOptions(
-        name=hello.name or "stream",
-        fps=hello.fps,
-        stride=hello.stride or frames,
-        max_gap_s=hello.max_gap_s or max(1.5 / hello.fps, 0.5),
-        policy=hello.policy,
-        pixel_format=hello.format,
-        weight=hello.weight,
-    )
 
 
 def _close_code(error: RequestError) -> int:

@@ -9,6 +9,7 @@ from server.api import stream_messages as messages
 from server.api.answers import TimingsMs, top_predictions
 from server.http.problem import problem_of
 from server.streams.events import Answered, Broken, Event, ModelInService, Passed, Refused
+from server.streams.still_gate import StillEstimate
 from server.streams.streams import OpenStream
 
 
@@ -51,13 +52,15 @@ class StreamAnswers:
             top_k=self._top_k,
             policy=options.policy,
             max_gap_s=options.max_gap_s,
+            still="classify" if options.still is None else "skip",
             short_edge=manifest.preprocessing.resize,
             crop=manifest.preprocessing.crop,
             max_frame_bytes=most_frame_bytes(self._max_clip_bytes, manifest.frames),
         )
 
     def ended(self, reason: str) -> messages.Ended:
-        return messages.Ended(reason=reason, **dataclasses.asdict(self._opened.session.sums))
+        session = self._opened.session
+        return messages.Ended(reason=reason, still=_still(session.still), **dataclasses.asdict(session.sums))
 
     def _prediction(self, event: Answered) -> messages.WindowPrediction:
         labels = event.model.manifest.labels
@@ -68,6 +71,7 @@ class StreamAnswers:
             predictions=top_predictions(event.probabilities, labels, min(self._top_k, len(labels))),
             timings_ms=TimingsMs.of(event.times),
             age_ms=round(event.age_ms, 3),
+            still=event.still,
         )
 
 
@@ -100,7 +104,29 @@ def summary_of(opened: OpenStream) -> messages.StreamSummary:
         predictions=counted.predictions,
         skipped=dict(counted.skipped),
         gaps=counted.gaps,
+        still=_still(session.still),
         prediction=top_predictions(latest.probabilities, labels, 1)[0] if latest else None,
         age_ms=round(latest.age_ms, 3) if latest else None,
         total_ms=round(latest.times.total_ms, 3) if latest else None,
+    )
+
+
+def log_fields(opened: OpenStream) -> dict[str, object]:
+    """The fields of the stream in the access log at its end: its name, and its sums."""
+    session = opened.session
+    fields = {"stream": session.options.name, "session": opened.id} | dataclasses.asdict(session.sums)
+    return fields if session.still is None else fields | {"still": dataclasses.asdict(session.still)}
+
+
+def _still(estimate: StillEstimate | None) -> messages.StillSummary | None:
+    if estimate is None:
+        return None
+    share = estimate.missed_share
+    return messages.StillSummary(
+        windows=estimate.still,
+        checked=estimate.checked,
+        missed=estimate.missed,
+        missed_share=None if share is None else round(share, 6),
+        low=round(estimate.low, 6),
+        high=round(estimate.high, 6),
     )

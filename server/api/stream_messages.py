@@ -10,7 +10,12 @@ from msgspec import Meta
 from engines.clip import PixelFormat
 from server.api.answers import Prediction, TimingsMs
 from server.errors import InvalidError, shown
-from server.streams.session import Policy
+from server.streams.events import GapReason, SkipReason
+from server.streams.options import Policy
+
+STREAM_PATH = "/api/v1/stream"
+# What is done about windows in which nothing moves.
+Still = Literal["classify", "skip"]
 
 
 class Hello(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -20,18 +25,26 @@ class Hello(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     window that is due before the engine has taken the one before replaces it; with `wait` the service stops reading.
     ``weight``: the share of the engine beside other streams when there is more than it can do. ``max_gap_s``: seconds
     without a frame after which the next window begins anew. ``format``: the order of the channels of packed pixels.
-    ``key``: an API key, for clients that can set no headers.
+    ``key``: an API key, for clients that can set no headers. ``still``: with `skip`, windows in which less than
+    ``still_threshold`` grey levels move are not classified, except for the share ``still_check`` of them, drawn by
+    chance. From those the service estimates how many of them show an event: an answer whose most probable label has at
+    least the confidence ``event_threshold`` and is one of ``event_labels`` (without any: whatever its label is).
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     fps: Annotated[float, Meta(ge=0.1, le=120)] = 3.0
     stride: Annotated[int, Meta(ge=1, le=100_000)] | None = None
-    top_k: Annotated[int, Meta(ge=1)] = 5
+    top_k: Annotated[int, Meta(ge=1)] | None = None
     policy: Policy = "latest"
     format: PixelFormat = "BGR"
     weight: Annotated[float, Meta(ge=0.01, le=100)] = 1.0
     max_gap_s: Annotated[float, Meta(ge=0.01, le=3600)] | None = None
     key: str | None = None
+    still: Still = "classify"
+    still_threshold: Annotated[float, Meta(ge=0, le=255)] = 4.5
+    still_check: Annotated[float, Meta(ge=0, le=1)] = 0.02
+    event_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    event_labels: Annotated[list[str], Meta(max_length=1000)] = []
 
 
 class Ready(msgspec.Struct, tag_field="type", tag="ready", kw_only=True):
@@ -50,6 +63,7 @@ class Ready(msgspec.Struct, tag_field="type", tag="ready", kw_only=True):
     top_k: int
     policy: Policy
     max_gap_s: float
+    still: Still
     short_edge: int
     crop: int
     max_frame_bytes: int
@@ -59,7 +73,8 @@ class WindowPrediction(msgspec.Struct, tag_field="type", tag="prediction", kw_on
     """The answer for a window: from ``start_s`` to ``end_s`` in the times that the client gave to its frames.
 
     ``window`` counts the windows of the stream from 0, also those that were skipped. ``age_ms``: how long ago the
-    newest frame of the window had arrived when the answer was ready.
+    newest frame of the window had arrived when the answer was ready. ``still``: nothing moved in the window, which is
+    one of those that are classified all the same.
     """
 
     window: int
@@ -68,19 +83,20 @@ class WindowPrediction(msgspec.Struct, tag_field="type", tag="prediction", kw_on
     predictions: list[Prediction]
     timings_ms: TimingsMs
     age_ms: float
+    still: bool
 
 
 class Skipped(msgspec.Struct, tag_field="type", tag="skipped", kw_only=True):
     """A window that is not classified.
 
-    ``reason``: a newer one was due (`overload`), one of its frames was refused (`frame`), or its frames were prepared
-    for the model before (`model`).
+    ``reason``: a newer one was due (`overload`), one of its frames was refused (`frame`), its frames were prepared for
+    the model before (`model`), or nothing moved in it (`still`).
     """
 
     window: int
     start_s: float
     end_s: float
-    reason: Literal["overload", "frame", "model"]
+    reason: SkipReason
 
 
 class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
@@ -88,7 +104,7 @@ class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
 
     before_s: float
     after_s: float
-    reason: Literal["time", "size"]
+    reason: GapReason
 
 
 class StreamProblem(msgspec.Struct, tag_field="type", tag="error", omit_defaults=True, kw_only=True):
@@ -106,8 +122,24 @@ class StreamProblem(msgspec.Struct, tag_field="type", tag="error", omit_defaults
     time_s: float | None = None
 
 
+class StillSummary(msgspec.Struct, kw_only=True):
+    """What passing over still windows has missed, by estimate.
+
+    Of the ``windows`` in which nothing moved, ``checked`` were classified all the same, and ``missed`` of those show an
+    event. ``missed_share`` is the estimate for all of them, null before the first check; it lies between ``low`` and
+    ``high`` with 95 % confidence.
+    """
+
+    windows: int
+    checked: int
+    missed: int
+    missed_share: float | None
+    low: float
+    high: float
+
+
 class Ended(msgspec.Struct, tag_field="type", tag="ended", kw_only=True):
-    """The last message: what became of the frames and windows of the stream."""
+    """The last message: what became of the frames and windows of the stream; ``still`` is null without a gate."""
 
     reason: str
     frames: int
@@ -117,6 +149,7 @@ class Ended(msgspec.Struct, tag_field="type", tag="ended", kw_only=True):
     predictions: int
     skipped: dict[str, int]
     gaps: int
+    still: StillSummary | None
 
 
 class StreamSummary(msgspec.Struct, kw_only=True):
@@ -131,6 +164,7 @@ class StreamSummary(msgspec.Struct, kw_only=True):
     predictions: int
     skipped: dict[str, int]
     gaps: int
+    still: StillSummary | None
     prediction: Prediction | None
     age_ms: float | None
     total_ms: float | None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from engines.engine import Model
 from server.telemetry.phases import ClipTimes
 
-SkipReason = Literal["overload", "frame", "model"]
+SkipReason = Literal["overload", "frame", "model", "still"]
 GapReason = Literal["time", "size"]
 
 
@@ -27,13 +27,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """``probabilities``: float32 [labels] of ``model``; ``age_ms``: since the newest frame of the window arrived."""
+    """``probabilities``: float32 [labels] of ``model``; ``age_ms``: since the newest frame of the window arrived.
+
+    ``still``: nothing moved in the window, which is one of those that are classified all the same.
+    """
 
     span: Span
     probabilities: npt.NDArray[np.float32]
     model: Model
     times: ClipTimes
     age_ms: float
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)

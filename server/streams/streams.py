@@ -12,7 +12,8 @@ from server.clips.lease import Lease
 from server.errors import OverloadedError
 from server.serving.service import Service
 from server.streams.events import Tell
-from server.streams.session import Session, StreamOptions
+from server.streams.options import StreamOptions
+from server.streams.session import Session
 
 _RETRY_S = 5
 
@@ -55,4 +56,3 @@ class Streams:
             finally:
                 stream.session.close()
                 del self._open[stream.id]
-                self._service.metrics.stream_ended(stream.session.sums.frames)

@@ -7,16 +7,23 @@ from dataclasses import dataclass
 
 from server.streams.events import Span
 from server.streams.frames import StreamFrame
+from server.streams.model_input import ModelInput
+from server.streams.still_gate import Verdict
 
 
 @dataclass(slots=True)
 class DueWindow:
-    """A window whose frames are there since ``due_s`` and decoded since ``decoded_s``, by the event loop's clock."""
+    """A window whose frames are there since ``due_s`` and decoded since ``decoded_s``, by the event loop's clock.
+
+    ``takes``: for which models it was made. ``verdict``: of the gate for still windows, once it was asked.
+    """
 
     span: Span
     frames: tuple[StreamFrame, ...]
+    takes: ModelInput
     due_s: float
     decoded_s: float = 0.0
+    verdict: Verdict | None = None
 
 
 class WindowSlot:

@@ -21,6 +21,7 @@ from prometheus_client import (
 from server.telemetry.gpu_metrics import GpuCollector
 from server.telemetry.log_queue import DROPPED_LINES
 from server.telemetry.phases import ClipTimes
+from server.telemetry.stream_metrics import StreamMetrics
 
 # A creation time for each counter would double the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -99,7 +100,7 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        self._stream_frames = Counter("vjepa_stream_frames", "Frames that came on streams", registry=registry)
+        self.streams = StreamMetrics(registry, _SECONDS, self.answered)
         self._connections = Gauge("vjepa_connections", "Open connections", registry=registry)
         self._closed = Counter(
             "vjepa_connections_closed", "Connections that the service closed, by reason", ["reason"], registry=registry
@@ -146,10 +147,6 @@ class Metrics:
     def checked(self, outcome: str) -> None:
         """Count an answer to a reference clip that was ``right`` or ``wrong``."""
         self._checks.labels(outcome).inc()
-
-    def stream_ended(self, frames: int) -> None:
-        """Count the frames of a stream that ended."""
-        self._stream_frames.inc(frames)
 
     def closed(self, reason: str) -> None:
         """Count a connection that the service closed: one of ``CLOSED_FOR``."""

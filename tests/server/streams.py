@@ -13,9 +13,14 @@ import aiohttp
 import numpy as np
 import numpy.typing as npt
 
+from export.demo.rendering.clips import render_clip
+
 Frames = npt.NDArray[np.uint8]
 HEADER = struct.Struct("<IdII")
 END = '{"type": "end"}'
+FPS = 3
+# A rendered motion, uint8 [16, 48, 64, 3].
+MOTION = render_clip(51, size=(48, 64)).frames
 
 
 def packed(time_s: float, frame: Frames) -> bytes:
@@ -26,6 +31,22 @@ def packed(time_s: float, frame: Frames) -> bytes:
 def image(time_s: float, data: bytes) -> bytes:
     """The message for an encoded image."""
     return HEADER.pack(1, time_s, 0, 0) + data
+
+
+def times(count: int, fps: float = FPS) -> list[float]:
+    return [index / fps for index in range(count)]
+
+
+def frame_messages(frames: Frames, first_s: float = 0.0) -> list[bytes]:
+    return [packed(first_s + time_s, frame) for time_s, frame in zip(times(len(frames)), frames, strict=True)]
+
+
+def of_kind(answers: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [answer for answer in answers if answer["type"] == kind]
+
+
+def window_confidences(answer: dict[str, Any]) -> dict[str, float]:
+    return {prediction["label"]: prediction["confidence"] for prediction in answer["predictions"]}
 
 
 class StreamClient:

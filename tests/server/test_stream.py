@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,69 +16,61 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engines.storage.bundle import DEMO
-from export.demo.rendering.clips import render_clip
 from sampling.stream_times import StreamTimes
 from sampling.timeline import Timed
 from sampling.windows import Shape, Windows, sample
 from tests.live_server import LiveServer, serving
-from tests.server.peers import clients, confidences, encoded, faulty, metrics, send, tell, until_metric
-from tests.server.streams import END, HEADER, Frames, image, packed, streaming
+from tests.server.peers import clients, confidences, encoded, faulty, send, tell, until_metric
+from tests.server.requests import encode, image_body
+from tests.server.streams import (
+    FPS,
+    HEADER,
+    MOTION,
+    frame_messages,
+    image,
+    of_kind,
+    packed,
+    streaming,
+    times,
+    window_confidences,
+)
 from tests.server.test_reload import demo_copy
-
-MOTION = render_clip(51, size=(48, 64)).frames
-FPS = 3
-
-
-def _times(count: int, fps: float = FPS) -> list[float]:
-    return [index / fps for index in range(count)]
-
-
-def _messages(frames: Frames, first_s: float = 0.0) -> list[bytes]:
-    return [packed(first_s + time_s, frame) for time_s, frame in zip(_times(len(frames)), frames, strict=True)]
-
-
-def _of(answers: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [answer for answer in answers if answer["type"] == kind]
-
-
-def _confidences(answer: dict[str, Any]) -> dict[str, float]:
-    return {prediction["label"]: prediction["confidence"] for prediction in answer["predictions"]}
 
 
 @st.composite
-def _streams(draw: st.DrawFn) -> tuple[list[float], int, tuple[int, int], bool]:
-    """Times of frames with jitter and gaps, the stride, the size of the frames, and whether they are images."""
-    steps = draw(st.lists(st.sampled_from([0.08, 0.1, 0.3, 0.333, 0.35, -0.05, 0.0, 1.2]), min_size=30, max_size=70))
+def _streams(draw: st.DrawFn) -> tuple[list[float], int, tuple[int, int], str]:
+    """Times of frames with jitter, gaps and steps back, the stride, the size of the frames, and how they are sent."""
+    steps_s = st.sampled_from([0.08, 0.1, 0.3, 0.333, 0.333, 0.35, -0.05, -0.4, 0.0, 1.2])
     times_s = [100.0]
-    for step_s in steps:
+    for step_s in draw(st.lists(steps_s, min_size=30, max_size=70)):
         times_s.append(times_s[-1] + step_s)
     size = draw(st.sampled_from([(24, 32), (40, 30), (65, 64), (90, 200)]))
-    return times_s, draw(st.integers(1, 18)), size, draw(st.booleans())
+    return times_s, draw(st.integers(1, 18)), size, draw(st.sampled_from(["BGR", "RGB", ".png", ".jpg", ".webp"]))
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stream=_streams(), seed=st.integers(0, 1000))
 async def test_windows_are_answered_as_the_same_frames_in_a_clip(
-    stream: tuple[list[float], int, tuple[int, int], bool], seed: int, live_server: LiveServer
+    stream: tuple[list[float], int, tuple[int, int], str], seed: int, live_server: LiveServer
 ) -> None:
-    times_s, stride, size, as_images = stream
+    times_s, stride, size, sent_as = stream
     frames = np.random.default_rng(seed).integers(0, 256, (len(times_s), *size, 3), np.uint8)
-    if as_images:
-        images = [cv2.imencode(".png", frame)[1].tobytes() for frame in frames]
-        messages = [image(time_s, data) for time_s, data in zip(times_s, images, strict=True)]
-    else:
-        messages = [packed(time_s, frame) for time_s, frame in zip(times_s, frames, strict=True)]
+    images = encode(frames, sent_as) if sent_as.startswith(".") else []
+    pixel_format = "BGR" if images else sent_as
     async with clients(live_server) as session:
-        async with streaming(session, stride=stride, policy="wait", top_k=11) as client:
-            await client.send(messages)
+        async with streaming(session, stride=stride, policy="wait", top_k=11, format=pixel_format) as client:
+            await client.send(map(image, times_s, images) if images else map(packed, times_s, frames))
             answers = await client.ended()
         expected = _windows(times_s, stride)
-        found = _of(answers, "prediction")
+        found = of_kind(answers, "prediction")
         assert [(one["start_s"], one["end_s"]) for one in found] == [(one.start_s, one.end_s) for one in expected]
         for one, window in list(zip(found, expected, strict=True))[:: max(1, len(expected) // 3)]:
-            clip = await send(session, encoded(frames[list(window.frames)], format="BGR", top_k=11))
-            assert _confidences(one) == confidences(clip)
-    assert not _of(answers, "error")
+            if images:
+                body = json.dumps(image_body([images[index] for index in window.frames], top_k=11)).encode()
+            else:
+                body = encoded(frames[list(window.frames)], format=pixel_format, top_k=11)
+            assert window_confidences(one) == confidences(await send(session, body))
+    assert not of_kind(answers, "error")
 
 
 def _windows(times_s: list[float], stride: int) -> list[Any]:
@@ -103,15 +96,15 @@ async def test_hello_is_answered_with_what_to_send(live_server: LiveServer) -> N
 async def test_gap_and_change_of_shape_break_the_windows(live_server: LiveServer) -> None:
     tall = np.ascontiguousarray(MOTION.transpose(0, 2, 1, 3))
     async with clients(live_server) as session, streaming(session, policy="wait") as client:
-        await client.send(_messages(MOTION[:10]))
-        await client.send(_messages(MOTION, first_s=60))
-        await client.send(_messages(tall, first_s=60 + 16 / FPS))
+        await client.send(frame_messages(MOTION[:10]))
+        await client.send(frame_messages(MOTION, first_s=60))
+        await client.send(frame_messages(tall, first_s=60 + 16 / FPS))
         answers = await client.ended()
-    assert [(gap["reason"], gap["after_s"]) for gap in _of(answers, "gap")] == [
+    assert [(gap["reason"], gap["after_s"]) for gap in of_kind(answers, "gap")] == [
         ("time", 60),
         ("size", pytest.approx(60 + 16 / FPS)),
     ]
-    starts_s = [one["start_s"] for one in _of(answers, "prediction")]
+    starts_s = [one["start_s"] for one in of_kind(answers, "prediction")]
     assert starts_s == [60, pytest.approx(60 + 16 / FPS)]
     assert answers[-1]["type"] == "ended"
     assert answers[-1]["gaps"] == 2
@@ -129,11 +122,11 @@ async def test_newer_window_replaces_one_that_waits_and_is_told() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session, streaming(session, stride=1) as client:
             await tell(server, "hold")
-            await client.send(_messages(np.concatenate([MOTION] * 3)))
+            await client.send(frame_messages(np.concatenate([MOTION] * 3)))
             skipped = [(await client.next("skipped"))["window"] for _ in range(31)]
             await tell(server, "release")
             answers = await client.ended()
-    answered = [one["window"] for one in _of(answers, "prediction")]
+    answered = [one["window"] for one in of_kind(answers, "prediction")]
     assert answered[-1] == 32
     assert sorted([*skipped, *answered]) == list(range(33))
     assert answers[-1]["skipped"] == {"overload": 31}
@@ -148,7 +141,7 @@ async def test_newer_window_that_cannot_be_decoded_is_passed_over_while_another_
             batches = len(server.entries("in engine"))
             asked = asyncio.create_task(send(session, encoded(MOTION)))
             await asyncio.to_thread(server.wait_for, "in engine", batches + 1)
-            messages = [image(time_s, data) for time_s, data in zip(_times(32), images, strict=True)]
+            messages = [image(time_s, data) for time_s, data in zip(times(32), images, strict=True)]
             await client.send(messages[:16])
             await until_metric(session, "vjepa_queue_clips", lambda value: value == 1)
             await client.send(messages[16:])
@@ -157,19 +150,19 @@ async def test_newer_window_that_cannot_be_decoded_is_passed_over_while_another_
             answers = await client.ended()
             assert (await asked).status == 200
     assert (skipped["window"], skipped["reason"]) == (1, "frame")
-    assert [one["window"] for one in _of(answers, "prediction")] == [0]
+    assert [one["window"] for one in of_kind(answers, "prediction")] == [0]
 
 
 async def test_stream_that_waits_skips_nothing() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session, streaming(session, stride=1, policy="wait") as client:
             await tell(server, "hold")
-            sending = asyncio.create_task(client.send(_messages(np.concatenate([MOTION] * 3))))
+            sending = asyncio.create_task(client.send(frame_messages(np.concatenate([MOTION] * 3))))
             await asyncio.to_thread(server.wait_for, "in engine")
             await tell(server, "release")
             await sending
             answers = await client.ended()
-    assert [one["window"] for one in _of(answers, "prediction")] == list(range(33))
+    assert [one["window"] for one in of_kind(answers, "prediction")] == list(range(33))
     assert not answers[-1]["skipped"]
 
 
@@ -191,11 +184,11 @@ async def test_wrong_frame_is_told_and_the_stream_continues(
     async with clients(live_server) as session, streaming(session, policy="wait") as client:
         await client.send([message])
         error = await client.next("error")
-        await client.send(_messages(MOTION))
+        await client.send(frame_messages(MOTION))
         answers = await client.ended()
     assert error["status"] == status
     assert words in error["detail"]
-    assert len(_of(answers, "prediction")) == 1
+    assert len(of_kind(answers, "prediction")) == 1
     assert answers[-1]["frames_refused"] == 1
 
 
@@ -203,12 +196,12 @@ async def test_damaged_image_loses_the_windows_that_hold_it(live_server: LiveSer
     images = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in np.concatenate([MOTION, MOTION])]
     images[5] = images[5][: len(images[5]) * 3 // 4]
     async with clients(live_server) as session, streaming(session, policy="wait") as client:
-        await client.send([image(time_s, data) for time_s, data in zip(_times(32), images, strict=True)])
+        await client.send([image(time_s, data) for time_s, data in zip(times(32), images, strict=True)])
         answers = await client.ended()
-    (error,) = _of(answers, "error")
+    (error,) = of_kind(answers, "error")
     assert (error["status"], error["time_s"]) == (400, pytest.approx(5 / FPS))
-    assert [one["reason"] for one in _of(answers, "skipped")] == ["frame"]
-    assert [one["window"] for one in _of(answers, "prediction")] == [1]
+    assert [one["reason"] for one in of_kind(answers, "skipped")] == ["frame"]
+    assert [one["window"] for one in of_kind(answers, "prediction")] == [1]
 
 
 @pytest.mark.parametrize(
@@ -220,6 +213,8 @@ async def test_damaged_image_loses_the_windows_that_hold_it(live_server: LiveSer
         ('{"top_k": 12}', "top_k is 12; accepted: 1 to 11"),
         ('{"policy": "never"}', "policy"),
         ('{"colour": 1}', "colour"),
+        ('{"still": "skip", "still_threshold": 256}', "still_threshold"),
+        ('{"still": "skip", "event_labels": ["Holding something", "Flying"]}', "Flying, which the model does not know"),
         (b"\0", "the first message must be a hello"),
     ],
 )
@@ -238,7 +233,7 @@ async def test_text_after_the_hello_must_be_the_end(live_server: LiveServer) -> 
         await client.socket.send_str('{"type": "pause"}')
         answers = await client.rest()
         assert client.socket.close_code == aiohttp.WSCloseCode.POLICY_VIOLATION
-    assert '"end"' in _of(answers, "error")[0]["detail"]
+    assert '"end"' in of_kind(answers, "error")[0]["detail"]
 
 
 async def test_plain_request_and_foreign_page_are_refused(live_server: LiveServer) -> None:
@@ -286,74 +281,31 @@ async def test_number_of_streams_and_size_of_messages_are_bounded() -> None:
     assert not [entry for entry in server.log if entry["level"] == "ERROR"]
 
 
-async def test_stop_answers_begun_windows_and_closes_with_1001() -> None:
-    with faulty(DEMO) as server:
-        async with clients(server) as session, streaming(session) as client:
-            await tell(server, "hold")
-            batches = len(server.entries("in engine"))
-            await client.send(_messages(MOTION))
-            await asyncio.to_thread(server.wait_for, "in engine", batches + 1)
-            server.process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(server.wait_for, "draining")
-            await tell(server, "release")
-            answers = await client.rest()
-            assert client.socket.close_code == aiohttp.WSCloseCode.GOING_AWAY
-        assert await asyncio.to_thread(server.wait) == 0
-    assert [one["type"] for one in answers] == ["prediction", "ended"]
-
-
 async def test_lost_engine_closes_with_1013() -> None:
     with faulty(DEMO) as server:
         async with clients(server) as session, streaming(session) as client:
             await tell(server, "lose device")
-            await client.send(_messages(MOTION))
+            await client.send(frame_messages(MOTION))
             answers = await client.rest()
             assert client.socket.close_code == aiohttp.WSCloseCode.TRY_AGAIN_LATER
         assert await asyncio.to_thread(server.wait) == 1
-    assert _of(answers, "error")[0]["status"] == 503
+    assert of_kind(answers, "error")[0]["status"] == 503
 
 
 async def test_swap_goes_through_between_two_windows(tmp_path: Path) -> None:
     demo_copy(tmp_path / "served", "first")
     with serving(tmp_path / "served", "--bundle-poll-s", "0") as server:
         async with clients(server) as session, streaming(session, policy="wait") as client:
-            await client.send(_messages(MOTION))
+            await client.send(frame_messages(MOTION))
             first = await client.next("prediction")
             await asyncio.to_thread(demo_copy, tmp_path / "served", "second")
             server.process.send_signal(signal.SIGHUP)
             await asyncio.to_thread(server.wait_for, "engine swapped")
-            await client.send(_messages(MOTION, first_s=16 / FPS))
+            await client.send(frame_messages(MOTION, first_s=16 / FPS))
             ready, second = await client.next("ready"), await client.next("prediction")
-            assert _of(await client.ended(), "ended")[0]["predictions"] == 2
+            assert of_kind(await client.ended(), "ended")[0]["predictions"] == 2
     assert ready["model"] == "second"
-    assert _confidences(first) == _confidences(second)
-
-
-@pytest.mark.alone
-async def test_streams_that_come_and_go_leave_nothing() -> None:
-    with serving(DEMO) as server:
-        async with clients(server) as session:
-            await _come_and_go(session, 20)
-            before = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
-            await _come_and_go(session, 300)
-            for gauge, rest in (("vjepa_streams", 0), ("vjepa_inflight_bytes", 0), ("vjepa_connections", 1)):
-                await until_metric(session, gauge, lambda value, rest=rest: value == rest)
-            assert (await metrics(session))["vjepa_inflight_bytes"] == 0
-            assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) <= before + 1
-        assert await asyncio.to_thread(server.stop) == 0
-    assert not [entry for entry in server.log if entry["level"] in ("ERROR", "CRITICAL")]
-
-
-async def _come_and_go(session: aiohttp.ClientSession, count: int) -> None:
-    """Half of the clients end their stream; of the others, some break off in the middle of a message."""
-    for index in range(count):
-        async with streaming(session, stride=4) as client:
-            await client.send(_messages(MOTION[: index % 17]))
-            if index % 2:
-                await client.socket.send_str(END)
-            transport = client.socket.get_extra_info("socket")
-            if index % 4 == 0 and transport is not None:
-                client.socket._response.connection.transport.abort()  # type: ignore[union-attr]
+    assert window_confidences(first) == window_confidences(second)
 
 
 def test_sampled_streams_are_decided_without_delay() -> None:

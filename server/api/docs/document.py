@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from engines.manifest import Manifest
-from server.api.docs.operation import HEADERS, KEY, REF, REQUEST_ID, JsonObject, operation
+from server.api.docs.operation import HEADERS, KEY, REF, REQUEST_ID, JsonObject, markdown, operation
 from server.http.endpoint import Endpoint
 from server.http.problem import Problem
 
@@ -20,6 +18,9 @@ Every error is a problem document (RFC 9457): `detail` says what is wrong and wh
 field of the request that is at fault, and `type` identifies the error for programs. Besides the errors of each \
 operation, an unknown path gets 404, an unsupported method gets 405 with `Allow`, a header that arrives too late \
 gets 408, an `Expect` other than `100-continue` gets 417, and a connection above the limit gets 503.
+
+Cameras can send each of their frames once, on a WebSocket at `/api/v1/stream`. OpenAPI cannot describe it: see its \
+[AsyncAPI document](asyncapi.json).
 """
 
 _TAGS = {
@@ -62,16 +63,7 @@ def _components(endpoints: tuple[Endpoint, ...], *, keyed: bool) -> JsonObject:
         "description": "Identifier of the request: up to 128 letters, digits and `._:-`; answer and log repeat it.",
         "schema": {"type": "string"},
     }
-    components: JsonObject = {"schemas": _markdown(schemas), "headers": HEADERS, "parameters": {REQUEST_ID: request_id}}
+    components: JsonObject = {"schemas": markdown(schemas), "headers": HEADERS, "parameters": {REQUEST_ID: request_id}}
     if keyed:
         components["securitySchemes"] = {KEY: {"type": "http", "scheme": "bearer"}}
     return components
-
-
-def _markdown(told: Any) -> Any:
-    """Convert docstrings, which mark code with two backticks, to Markdown."""
-    if isinstance(told, dict):
-        return {key: _markdown(value) for key, value in told.items()}
-    if isinstance(told, list):
-        return [_markdown(value) for value in told]
-    return told.replace("``", "`") if isinstance(told, str) else told

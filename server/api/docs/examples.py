@@ -16,6 +16,7 @@ from server.api.answers import (
     ModelSummary,
     Prediction,
     Ready,
+    StreamDocument,
     TimingsMs,
 )
 from server.api.stream_messages import OpenStreams, StreamSummary
@@ -81,6 +82,9 @@ vjepa_queue_clips 0.0
 """
 
 DOCUMENT = Document("3.1.0", {"title": "vjepa2-serve", "version": "0.1.0"}, {"/health": {}}, {})
+STREAM_DOCUMENT = StreamDocument(
+    "3.0.0", {"title": "vjepa2-serve streams", "version": "0.1.0"}, {"stream": {}}, {"answer": {}}, {}
+)
 OPEN_STREAMS = OpenStreams(
     [
         StreamSummary(
@@ -93,6 +97,7 @@ OPEN_STREAMS = OpenStreams(
             predictions=219,
             skipped={"overload": 2},
             gaps=1,
+            still=None,
             prediction=Prediction("Opening something", 0.91),
             age_ms=14.2,
             total_ms=11.8,

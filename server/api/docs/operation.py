@@ -109,3 +109,12 @@ def _response(description: str, headers: Iterable[str], content: JsonObject) -> 
 
 def _ref(kind: type[msgspec.Struct]) -> JsonObject:
     return {"$ref": REF.format(name=kind.__name__)}
+
+
+def markdown(told: Any) -> Any:
+    """Convert docstrings, which mark code with two backticks, to Markdown."""
+    if isinstance(told, dict):
+        return {key: markdown(value) for key, value in told.items()}
+    if isinstance(told, list):
+        return [markdown(value) for value in told]
+    return told.replace("``", "`") if isinstance(told, str) else told

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from pathlib import Path
 
 import msgspec
 from aiohttp import hdrs, web
 
 from engines.manifest import Manifest
+from server.api.docs.asyncapi import asyncapi
 from server.api.docs.document import openapi
+from server.api.stream_messages import STREAM_PATH
 from server.config.version import VERSION
 from server.http.context import SERVICE
 from server.http.endpoint import ENDPOINTS, JSON_TYPE
@@ -81,6 +84,12 @@ async def document(request: web.Request) -> web.Response:
     return web.Response(body=encoded, content_type=JSON_TYPE)
 
 
+async def stream_document(request: web.Request) -> web.Response:
+    """The AsyncAPI document of streams."""
+    keyed = request.app[SERVICE].settings.api_key_file is not None
+    return web.Response(body=_stream_document(keyed), content_type=JSON_TYPE)
+
+
 async def swagger_ui(request: web.Request) -> web.Response:
     """The page of Swagger UI."""
     return _page(SWAGGER_PAGE)
@@ -102,6 +111,11 @@ async def asset(request: web.Request) -> web.FileResponse:
 def _encoded(app: web.Application, manifest: Manifest) -> bytes:
     keyed = app[SERVICE].settings.api_key_file is not None
     return msgspec.json.encode(openapi(app[ENDPOINTS], manifest, VERSION, keyed=keyed))
+
+
+@functools.cache
+def _stream_document(keyed: bool) -> bytes:
+    return msgspec.json.encode(asyncapi(STREAM_PATH, VERSION, keyed=keyed))
 
 
 def _page(html: str) -> web.Response:

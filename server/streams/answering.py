@@ -1,0 +1,114 @@
+"""Answers the windows of one stream, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import numpy as np
+
+from engines.clip import Clip
+from engines.engine import Model
+from engines.errors import EngineError
+from server.batching.clip_queue import Classified, StreamShare
+from server.errors import UnreadableError
+from server.serving.deployment import Deployment
+from server.streams.decoder import Decoder
+from server.streams.events import Answered, Passed, Refused, SkipReason, Tell
+from server.streams.frames import ReadyFrame
+from server.streams.options import StreamOptions
+from server.streams.still_gate import StillGate
+from server.streams.sums import Account
+from server.streams.window_slot import DueWindow, WindowSlot
+
+
+class Answering:
+    """Decodes the frames of a window, has an engine classify it, and tells the client.
+
+    Invariants: belongs to the event loop; at most one window is being classified. ``latest`` is the last answer.
+    """
+
+    def __init__(
+        self, options: StreamOptions, slot: WindowSlot, decoder: Decoder, account: Account, tell: Tell
+    ) -> None:
+        self.latest: Answered | None = None
+        self.gate = StillGate(options.still) if options.still is not None else None
+        self._replaces = options.policy == "latest"
+        self._share = StreamShare(options.weight)
+        self._slot, self._decoder, self._account, self._tell = slot, decoder, account, tell
+
+    async def answer(self, due: DueWindow, deployment: Deployment) -> None:
+        """Answer ``due``, or a newer window that took its place; raises NotReadyError if the engine is lost."""
+        clip = await self._clip(due, deployment.model)
+        if clip is None:
+            return
+        work = deployment.batcher.classify(clip, math.inf, share=self._share)
+        call = asyncio.create_task(work, name="window")
+        del clip, work  # the queue may exchange the clip, and would keep this one in memory
+        try:
+            if self._replaces:
+                due = await self._newest(due, call, deployment)
+            answer = await call
+        except EngineError as error:
+            self._account.failed()
+            await self._tell(Refused(error, None))
+        else:
+            await self._answered(due, deployment.model, answer)
+        finally:
+            call.cancel()
+
+    async def skip(self, due: DueWindow, reason: SkipReason) -> None:
+        self._account.skipped(reason)
+        await self._tell(Passed(due.span, reason))
+
+    async def _newest(self, due: DueWindow, call: asyncio.Task[Classified], deployment: Deployment) -> DueWindow:
+        """Let newer windows take the place of ``due`` while it waits for an engine; return the one that is taken."""
+        while not call.done():
+            filled = asyncio.create_task(self._slot.filled(), name="newer")
+            await asyncio.wait([call, filled], return_when=asyncio.FIRST_COMPLETED)
+            filled.cancel()
+            newer = None if call.done() else self._slot.take_now()
+            clip = None if newer is None else await self._clip(newer, deployment.model)
+            if newer is None or clip is None:
+                continue
+            if deployment.batcher.replace(self._share, clip):
+                await self.skip(due, "overload")
+                due = newer
+                continue
+            # An engine has taken ``due``.
+            if not self._slot.put_back(newer):
+                await self.skip(newer, "overload")
+            await asyncio.wait([call])
+        return due
+
+    async def _clip(self, due: DueWindow, model: Model) -> Clip | None:
+        """The crops of the window; None if it is skipped, because a frame is damaged or because nothing moves."""
+        try:
+            frames = await self._decoder.frames(due)
+        except UnreadableError:
+            await self.skip(due, "frame")
+            return None
+        if self._is_still(due, frames):
+            await self.skip(due, "still")
+            return None
+        pixels = model.allocate(*2 * (model.manifest.preprocessing.crop,))
+        np.stack([frame.crop for frame in frames], out=pixels)
+        return Clip(pixels, "BGR", cropped=True)
+
+    def _is_still(self, due: DueWindow, frames: list[ReadyFrame]) -> bool:
+        """Whether the gate passes over the window."""
+        if self.gate is not None and due.verdict is None:
+            due.verdict = self.gate.verdict([frame.cells for frame in frames if frame.cells is not None])
+        return due.verdict == "still"
+
+    async def _answered(self, due: DueWindow, model: Model, answer: Classified) -> None:
+        now_s, times = asyncio.get_running_loop().time(), answer.times
+        times.decode_ms, times.total_ms = (due.decoded_s - due.due_s) * 1e3, (now_s - due.due_s) * 1e3
+        age_ms = (now_s - max(frame.arrived_s for frame in due.frames)) * 1e3
+        checked = due.verdict == "checked"
+        labels, probabilities = model.manifest.labels, answer.probabilities
+        if self.gate is not None and checked:
+            self._account.still_checked(missed=self.gate.check(probabilities, labels))
+        self._account.answered(times, labels[int(probabilities.argmax())], age_ms)
+        self.latest = Answered(due.span, probabilities, model, times, age_ms, still=checked)
+        await self._tell(self.latest)

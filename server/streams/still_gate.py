@@ -1,0 +1,70 @@
+"""Passes over windows in which nothing moves, and estimates from a random share of them what that misses."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from server.streams.movement import Cells, movement
+from server.streams.options import StillOptions
+from server.telemetry.share_interval import share_interval
+
+# ``checked``: still, but classified all the same.
+Verdict = Literal["moving", "checked", "still"]
+
+
+@dataclass(frozen=True, slots=True)
+class StillEstimate:
+    """Of the still windows, ``checked`` were classified all the same, and ``missed`` of those show an event.
+
+    ``missed_share``: the estimate for all still windows, None before the first check; it lies between ``low`` and
+    ``high`` with 95 % confidence.
+    """
+
+    still: int
+    checked: int
+    missed: int
+    missed_share: float | None
+    low: float
+    high: float
+
+
+class StillGate:
+    """Decides which windows of one stream are classified.
+
+    Whether a still window is checked depends on chance alone, so that those that are checked stand for all of them.
+    """
+
+    def __init__(self, options: StillOptions, chance: Callable[[], float] = random.random) -> None:
+        """``chance`` draws a number from 0 to 1."""
+        self._options = options
+        self._chance = chance
+        self._still = self._checked = self._missed = 0
+
+    def verdict(self, cells: Sequence[Cells]) -> Verdict:
+        """What becomes of the window whose frames have ``cells``; to be asked once for each window."""
+        if movement(np.stack(cells)) >= self._options.threshold:
+            return "moving"
+        self._still += 1
+        return "checked" if self._chance() < self._options.check else "still"
+
+    def check(self, probabilities: npt.NDArray[np.float32], labels: Sequence[str]) -> bool:
+        """Count the answer to a ``checked`` window, float32 [labels]; return whether the gate would have missed it."""
+        top = int(probabilities.argmax())
+        wanted = self._options.event_labels
+        missed = bool(probabilities[top] >= self._options.event_threshold) and (not wanted or labels[top] in wanted)
+        self._checked += 1
+        self._missed += missed
+        return missed
+
+    @property
+    def estimate(self) -> StillEstimate:
+        share = self._missed / self._checked if self._checked else None
+        return StillEstimate(
+            self._still, self._checked, self._missed, share, *share_interval(self._missed, self._checked)
+        )

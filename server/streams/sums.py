@@ -1,0 +1,62 @@
+"""What became of the frames and windows of one stream, for its client, the log and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from server.streams.events import GapReason, SkipReason
+from server.telemetry.phases import ClipTimes
+from server.telemetry.stream_metrics import StreamMetrics
+
+
+@dataclass(slots=True)
+class Sums:
+    """``frames_used`` were decoded; ``frames_refused`` could not be read."""
+
+    frames: int = 0
+    frames_used: int = 0
+    frames_refused: int = 0
+    windows: int = 0
+    predictions: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    gaps: int = 0
+
+
+class Account:
+    """Counts for one stream in ``sums``, and for all of them in the metrics."""
+
+    def __init__(self, metrics: StreamMetrics) -> None:
+        self.sums = Sums()
+        self._metrics = metrics
+
+    def frame_used(self) -> None:
+        self.sums.frames_used += 1
+        self._metrics.frame("used")
+
+    def frame_refused(self) -> None:
+        self.sums.frames_refused += 1
+        self._metrics.frame("refused")
+
+    def frame_unused(self) -> None:
+        self._metrics.frame("unused")
+
+    def answered(self, times: ClipTimes, label: str, age_ms: float) -> None:
+        """Count a window whose most probable label is ``label``."""
+        self.sums.predictions += 1
+        self._metrics.answered(times, label, age_ms / 1e3)
+
+    def skipped(self, reason: SkipReason) -> None:
+        self.sums.skipped[reason] = self.sums.skipped.get(reason, 0) + 1
+        self._metrics.window(reason)
+
+    def failed(self) -> None:
+        """Count a window on which the engine failed."""
+        self._metrics.window("failed")
+
+    def gap(self, reason: GapReason) -> None:
+        self.sums.gaps += 1
+        self._metrics.gap(reason)
+
+    def still_checked(self, *, missed: bool) -> None:
+        """Count a still window that was classified all the same; ``missed``: it shows an event."""
+        self._metrics.still_checked(missed=missed)
