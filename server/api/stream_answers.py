@@ -99,6 +99,7 @@ def summary_of(opened: OpenStream) -> messages.StreamSummary:
         name=session.options.name,
         since_s=opened.since_s,
         fps=session.options.fps,
+        fps_in=round(session.fps_in, 3),
         frames=counted.frames,
         windows=counted.windows,
         predictions=counted.predictions,

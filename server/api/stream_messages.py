@@ -153,12 +153,16 @@ class Ended(msgspec.Struct, tag_field="type", tag="ended", kw_only=True):
 
 
 class StreamSummary(msgspec.Struct, kw_only=True):
-    """An open stream; ``since_s`` is Unix time, ``prediction`` the most probable action of its latest answer."""
+    """An open stream; ``since_s`` is Unix time, ``prediction`` the most probable action of its latest answer.
+
+    ``fps`` frames a second are sampled of the ``fps_in`` that came lately.
+    """
 
     session: str
     name: str
     since_s: float
     fps: float
+    fps_in: float
     frames: int
     windows: int
     predictions: int

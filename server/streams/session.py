@@ -58,6 +58,11 @@ class Session:
         return self._account.sums
 
     @property
+    def fps_in(self) -> float:
+        """Frames a second that came lately."""
+        return self._account.fps_in(asyncio.get_running_loop().time())
+
+    @property
     def latest(self) -> Answered | None:
         """The last answer."""
         return self._answering.latest
@@ -71,7 +76,7 @@ class Session:
         """The next frame; with the policy ``wait``, returns when there is room for its windows."""
         arrived_s = asyncio.get_running_loop().time()
         frame = StreamFrame(message, self._memory, arrived_s, self._account.frame_unused)
-        self.sums.frames += 1
+        self._account.frame_came(arrived_s)
         maker = self._maker
         timed, broken = maker.place(frame, message.size)
         if broken is not None:
@@ -81,7 +86,7 @@ class Session:
 
     async def refuse(self, error: RequestError, time_s: float | None) -> None:
         """The frame of ``time_s`` could not be read; the stream continues as if it had not been sent."""
-        self.sums.frames += 1
+        self._account.frame_came(asyncio.get_running_loop().time())
         self._account.frame_refused()
         await self._tell(Refused(error, time_s))
 

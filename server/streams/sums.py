@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from server.streams.events import GapReason, SkipReason
 from server.telemetry.phases import ClipTimes
 from server.telemetry.stream_metrics import StreamMetrics
+
+# So many of the latest frames tell how fast frames come.
+_RECENT_FRAMES = 32
 
 
 @dataclass(slots=True)
@@ -28,6 +32,17 @@ class Account:
     def __init__(self, metrics: StreamMetrics) -> None:
         self.sums = Sums()
         self._metrics = metrics
+        self._came_s: deque[float] = deque(maxlen=_RECENT_FRAMES)
+
+    def frame_came(self, at_s: float) -> None:
+        """Count a frame that came ``at_s``, by the event loop's clock."""
+        self.sums.frames += 1
+        self._came_s.append(at_s)
+
+    def fps_in(self, now_s: float) -> float:
+        """Frames a second that came lately; it falls while none comes."""
+        since_s = now_s - self._came_s[0] if self._came_s else 0.0
+        return (len(self._came_s) - 1) / since_s if since_s > 0 else 0.0
 
     def frame_used(self) -> None:
         self.sums.frames_used += 1

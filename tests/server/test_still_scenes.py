@@ -57,6 +57,7 @@ async def test_open_streams_and_the_log_tell_the_sums() -> None:
                 ended = (await client.ended())[-1]
             await until_metric(session, 'vjepa_streams_ended_total{reason="ended"}', lambda count: count == 1)
         assert await asyncio.to_thread(server.stop) == 0
+    assert listed["fps_in"] > 0
     still = {"windows": 4, "checked": 0, "missed": 0, "missed_share": None, "low": 0.0, "high": 1.0}
     assert listed["still"] == ended["still"] == still
     lines = [entry for entry in server.entries("request") if entry["path"] == "/api/v1/stream"]

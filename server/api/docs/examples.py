@@ -92,6 +92,7 @@ OPEN_STREAMS = OpenStreams(
             name="door",
             since_s=1764244800.0,
             fps=3.0,
+            fps_in=15.0,
             frames=900,
             windows=221,
             predictions=219,
