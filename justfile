@@ -41,12 +41,12 @@ test *ARGS: (_install "export,dev")
 test-quick *ARGS: (_install "test")
     @{{ python }} -m pytest @tests/quick.txt "$@"
 
-# Run the tests, then what takes a container engine or a minute of load; says what this machine cannot run.
+# Run the tests, then what takes a container engine or minutes of load; says what this machine cannot run.
 test-all *ARGS:
     @{{ just_executable() }} test "$@"
     @{{ just_executable() }} test-extra
 
-# Run what `just test-all` adds to the tests: the containers for CPUs, a rehearsal of the GPU script, a minute of load.
+# Run what `just test-all` adds to the tests: the containers for CPUs, a rehearsal of the GPU script, minutes of load.
 test-extra: (_install "export,dev")
     #!/usr/bin/env bash
     set -euo pipefail
@@ -58,6 +58,7 @@ test-extra: (_install "export,dev")
     trap 'rm -rf "$rehearsal"' EXIT
     PYTHON={{ python }} tests/gpu/run.sh --device cpu --small --allow-list --seconds 0.2 --work "$rehearsal"
     {{ python }} -m tests.soak --minutes 1
+    {{ python }} -m tests.page_soak --minutes 2
 
 # Steady load, bad requests and clients that leave, for 20 minutes; nothing may grow.
 soak *ARGS: (_install "export,dev")

@@ -1,11 +1,13 @@
 """``python -m export.demo.show [VIDEO]``, which ``just demo`` runs: shows the whole service at work.
 
 It starts the server with the demo engine, lets the consumer send a video over HTTP and prints the answers. Without
-VIDEO it sends the bundled sample, ``sample.mp4``, or renders a motion. It needs neither torch nor transformers.
+VIDEO it sends the bundled sample, ``sample.mp4``, or renders a motion. With ``--page`` it serves the page for people
+instead, with three rendered cameras. It needs neither torch nor transformers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,12 +21,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
+import aiohttp
 import av
 
 from commandline.parser import Parser
+from commandline.programs import command
 from commandline.suggestions import did_you_mean
 from commandline.values import integer
 from engines.storage.bundle import DEMO
+from export.demo.cameras import NAMES, run_cameras
 from export.demo.labels import LABELS
 from export.demo.rendering.clips import render_clip
 
@@ -45,25 +50,33 @@ class ShowError(Exception):
 
 
 class Wanted(NamedTuple):
-    """The flags: the user's ``video``, or a motion to render, or else the sample; ``save`` keeps what is sent."""
+    """The flags: the user's ``video``, or a motion to render, or else the sample; ``save`` keeps what is sent.
+
+    With ``page``, the page is served, and nothing else is done.
+    """
 
     video: Path | None
     label: str | None
     seed: int | None
     random: bool
     save: Path | None
+    page: bool
 
 
 def main() -> int:
     wanted = _wanted()
     try:
+        if wanted.page:
+            show_page()
+            return 0
         with tempfile.TemporaryDirectory() as directory:
             video, drawn = _video(wanted, Path(directory))
             if wanted.save is not None:
                 shutil.copyfile(video, wanted.save)
                 print(f"saved         {wanted.save}")
             show(video, drawn)
-    except (ShowError, OSError) as error:
+            print(f"\nTo try it in a browser: {command('demo', '--page')}")
+    except (ShowError, OSError, aiohttp.ClientError) as error:
         print(f"demo failed: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -99,6 +112,15 @@ def show(video: Path, drawn: str | None) -> None:
         print(f"\n{'Right' if right else 'Wrong'}: the motion drawn {'came' if right else 'did not come'} first.")
 
 
+def show_page() -> None:
+    """Serve the page, with rendered cameras under way, until the server ends or Ctrl-C. Raises ShowError."""
+    with _server() as ready:
+        print(f"page          {ready['url']}/", flush=True)
+        print(f"cameras       {', '.join(NAMES)}: rendered motions\nCtrl-C ends it.", flush=True)
+        asyncio.run(run_cameras(ready["url"]))
+    raise ShowError("the server has ended")
+
+
 def write_motion(path: Path, label: str, seed: int) -> None:
     """Render a clip of ``label`` from ``seed`` and write it as an H.264 MP4 of about five seconds."""
     frames = render_clip(seed, label, frames=VIDEO_FRAMES, size=VIDEO_SIZE).frames
@@ -114,8 +136,8 @@ def write_motion(path: Path, label: str, seed: int) -> None:
 @contextlib.contextmanager
 def _server() -> Iterator[dict[str, Any]]:
     """Run the server on a free port and yield its "ready" log entry. Raises ShowError if it does not start."""
-    command = [sys.executable, "-m", "server", str(DEMO), "--port", "0", "--log-format", "json", "--log-level", "info"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    program = [sys.executable, "-m", "server", str(DEMO), "--port", "0", "--log-format", "json", "--log-level", "info"]
+    process = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
     try:
         log = cast(IO[str], process.stderr)
         ready = _ready_entry(log)
@@ -138,9 +160,9 @@ def _ready_entry(log: IO[str]) -> dict[str, Any]:
 
 def _consume(video: Path, url: str) -> list[dict[str, Any]]:
     """Return what the consumer prints for each clip of ``video``, in order. Raises ShowError if it fails."""
-    command = [sys.executable, "-m", "consumer", str(video), "--json"]
+    program = [sys.executable, "-m", "consumer", str(video), "--json"]
     environment = os.environ | {"VJEPA_SERVICE_URL": url}
-    consumer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    consumer = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     if consumer.returncode != 0:
         lines = consumer.stderr.strip().split("\n")
         # The last error: the summary of the run follows it.
@@ -161,12 +183,13 @@ def _wanted() -> Wanted:
     parser.add("--label", choices=LABELS, metavar="LABEL", help=f"render a video of this motion: {'; '.join(LABELS)}")
     parser.add("--seed", type=integer(0, 2**31 - 1), help="random seed of the rendered video, to render it again")
     parser.add("--save", type=Path, metavar="FILE", help="keep the sample or the rendered video in this file (MP4)")
+    parser.add("--page", action="store_true", help="serve the page with three rendered cameras, until Ctrl-C")
     wanted = Wanted(**vars(parser.parse_args()))
     if wanted.video is not None and not wanted.video.exists():
         beside = [str(path) for path in wanted.video.parent.iterdir()] if wanted.video.parent.is_dir() else []
         parser.error(f"there is no video {wanted.video}{did_you_mean(str(wanted.video), beside)}")
-    if wanted.video is not None and wanted[1:] != (None, None, False, None):
-        parser.error("--random, --label, --seed and --save are for the demo's own videos, not for yours")
+    if wanted.video is not None and wanted[1:] != (None, None, False, None, False):
+        parser.error("--random, --label, --seed, --save and --page are for the demo's own videos, not for yours")
     return wanted
 
 

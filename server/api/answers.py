@@ -11,7 +11,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from engines.engine import Model as ServedModel
-from engines.manifest import Precision, Target
+from engines.manifest import Precision, Target, Verification
 from server.telemetry.phases import ClipTimes
 
 Status = Literal["loading", "healthy", "draining", "unhealthy"]
@@ -115,6 +115,18 @@ class Index(msgspec.Struct):
     encodings: Annotated[list[str], Meta(description="Content types that inference accepts.")]
 
 
+class Verified(msgspec.Struct, kw_only=True):
+    """How the answers of the bundle were compared with those of its checkpoint in FP32."""
+
+    device: Annotated[str, Meta(description="Device on which the bundle was verified.")]
+    precision: Precision
+    clips: Annotated[int, Meta(description="Number of comparisons.")]
+    max_abs_probability_error: Annotated[float, Meta(description="Largest difference of a probability.")]
+    tolerance: Annotated[float, Meta(description="Largest difference that was allowed.")]
+    top1_agreement: Annotated[float, Meta(description="Share of clips with the same most probable action.")]
+    top5_agreement: float
+
+
 class Model(msgspec.Struct):
     """The model in service: its origin, its input, its labels and how it runs."""
 
@@ -139,6 +151,9 @@ class Model(msgspec.Struct):
     versions: Annotated[
         dict[str, str], Meta(description="Versions of the service and of the software that built the bundle.")
     ]
+    verification: Annotated[
+        Verified | None, Meta(description="How the answers were verified; null if the bundle was not verified.")
+    ] = None
 
 
 class Models(msgspec.Struct):
@@ -182,6 +197,19 @@ def model_of(engine: ServedModel, service_version: str) -> Model:
         device=engine.device_name,
         built_at=manifest.built_at,
         versions={"vjepa2-serve": service_version} | manifest.built_with,
+        verification=None if manifest.verification is None else _verified(manifest.verification),
+    )
+
+
+def _verified(found: Verification) -> Verified:
+    return Verified(
+        device=found.device,
+        precision=found.precision,
+        clips=found.clips,
+        max_abs_probability_error=found.max_abs_probability_error,
+        tolerance=found.tolerance,
+        top1_agreement=found.top1_agreement,
+        top5_agreement=found.top5_agreement,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -10,7 +11,12 @@ from aiohttp.typedefs import Middleware
 from engines.errors import ConfigurationError
 from server.api import routes
 from server.api.docs import pages
+from server.api.live.assets import read_assets
+from server.api.live.page import ASSETS
 from server.api.stream import STREAMS
+from server.api.watching.event_feed import EventFeed
+from server.api.watching.events import FEED
+from server.api.watching.figures import HISTORY
 from server.config.settings import Settings
 from server.http.auth import GUARD, Guard, guarded
 from server.http.context import SERVICE
@@ -21,6 +27,7 @@ from server.limits.api_keys import ApiKeys
 from server.limits.rate_limit import RateLimit
 from server.serving.service import Service
 from server.streams.streams import Streams
+from server.telemetry.history import History
 
 
 def make_app(service: Service) -> web.Application:
@@ -32,12 +39,24 @@ def make_app(service: Service) -> web.Application:
     settings = service.settings
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[SERVICE] = service
-    app[STREAMS] = Streams(service)
+    app[FEED] = EventFeed(previews=settings.previews)
+    app[STREAMS] = Streams(service, app[FEED])
+    app[HISTORY] = History(service.metrics.registry)
+    app[ASSETS] = read_assets()
     app[GUARD] = _guard(settings)
     app[pages.ENCODED_DOCUMENTS] = {}
     add_endpoints(app, routes.ALL)
+    app.cleanup_ctx.append(_recording)
     app.middlewares.extend(_middlewares(settings, app))
     return app
+
+
+async def _recording(app: web.Application) -> AsyncIterator[None]:
+    """Record the figures while the application runs."""
+    task = asyncio.create_task(app[HISTORY].run(), name="history")
+    yield
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _middlewares(settings: Settings, app: web.Application) -> Iterator[Middleware]:

@@ -10,10 +10,15 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from server.api import status, stream
 from server.api.docs import examples, pages
 from server.api.docs.inference_schema import ENCODINGS, inference
+from server.api.docs.watching_schema import last_event_id
 from server.api.infer import infer
+from server.api.live import page
 from server.api.stream_messages import STREAM_PATH
+from server.api.watching.events import EVENT_STREAM, events
+from server.api.watching.figures import figures
 from server.errors import (
     DeadlineError,
+    ForbiddenError,
     InvalidError,
     NotReadyError,
     OverloadedError,
@@ -28,6 +33,12 @@ from server.http.request_body import no_expectations
 _OK, _UNAVAILABLE = HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE
 _PROBE = Policy(needs_key=False, log_level=logging.DEBUG)
 _PAGE = Policy(needs_key=False)
+_EVENTS = """\
+Sends `streams` with all open streams at first, then what happens: `opened`, `prediction`, `skipped`, `gap`, \
+`refused`, `model`, `picture` (a small JPEG a second, unless the service runs with `--no-previews`) and `closed`. The \
+`data` of each is JSON. A client that is too slow gets `streams` again instead of what it missed. docs/page.md \
+describes the members.
+"""
 _PAGE_HEADERS = ("Content-Security-Policy",)
 
 INFERENCE = (
@@ -89,6 +100,18 @@ STREAMS = (
         description="Returns what each open stream has sent and seen, the oldest first.",
         answers={_OK: ResponseBody("The open streams.", examples.OPEN_STREAMS)},
     ),
+    Endpoint(
+        "GET",
+        "/api/v1/events",
+        events,
+        name="events",
+        tag="inference",
+        summary="Watch the open streams as server-sent events",
+        description=_EVENTS,
+        answers={_OK: ResponseBody("The events, without an end.", examples.EVENTS, media_type=EVENT_STREAM)},
+        errors=(ForbiddenError,),
+        request=last_event_id,
+    ),
 )
 
 HEALTH = (
@@ -132,11 +155,25 @@ SERVICE = (
     Endpoint(
         "GET",
         "/",
-        status.index,
+        page.root,
         name="index",
         tag="service",
         summary="Describe the service",
+        description="Describes the service. Those who ask for HTML, as browsers do, get the page of `/live` instead.",
         answers={_OK: ResponseBody("Name, version, model, endpoints and encodings of the service.", examples.INDEX)},
+        policy=Policy(has_page=True),
+    ),
+    Endpoint(
+        "GET",
+        "/api/v1/service",
+        figures,
+        name="figures",
+        tag="service",
+        summary="Figures of the last hour",
+        description="Returns throughput, phases of a clip, batches, queue and memory for every ten seconds of the last"
+        " hour, and the limits to which they are to be compared.",
+        answers={_OK: ResponseBody("The figures and their limits.", examples.FIGURES)},
+        policy=Policy(log_level=logging.DEBUG),
     ),
     Endpoint(
         "GET",
@@ -155,6 +192,16 @@ SERVICE = (
 )
 
 DOCUMENTS = (
+    Endpoint(
+        "GET",
+        "/live",
+        page.page,
+        name="page",
+        tag="documents",
+        summary="The page: try the model, watch streams, see the service",
+        answers={_OK: ResponseBody("An HTML page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
+        policy=_PAGE,
+    ),
     Endpoint(
         "GET",
         "/openapi.json",
@@ -198,6 +245,16 @@ DOCUMENTS = (
     ),
 )
 ASSETS = (
+    Endpoint(
+        "GET",
+        "/live/{digest}/{name:.+}",
+        page.asset,
+        name="page_asset",
+        tag="documents",
+        summary="Scripts, styles and videos of the page",
+        answers={_OK: ResponseBody("A file of the page.", "", media_type="text/javascript")},
+        policy=Policy(needs_key=False, documented=False, log_level=logging.DEBUG),
+    ),
     Endpoint(
         "GET",
         "/docs/{asset}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, hdrs, web
@@ -13,9 +12,7 @@ from server.api import stream_messages as messages
 from server.api.stream_answers import StreamAnswers, log_fields, most_frame_bytes, problem_message, summary_of
 from server.api.stream_options import options_of
 from server.clips.request_fields import checked_top_k
-from server.config.settings import Settings
 from server.errors import (
-    ForbiddenError,
     InvalidError,
     RequestError,
     RetryLaterError,
@@ -25,6 +22,7 @@ from server.errors import (
 )
 from server.http.auth import GUARD
 from server.http.context import LOG_FIELDS, SERVICE
+from server.http.cors import check_origin
 from server.serving.service import State
 from server.streams.events import Event
 from server.streams.frames import FRAME_HEADER, parse_frame, time_of
@@ -49,7 +47,7 @@ _GONE = "the client has gone"
 async def stream(request: web.Request) -> web.StreamResponse:
     """Serve one stream until its client, a drain or an error ends it; refusals before the upgrade are problems."""
     service, streams = request.app[SERVICE], request.app[STREAMS]
-    _check_origin(request, service.settings)
+    check_origin(request, service.settings.cors_origins)
     if hdrs.UPGRADE not in request.headers:
         raise InvalidError("this is a WebSocket: the request must ask for an upgrade", field="Upgrade")
     key = _offered_key(request)
@@ -164,15 +162,6 @@ class _Connection:
 
 def _close_code(error: RequestError) -> int:
     return next((code for kind, code in _CLOSE_CODES.items() if isinstance(error, kind)), WSCloseCode.POLICY_VIOLATION)
-
-
-def _check_origin(request: web.Request, settings: Settings) -> None:
-    """Raises ForbiddenError for a page of another origin; programs other than browsers send no ``Origin``."""
-    origin = request.headers.get(hdrs.ORIGIN)
-    allowed = settings.cors_origins
-    if origin is None or "*" in allowed or origin in allowed or urlsplit(origin).netloc == request.host:
-        return
-    raise ForbiddenError("pages of this origin may not open streams (--cors-origins)", field="Origin")
 
 
 def _offered_key(request: web.Request) -> str | None:

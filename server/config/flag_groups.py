@@ -41,6 +41,13 @@ def add_network(parser: Parser) -> None:
         " --max-inflight-mb to serve more cameras: a stream holds the crops of two windows, 6 MiB at 256 pixels.",
     )
     parser.add(
+        "--no-previews",
+        dest="previews",
+        action="store_false",
+        help="Keep no picture of the open streams for /live and /api/v1/events, not even in memory while somebody"
+        " watches. Use it if nobody may see what the cameras see.",
+    )
+    parser.add(
         "--header-timeout-s",
         type=integer(1, 3600),
         default=Settings.header_timeout_s,

@@ -28,6 +28,7 @@ class Settings:
     port: int = 8000
     max_connections: int = 1024
     max_streams: int = 256
+    previews: bool = True
     header_timeout_s: int = 10
     body_timeout_s: int = 30
     write_timeout_s: int = 30

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from server.http.accept import asks_for_html
 from server.http.context import LOG_FIELDS
 from server.http.endpoint import policy_of
 from server.limits.api_keys import ApiKeys
@@ -38,6 +39,7 @@ GUARD: web.AppKey[Guard] = web.AppKey("guard", Guard)
 @web.middleware
 async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Check key and rate where the policy of the endpoint asks for them."""
-    if policy_of(request).needs_key:
+    policy = policy_of(request)
+    if policy.needs_key and not (policy.has_page and asks_for_html(request)):
         request.app[GUARD].check(request, request.headers.get(hdrs.AUTHORIZATION))
     return await handler(request)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+
+from server.errors import ForbiddenError
 
 _MAX_AGE_S = 600
 _EXPOSED = "Server-Timing, X-Request-Id, Retry-After"
@@ -27,6 +30,14 @@ def allow_origins(origins: Sequence[str]) -> Middleware:
         return answer
 
     return cors
+
+
+def check_origin(request: web.Request, allowed: Sequence[str]) -> None:
+    """Raises ForbiddenError for a page of another origin; programs other than browsers send no ``Origin``."""
+    origin = request.headers.get(hdrs.ORIGIN)
+    if origin is None or "*" in allowed or origin in allowed or urlsplit(origin).netloc == request.host:
+        return
+    raise ForbiddenError("pages of this origin may not use this endpoint (--cors-origins)", field="Origin")
 
 
 def _preflight(request: web.Request) -> web.Response:

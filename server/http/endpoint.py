@@ -32,12 +32,14 @@ class ResponseBody:
 class Policy:
     """How requests to an endpoint are treated.
 
-    ``needs_key``: a key is needed where there are keys, and its rate counts. ``counted``: each request is counted when
+    ``needs_key``: a key is needed where there are keys, and its rate counts. ``has_page``: those who ask for HTML get a
+    page that tells nothing of the service, and need no key for it. ``counted``: each request is counted when
     it comes and by how it ends. ``traced``: each request is a span. ``documented``: the endpoint is in the OpenAPI
     document and in the list of ``GET /``. ``log_level``: of its line in the access log, as in ``logging``.
     """
 
     needs_key: bool = True
+    has_page: bool = False
     counted: bool = False
     traced: bool = False
     documented: bool = True

@@ -11,6 +11,7 @@ from server.errors import UnreadableError
 from server.streams.events import Refused, Tell
 from server.streams.frames import Making, ReadyFrame, StreamFrame
 from server.streams.options import StreamOptions
+from server.streams.pictures import Pictures
 from server.streams.sums import Account
 from server.streams.window_slot import DueWindow
 
@@ -23,11 +24,17 @@ class Decoder:
     """Invariant: belongs to the event loop; ``_running`` holds the frames that are being decoded."""
 
     def __init__(
-        self, threads: DecodeThreads, options: StreamOptions, lease: Lease, account: Account, tell: Tell
+        self,
+        threads: DecodeThreads,
+        options: StreamOptions,
+        lease: Lease,
+        account: Account,
+        tell: Tell,
+        pictures: Pictures,
     ) -> None:
-        """``lease`` holds what the frames hold."""
+        """``lease`` holds what the frames hold; ``pictures`` gets some of the frames."""
         self._threads, self._options, self._lease = threads, options, lease
-        self._account, self._tell = account, tell
+        self._account, self._tell, self._pictures = account, tell, pictures
         self._running: set[asyncio.Task[ReadyFrame]] = set()
 
     def begin(self, frame: StreamFrame, preprocessing: Preprocessing) -> None:
@@ -54,7 +61,9 @@ class Decoder:
     def _start(self, frame: StreamFrame, preprocessing: Preprocessing) -> asyncio.Task[ReadyFrame]:
         if frame.task is not None:
             return frame.task
-        how = Making(self._options.pixel_format, preprocessing, with_cells=self._options.still is not None)
+        with_cells = self._options.still is not None
+        pictures = self._pictures if self._pictures.due() else None
+        how = Making(self._options.pixel_format, preprocessing, with_cells, pictures)
         task = frame.start(how, self._threads, self._lease)
         self._running.add(task)
         task.add_done_callback(self._decoded)

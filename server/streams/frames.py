@@ -24,6 +24,7 @@ from server.clips.lease import Lease
 from server.clips.upload import Memory
 from server.errors import InvalidError, TooLargeError, UnreadableError
 from server.streams.movement import Cells, cells_of
+from server.streams.pictures import Pictures
 
 FRAME_VERSION = 1
 # Little-endian: version, time in seconds, width and height in pixels (0 x 0: an encoded image follows).
@@ -109,11 +110,15 @@ def _image(data: bytes, time_s: float) -> FrameMessage:
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """How frames of a stream are made ready: the order of packed channels, for which network, and with their cells."""
+    """How frames of a stream are made ready: the order of packed channels, for which network, and with their cells.
+
+    ``pictures`` gets a picture of the frame.
+    """
 
     pixel_format: PixelFormat
     preprocessing: Preprocessing
     with_cells: bool
+    pictures: Pictures | None = None
 
 
 def _making(frame: FrameMessage, how: Making, threads: DecodeThreads) -> Steps[ReadyFrame]:
@@ -123,24 +128,31 @@ def _making(frame: FrameMessage, how: Making, threads: DecodeThreads) -> Steps[R
     def work(_: int) -> None:
         if frame.kind is not None:
             threads.expect(decode_seconds(bytes(frame.data), frame.kind, frame.size))
-        crop = cropped(frame, how.pixel_format, how.preprocessing)
+        crop = cropped(frame, how)
         made.append(ReadyFrame(crop, cells_of(crop) if how.with_cells else None))
 
     yield from threads.for_each(work, 1)
     return made[0]
 
 
-def cropped(frame: FrameMessage, pixel_format: PixelFormat, preprocessing: Preprocessing) -> Crop:
+def cropped(frame: FrameMessage, how: Making) -> Crop:
     """The frame as the network takes it: BGR uint8 [crop, crop, 3], contiguous; raises UnreadableError."""
+    pixel_format: PixelFormat = how.pixel_format if frame.kind is None else "BGR"
+    pixels = _pixels(frame)
+    if how.pictures is not None:
+        how.pictures.take(pixels, pixel_format)
+    return _interleaved(crop_frame(pixels, how.preprocessing), pixel_format)
+
+
+def _pixels(frame: FrameMessage) -> npt.NDArray[np.uint8]:
     if frame.kind is None:
-        pixels = np.frombuffer(frame.data, np.uint8).reshape(*frame.size, 3)
-        return _interleaved(crop_frame(pixels, preprocessing), pixel_format)
+        return np.frombuffer(frame.data, np.uint8).reshape(*frame.size, 3)
     pixels = np.empty((*frame.size, 3), np.uint8)
     try:
         decode_image(bytes(frame.data), frame.kind, pixels)
     except ImageError as error:
         raise UnreadableError(f"a frame is not a readable {frame.kind}: {error}") from None
-    return _interleaved(crop_frame(pixels, preprocessing), "BGR")
+    return pixels
 
 
 def _interleaved(crop: Crop, pixel_format: PixelFormat) -> Crop:

@@ -17,6 +17,7 @@ from server.streams.events import Answered, ModelInService, Refused, Span, Tell
 from server.streams.frames import FrameMessage, StreamFrame
 from server.streams.model_input import ModelInput
 from server.streams.options import StreamOptions
+from server.streams.pictures import Pictures
 from server.streams.still_gate import StillEstimate
 from server.streams.sums import Account, Sums
 from server.streams.window_maker import WindowMaker
@@ -31,19 +32,19 @@ class Session:
     decoded. ``_maker`` makes windows that ``_model`` takes; those in the slot may be of a maker before it.
     """
 
-    def __init__(self, service: Service, options: StreamOptions, lease: Lease, tell: Tell) -> None:
-        """``lease`` holds what the stream holds.
+    def __init__(self, service: Service, options: StreamOptions, lease: Lease, tell: Tell, pictures: Pictures) -> None:
+        """``lease`` holds what the stream holds; ``pictures`` gets some of its frames.
 
         Raises:
             NotReadyError: no model is in service.
             OverloadedError: there is no memory for the ring.
         """
-        self.options = options
+        self.options, self.pictures = options, pictures
         self._service, self._tell = service, tell
         self._memory: Memory = lease.take(service.admission.request_memory())
         self._account = Account(service.metrics.streams)
         self._slot = WindowSlot()
-        self._decoder = Decoder(service.decode_threads, options, lease, self._account, tell)
+        self._decoder = Decoder(service.decode_threads, options, lease, self._account, tell, pictures)
         self._answering = Answering(options, self._slot, self._decoder, self._account, tell)
         self._model = service.loaded()
         self._maker = WindowMaker(options, ModelInput.of(self._model.manifest))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import av
 import numpy as np
@@ -13,7 +18,7 @@ import pytest
 from export.demo.labels import LABELS
 from export.demo.show import SAMPLE, SAMPLE_LABEL, SAMPLE_SEED, VIDEO_FPS, VIDEO_FRAMES, write_motion
 from tests.consumer.videos import at, damage, write_video
-from tests.live_server import run_module
+from tests.live_server import ROOT, run_module
 
 
 @pytest.mark.parametrize("label", ["Pushing something from left to right"])
@@ -26,6 +31,7 @@ def test_rendered_motion_is_the_top_prediction(label: str) -> None:
     assert rows[0][1] == label
     assert {name for _, name in rows} <= set(LABELS)
     assert "Right: the motion drawn came first." in shown.stdout
+    assert shown.stdout.splitlines()[-1].endswith("-m export.demo.show --page")
 
 
 def test_random_motion_is_rendered_on_demand() -> None:
@@ -93,3 +99,29 @@ def test_a_place_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) 
     (line,) = shown.stderr.splitlines()
     assert line.startswith("demo failed: ")
     assert "kept.mp4" in line
+
+
+def test_page_is_served_with_three_cameras_until_ctrl_c() -> None:
+    program = [sys.executable, "-m", "export.demo.show", "--page"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as shown:
+        assert shown.stdout is not None
+        url = shown.stdout.readline().split()[1]
+        with urlopen(Request(url, headers={"Accept": "text/html"})) as page:
+            assert page.headers.get_content_type() == "text/html"
+        assert _opened(f"{url}api/v1/events", 3) == {"workbench", "shelf", "window"}
+        shown.send_signal(signal.SIGINT)
+        _, errors = shown.communicate(timeout=60)
+    assert (shown.returncode, errors) == (130, "")
+
+
+def _opened(events: str, count: int) -> set[str]:
+    """The names of the first ``count`` streams."""
+    names: set[str] = set()
+    with urlopen(events) as answer:
+        while len(names) < count:
+            line = answer.readline()
+            assert line
+            if line.startswith(b"data: "):
+                told = json.loads(line[6:])
+                names |= {stream["name"] for stream in (*told.get("streams", ()), *filter(None, [told.get("stream")]))}
+    return names

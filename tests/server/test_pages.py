@@ -2,76 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-import os
 import re
-import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import numpy as np
 import pytest
-from playwright.async_api import Locator, Page, async_playwright
+from playwright.async_api import Locator, Page
 
 from server.api.docs.pages import POLICY
 from tests.live_server import LiveServer
+from tests.server.browser import Visit, needs_browser, visiting
 from tests.server.requests import encode
-
-NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
-BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-# Hosts that the browser itself contacts; not all of these requests can be turned off.
-BROWSERS_OWN = ("accounts.google.com:443", "content-autofill.googleapis.com:443", "update.googleapis.com:443")
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium; apt-get install chromium")
-
-
-@dataclass
-class Visit:
-    """A page, the URLs that it requested, its errors, and its calls to other hosts."""
-
-    page: Page
-    asked: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-    calls_elsewhere: list[str] = field(default_factory=list)
-
-    def assert_at_home(self, server: LiveServer) -> None:
-        assert self.asked
-        assert [url for url in self.asked if not url.startswith((f"{server.url}/", "data:", "blob:"))] == []
-        assert self.calls_elsewhere == []
-        assert self.complaints == []
 
 
 @pytest.fixture
 async def visit() -> AsyncIterator[Visit]:
-    """A new Chromium that reaches other hosts only through a proxy, which records and refuses the calls."""
-    elsewhere: list[str] = []
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        call = (await reader.readline()).decode(errors="replace")
-        if not call.startswith(tuple(f"CONNECT {host} " for host in BROWSERS_OWN)):
-            elsewhere.append(call)
-        writer.close()
-
-    proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-    flags = [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else QUIET
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=BROWSER, args=flags, proxy={"server": address, "bypass": "127.0.0.1"}
-        )
-        visit = Visit(await browser.new_page(viewport={"width": 1280, "height": 1600}), calls_elsewhere=elsewhere)
-        visit.page.on("request", lambda request: visit.asked.append(request.url))
-        visit.page.on("console", lambda said: visit.complaints.append(said.text) if said.type == "error" else None)
-        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    async with visiting(viewport={"width": 1280, "height": 1600}) as visit:
         yield visit
-        await browser.close()
-    proxy.close()
-    await proxy.wait_closed()
 
 
 async def _try_out(page: Page, operation: str) -> tuple[int, str]:

@@ -18,8 +18,10 @@ from server.api.answers import (
     Ready,
     StreamDocument,
     TimingsMs,
+    Verified,
 )
 from server.api.stream_messages import OpenStreams, StreamSummary
+from server.api.watching.figures import Figures, Limits
 from server.clips.infer_request import JSON, MULTIPART, OCTET_STREAM
 
 READY = Ready("ready")
@@ -54,6 +56,15 @@ MODELS = Models(
             device="NVIDIA L4",
             built_at="2026-11-23T17:35:08+00:00",
             versions={"vjepa2-serve": "0.1.0", "tensorrt": "10.13.3"},
+            verification=Verified(
+                device="NVIDIA L4",
+                precision="fp16",
+                clips=96,
+                max_abs_probability_error=0.0021,
+                tolerance=0.02,
+                top1_agreement=1.0,
+                top5_agreement=0.998,
+            ),
         )
     ]
 )
@@ -106,6 +117,29 @@ OPEN_STREAMS = OpenStreams(
     ]
 )
 PAGE = "<!doctype html>"
+EVENTS = """event: skipped
+id: 5b1f20aa-812
+data: {"session":"3f2a9c01b7de","at_s":1764244912.5,"window":221,"reason":"overload","skipped":{"overload":3}}
+
+"""
+FIGURES = Figures(
+    status="healthy",
+    version="0.1.0",
+    now_s=1764244912.5,
+    engines=1,
+    limits=Limits(
+        queue_size=64,
+        max_inflight_bytes=536870912,
+        max_streams=256,
+        max_connections=1024,
+        deadline_ms=30000,
+        decode_threads=8,
+        previews=True,
+    ),
+    columns=["time_s", "clips_per_s", "batch_clips"],
+    current=[1764244912.5, 29.9, 3.7],
+    rows=[[1764244900.0, 30.0, 3.8], [1764244910.0, 0.0, None]],
+)
 
 _AGAIN_S = 1
 
@@ -135,7 +169,7 @@ ERRORS: dict[type[errors.RequestError], ErrorExample] = {
         ),
         (
             "A page of this origin may not use the endpoint.",
-            errors.ForbiddenError("pages of this origin may not open streams (--cors-origins)", field="Origin"),
+            errors.ForbiddenError("pages of this origin may not use this endpoint (--cors-origins)", field="Origin"),
         ),
         (
             "The body did not arrive in time.",

@@ -1,0 +1,18 @@
+"""The header of ``GET /api/v1/events`` for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engines.manifest import Manifest
+
+
+def last_event_id(_: Manifest) -> dict[str, Any]:
+    """The parameters of the operation."""
+    parameter = {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "The id of the last event that the client has: it gets what came after that.",
+        "schema": {"type": "string"},
+    }
+    return {"parameters": [parameter]}

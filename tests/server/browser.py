@@ -1,0 +1,79 @@
+"""A Chromium that records what a page asks for, and reaches no other host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, async_playwright
+
+from tests.live_server import LiveServer
+
+NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
+BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+# Hosts that the browser itself contacts; not all of these requests can be turned off.
+BROWSERS_OWN = (
+    "accounts.google.com:443",
+    "android.clients.google.com:443",
+    "content-autofill.googleapis.com:443",
+    "update.googleapis.com:443",
+)
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium; apt-get install chromium")
+
+
+@dataclass
+class Visit:
+    """A page, the URLs that it requested, its errors, and its calls to other hosts."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    calls_elsewhere: list[str] = field(default_factory=list)
+
+    def assert_at_home(self, server: LiveServer) -> None:
+        """The page asked only ``server``, and the browser complained about nothing, such as its policy."""
+        assert self.asked
+        assert [url for url in self.asked if not url.startswith((f"{server.url}/", "data:", "blob:"))] == []
+        assert self.calls_elsewhere == []
+        assert self.complaints == []
+
+
+@contextlib.asynccontextmanager
+async def visiting(*flags: str, **context: Any) -> AsyncIterator[Visit]:
+    """A new Chromium that reaches other hosts only through a proxy, which records and refuses the calls.
+
+    ``flags`` are those of the browser; ``context`` goes to the page, such as its ``viewport``.
+    """
+    elsewhere: list[str] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = (await reader.readline()).decode(errors="replace")
+        if not call.startswith(tuple(f"CONNECT {host} " for host in BROWSERS_OWN)):
+            elsewhere.append(call)
+        writer.close()
+
+    proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+    unboxed = ["--no-sandbox"] if os.geteuid() == 0 else []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=BROWSER,
+            args=[*QUIET, *unboxed, *flags],
+            proxy={"server": address, "bypass": "127.0.0.1"},
+        )
+        visit = Visit(await browser.new_page(**context), calls_elsewhere=elsewhere)
+        visit.page.on("request", lambda request: visit.asked.append(request.url))
+        visit.page.on("console", lambda said: visit.complaints.append(said.text) if said.type == "error" else None)
+        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        yield visit
+        await browser.close()
+    proxy.close()
+    await proxy.wait_closed()
