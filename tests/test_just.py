@@ -88,7 +88,7 @@ def _read_until(terminal: int, word: bytes | None) -> bytes:
 
 def test_no_hint_of_the_programs_names_a_bare_just() -> None:
     """A bare ``just`` is on nobody's PATH; ``commandline.programs.command`` names the one that works."""
-    rooms = ("commandline", "consumer", "engines", "export", "sampling", "server", "vjepa")
+    rooms = ("archive", "commandline", "consumer", "engines", "export", "sampling", "server", "video", "vjepa")
     sources = (path for room in rooms for path in (ROOT / room).rglob("*.py"))
     named = [path.name for path in sources if re.search(r"(?<!`)`just |\"just |'just ", path.read_text())]
     assert named == []
