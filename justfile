@@ -29,6 +29,10 @@ serve *ARGS: (_install "")
 consume *ARGS: (_install "mqtt")
     @exec {{ python }} -m consumer "$@"
 
+# Tell which actions are seen in recordings: files, directories, buckets; --out DIR keeps the results.
+label *ARGS: (_install "archive")
+    @exec {{ python }} -m archive "$@"
+
 # Tell what runs on this machine, what is missing, and how to get it.
 doctor *ARGS: (_install "")
     @{{ python }} -m vjepa.doctor "$@"

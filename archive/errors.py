@@ -3,6 +3,7 @@
 ArchiveError                what is wrong, and a hint on what to do
 ├── DecoderDiedError        the decoder process ended in the middle of a video
 ├── DecoderSilentError      it sent nothing for too long, and was ended
+├── InputError              what is to be labelled cannot be listed
 └── OutputError             results cannot be written
 
 What a video itself is the cause of is a ``video.errors.VideoError``.
@@ -33,6 +34,10 @@ class DecoderSilentError(ArchiveError):
 
     def __init__(self, name: str, silence_s: float) -> None:
         super().__init__(f"the decoder of {name} sent nothing for {silence_s:g} s and was ended", "check the video")
+
+
+class InputError(ArchiveError):
+    """The videos that are to be labelled cannot be listed, or would share the names of their results."""
 
 
 class OutputError(ArchiveError):

@@ -16,12 +16,13 @@ from video.errors import VideoError
 class Video:
     """``name`` is what the user calls it; ``fetch()`` gives the path of a local file, or raises VideoError.
 
-    ``release()`` is called when the local file is not needed any more.
+    ``release()`` is called when the local file is not needed any more. ``key`` names its results in a directory.
     """
 
     name: str
     fetch: Callable[[], str]
     release: Callable[[], None] = lambda: None
+    key: str = ""
 
 
 def local_video(path: str) -> Video:

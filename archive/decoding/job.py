@@ -32,7 +32,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """How videos are sampled: ``fps`` frames per second; windows start ``stride`` frames apart (None: do not overlap).
+    """How videos are sampled: ``fps`` frames per second; windows start ``stride`` frames apart (None: half of one).
 
     ``max_gap_s`` is as in ``Job``.
     """
@@ -48,7 +48,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
             name=name,
             frames=manifest.frames,
             fps=self.fps,
-            stride=self.stride or manifest.frames,
+            stride=self.stride or max(1, manifest.frames // 2),
             resize=manifest.preprocessing.resize,
             crop=manifest.preprocessing.crop,
             max_gap_s=self.max_gap_s,

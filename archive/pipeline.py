@@ -1,0 +1,163 @@
+"""Runs the command: videos -> windows -> results, on an engine in this process."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from archive.busy import BusyTime
+from archive.config.settings import Settings
+from archive.errors import OutputError
+from archive.files.inputs import find_inputs
+from archive.files.place import place, reason_of
+from archive.files.results import Results
+from archive.keeping import Files, Keeper, Printer
+from archive.labelling import Labelled, chosen_bundle, description_of, label, loaded_engine
+from archive.output.progress import Bar
+from archive.video import Video, WindowScores
+from engines.storage.bundle import Bundle
+
+logger = logging.getLogger(__name__)
+
+# Results that wait to be written, which takes a bucket longer than a disk.
+_UNWRITTEN = 8
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of a run."""
+
+    videos: int
+    there: int = 0
+    windows: int = 0
+    failed: list[str] = field(default_factory=list)
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def exit_code(self) -> int:
+        """2 if no video could be read, 1 if some could not, else 0."""
+        if not self.failed:
+            return 0
+        return 2 if len(self.failed) == self.videos else 1
+
+    def log(self, busy: BusyTime | None) -> None:
+        """Log the summary."""
+        elapsed_s = time.monotonic() - self.started_s
+        fields: dict[str, object] = {"videos": self.videos, "there_before": self.there, "failed": len(self.failed)}
+        fields |= {"windows": self.windows, "seconds": round(elapsed_s, 1)}
+        fields["windows_per_s"] = round(self.windows / max(elapsed_s, 1e-3), 1)
+        if busy is not None and self.windows:
+            fields["engine_busy_percent"] = round(100 * busy.share, 1)
+        logger.info("summary", extra=fields)
+
+
+def run(settings: Settings, console: Console) -> int:
+    """Label all videos; returns the exit code.
+
+    Raises:
+        ArchiveError: the videos cannot be listed, or the results not be written.
+        ServiceError: the bundle cannot be used, or the engine failed.
+    """
+    inputs = find_inputs(settings.videos)
+    bundle = chosen_bundle(settings)
+    tally = Tally(len(inputs))
+    if settings.ray is not None:
+        from archive.cluster import run_on_ray
+
+        return run_on_ray(settings, bundle, inputs, tally)
+    with tempfile.TemporaryDirectory(prefix="vjepa-label-") as scratch:
+        keeper = _keeper(settings, bundle)
+        videos = [each.video(Path(scratch)) for each in inputs]
+        busy = BusyTime()
+        try:
+            todo = _todo(videos, keeper, tally)
+            if todo:
+                _label(todo, settings, bundle, keeper, tally, busy, console)
+        finally:
+            keeper.close()
+            tally.log(busy)
+    return tally.exit_code
+
+
+def results_of(settings: Settings, bundle: Bundle) -> Results:
+    """The directory ``--out``. Raises OutputError."""
+    out = settings.out or ""
+    try:
+        return Results(place(out), description_of(bundle, settings))
+    except (ImportError, ValueError) as error:
+        raise OutputError(f"cannot write to {out}: {reason_of(error)}", "give a directory or URL") from error
+
+
+def _keeper(settings: Settings, bundle: Bundle) -> Keeper:
+    manifest = bundle.manifest
+    if settings.out is None:
+        return Printer(settings, manifest.name, manifest.labels)
+    results = results_of(settings, bundle)
+    return Files(settings, results, results.open(), manifest.name, manifest.labels)
+
+
+def _todo(videos: Iterable[Video], keeper: Keeper, tally: Tally) -> list[Video]:
+    """The videos that have no results; of the others, files of further formats are made."""
+    todo = []
+    for video in videos:
+        if keeper.missing(video.key):
+            todo.append(video)
+        else:
+            tally.there += 1
+            keeper.complete(video)
+    return todo
+
+
+def _label(
+    videos: Sequence[Video],
+    settings: Settings,
+    bundle: Bundle,
+    keeper: Keeper,
+    tally: Tally,
+    busy: BusyTime,
+    console: Console,
+) -> None:
+    def scored(video: Video, window: WindowScores) -> None:
+        tally.windows += 1
+        bar.scored(video.key, window.end_s, window.of_s)
+
+    with (
+        loaded_engine(bundle, settings) as engine,
+        Bar(len(videos), console) as bar,
+        _Writer(keeper) as writer,
+    ):
+        for labelled in label(videos, engine, settings, busy, scored):
+            bar.ended(labelled.video.key)
+            if labelled.error is not None:
+                tally.failed.append(labelled.video.name)
+                logger.error(str(labelled.error), extra={"video": labelled.video.name})
+            writer.keep(labelled)
+
+
+class _Writer(ThreadPoolExecutor):
+    """Keeps results in a thread, so that the engine does not wait for a disk or a bucket."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        super().__init__(1, thread_name_prefix="writer")
+        self._keeper = keeper
+        self._unwritten: deque[Future[None]] = deque()
+
+    def keep(self, labelled: Labelled) -> None:
+        """Keep ``labelled`` soon; raises what an earlier one failed with."""
+        self._unwritten.append(self.submit(self._keeper.keep, labelled))
+        while self._unwritten and (self._unwritten[0].done() or len(self._unwritten) > _UNWRITTEN):
+            self._unwritten.popleft().result()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        super().__exit__(kind, error, trace)  # type: ignore[arg-type]
+        if kind is None:
+            for written in self._unwritten:
+                written.result()
