@@ -6,7 +6,6 @@ import importlib.util
 import logging
 import os
 import sys
-from typing import NoReturn
 
 from commandline.extras import install_command
 
@@ -19,18 +18,18 @@ _BROKEN_PIPE = 141
 _NEEDED = ("fsspec", "pyarrow", "rich")
 
 
-def main() -> NoReturn:
-    """Label the videos of the command line, then exit the process."""
+def main() -> int:
+    """Label the videos of the command line and return the exit code."""
     try:
         code = _label()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        return _INTERRUPTED
     except BrokenPipeError:
-        code = _BROKEN_PIPE
-    logging.shutdown()
-    # The usual end of the interpreter waits for all threads, and one of them may be in an engine that hangs.
-    os._exit(code)
+        # The interpreter flushes standard output once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    return code
 
 
 def _label() -> int:
@@ -71,4 +70,4 @@ def _installed(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
