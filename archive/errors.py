@@ -3,6 +3,7 @@
 ArchiveError                what is wrong, and a hint on what to do
 ├── DecoderDiedError        the decoder process ended in the middle of a video
 ├── DecoderSilentError      it sent nothing for too long, and was ended
+├── ClusterError            the cluster cannot be reached, or one of its workers failed
 ├── InputError              what is to be labelled cannot be listed
 └── OutputError             results cannot be written
 
@@ -34,6 +35,10 @@ class DecoderSilentError(ArchiveError):
 
     def __init__(self, name: str, silence_s: float) -> None:
         super().__init__(f"the decoder of {name} sent nothing for {silence_s:g} s and was ended", "check the video")
+
+
+class ClusterError(ArchiveError):
+    """The cluster cannot be reached, or one of its workers failed."""
 
 
 class InputError(ArchiveError):

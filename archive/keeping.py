@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from archive.config.settings import Settings
+from archive.errors import OutputError
 from archive.files import table
+from archive.files.place import place, reason_of
 from archive.files.results import Results
-from archive.labelling import Labelled
+from archive.labelling import Labelled, description_of
 from archive.output.timeline import FORMATS, Timeline, as_table
 from archive.segments import segments
 from archive.video import Video, WindowScores
+from engines.manifest import Manifest
+from engines.storage.bundle import Bundle
 from video.errors import VideoError
 
 ANNOTATED = ".annotated.mp4"
@@ -42,10 +47,9 @@ class Keeper(Protocol):
 class Printer:
     """Prints each video: a table, or the one format of the settings."""
 
-    def __init__(self, settings: Settings, model: str, labels: tuple[str, ...]) -> None:
+    def __init__(self, settings: Settings, manifest: Manifest) -> None:
         self._settings = settings
-        self._model = model
-        self._labels = labels
+        self._manifest = manifest
 
     def missing(self, key: str) -> bool:
         return True
@@ -55,7 +59,7 @@ class Printer:
 
     def keep(self, labelled: Labelled) -> None:
         if labelled.error is None:
-            timeline = _timeline(labelled.video, labelled.windows, self._settings, self._model, self._labels)
+            timeline = _timeline(labelled.video, labelled.windows, self._settings, self._manifest)
             form = next((FORMATS[each] for each in self._settings.formats if each != "parquet"), as_table)
             sys.stdout.write(form(timeline))
             sys.stdout.flush()
@@ -65,16 +69,29 @@ class Printer:
 
 
 class Files:
-    """Writes each video's files into ``results``; of the ``there`` files, those of other formats are made as needed."""
+    """Writes the files of each video into ``results``; those that are there stay as they are.
 
-    def __init__(
-        self, settings: Settings, results: Results, there: set[str], model: str, labels: tuple[str, ...]
-    ) -> None:
+    Invariant: ``_there`` are files that exist; ``open`` or ``look`` finds them.
+    """
+
+    def __init__(self, settings: Settings, results: Results, manifest: Manifest) -> None:
         self._settings = settings
         self._results = results
-        self._there = there
-        self._model = model
-        self._labels = labels
+        self._manifest = manifest
+        self._there: set[str] = set()
+
+    def open(self) -> None:
+        """Prepare the directory and look for all that is there. Raises OutputError."""
+        self._there = self._results.open()
+
+    def look(self, keys: Sequence[str]) -> None:
+        """Look for the files of some videos only, which is faster in a large directory. Raises OutputError."""
+        names = [key + suffix for key in keys for suffix in (table.SUFFIX, *self._other_suffixes())]
+        self._there = {name for name in names if self._results.has(name)}
+
+    def incomplete(self, key: str) -> bool:
+        """Whether the video ``key`` lacks any file."""
+        return self.missing(key) or bool(self._wanted(key))
 
     def missing(self, key: str) -> bool:
         return key + table.SUFFIX not in self._there
@@ -101,13 +118,15 @@ class Files:
         self._results.write_failures()
 
     def _wanted(self, key: str) -> list[str]:
+        return [suffix for suffix in self._other_suffixes() if key + suffix not in self._there]
+
+    def _other_suffixes(self) -> list[str]:
         suffixes = [f".{each}" for each in self._settings.formats if each != "parquet"]
-        suffixes += [ANNOTATED] if self._settings.annotate else []
-        return [suffix for suffix in suffixes if key + suffix not in self._there]
+        return suffixes + ([ANNOTATED] if self._settings.annotate else [])
 
     def _write_others(self, video: Video, windows: list[WindowScores]) -> None:
         wanted = self._wanted(video.key)
-        timeline = _timeline(video, windows, self._settings, self._model, self._labels)
+        timeline = _timeline(video, windows, self._settings, self._manifest)
         for name, form in FORMATS.items():
             if f".{name}" in wanted:
                 self._results.write(video.key, f".{name}", form(timeline).encode())
@@ -126,7 +145,15 @@ class Files:
             self._results.put(video.key, ANNOTATED, output)
 
 
-def _timeline(
-    video: Video, windows: list[WindowScores], settings: Settings, model: str, labels: tuple[str, ...]
-) -> Timeline:
-    return Timeline(video.name, model, labels, segments(windows, labels, settings.rules), windows)
+def _timeline(video: Video, windows: list[WindowScores], settings: Settings, manifest: Manifest) -> Timeline:
+    found = segments(windows, manifest.labels, settings.rules)
+    return Timeline(video.name, manifest.name, manifest.labels, found, windows)
+
+
+def results_of(settings: Settings, bundle: Bundle) -> Results:
+    """The directory ``--out``. Raises OutputError."""
+    out = settings.out or ""
+    try:
+        return Results(place(out), description_of(bundle, settings))
+    except (ImportError, ValueError) as error:
+        raise OutputError(f"cannot write to {out}: {reason_of(error)}", "give a directory or URL") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 
 from archive.busy import BusyTime
@@ -36,14 +36,9 @@ def chosen_bundle(settings: Settings) -> Bundle:
     return open_bundle(settings.bundle or default_bundle().path)
 
 
-@contextmanager
-def loaded_engine(bundle: Bundle, settings: Settings) -> Iterator[Engine]:
-    """The engine of ``bundle``. Raises ServiceError."""
-    engine = load_engine(bundle, EngineOptions(device=settings.device))
-    try:
-        yield engine
-    finally:
-        engine.close()
+def load(bundle: Bundle, settings: Settings, threads: int = 0) -> Engine:
+    """The engine of ``bundle`` with so many CPU threads (0: as many as there are cores). Raises ServiceError."""
+    return load_engine(bundle, EngineOptions(device=settings.device, threads=threads))
 
 
 def description_of(bundle: Bundle, settings: Settings) -> Description:

@@ -2,61 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
 
 from archive.busy import BusyTime
 from archive.config.settings import Settings
-from archive.errors import OutputError
 from archive.files.inputs import find_inputs
-from archive.files.place import place, reason_of
-from archive.files.results import Results
-from archive.keeping import Files, Keeper, Printer
-from archive.labelling import Labelled, chosen_bundle, description_of, label, loaded_engine
+from archive.keeping import Files, Keeper, Printer, results_of
+from archive.labelling import Labelled, chosen_bundle, label, load
 from archive.output.progress import Bar
+from archive.tally import Tally
 from archive.video import Video, WindowScores
 from engines.storage.bundle import Bundle
 
-logger = logging.getLogger(__name__)
-
 # Results that wait to be written, which takes a bucket longer than a disk.
 _UNWRITTEN = 8
-
-
-@dataclass(slots=True)
-class Tally:
-    """The counts of a run."""
-
-    videos: int
-    there: int = 0
-    windows: int = 0
-    failed: list[str] = field(default_factory=list)
-    started_s: float = field(default_factory=time.monotonic)
-
-    @property
-    def exit_code(self) -> int:
-        """2 if no video could be read, 1 if some could not, else 0."""
-        if not self.failed:
-            return 0
-        return 2 if len(self.failed) == self.videos else 1
-
-    def log(self, busy: BusyTime | None) -> None:
-        """Log the summary."""
-        elapsed_s = time.monotonic() - self.started_s
-        fields: dict[str, object] = {"videos": self.videos, "there_before": self.there, "failed": len(self.failed)}
-        fields |= {"windows": self.windows, "seconds": round(elapsed_s, 1)}
-        fields["windows_per_s"] = round(self.windows / max(elapsed_s, 1e-3), 1)
-        if busy is not None and self.windows:
-            fields["engine_busy_percent"] = round(100 * busy.share, 1)
-        logger.info("summary", extra=fields)
 
 
 def run(settings: Settings, console: Console) -> int:
@@ -72,7 +38,7 @@ def run(settings: Settings, console: Console) -> int:
     if settings.ray is not None:
         from archive.cluster import run_on_ray
 
-        return run_on_ray(settings, bundle, inputs, tally)
+        return run_on_ray(settings, bundle, inputs, console)
     with tempfile.TemporaryDirectory(prefix="vjepa-label-") as scratch:
         keeper = _keeper(settings, bundle)
         videos = [each.video(Path(scratch)) for each in inputs]
@@ -87,21 +53,13 @@ def run(settings: Settings, console: Console) -> int:
     return tally.exit_code
 
 
-def results_of(settings: Settings, bundle: Bundle) -> Results:
-    """The directory ``--out``. Raises OutputError."""
-    out = settings.out or ""
-    try:
-        return Results(place(out), description_of(bundle, settings))
-    except (ImportError, ValueError) as error:
-        raise OutputError(f"cannot write to {out}: {reason_of(error)}", "give a directory or URL") from error
-
-
 def _keeper(settings: Settings, bundle: Bundle) -> Keeper:
     manifest = bundle.manifest
     if settings.out is None:
-        return Printer(settings, manifest.name, manifest.labels)
-    results = results_of(settings, bundle)
-    return Files(settings, results, results.open(), manifest.name, manifest.labels)
+        return Printer(settings, manifest)
+    files = Files(settings, results_of(settings, bundle), manifest)
+    files.open()
+    return files
 
 
 def _todo(videos: Iterable[Video], keeper: Keeper, tally: Tally) -> list[Video]:
@@ -130,15 +88,14 @@ def _label(
         bar.scored(video.key, window.end_s, window.of_s)
 
     with (
-        loaded_engine(bundle, settings) as engine,
+        closing(load(bundle, settings)) as engine,
         Bar(len(videos), console) as bar,
         _Writer(keeper) as writer,
     ):
         for labelled in label(videos, engine, settings, busy, scored):
             bar.ended(labelled.video.key)
             if labelled.error is not None:
-                tally.failed.append(labelled.video.name)
-                logger.error(str(labelled.error), extra={"video": labelled.video.name})
+                tally.fail(labelled.video.name, str(labelled.error))
             writer.keep(labelled)
 
 

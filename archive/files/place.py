@@ -32,6 +32,11 @@ class Place:
     def local(self) -> bool:
         return isinstance(self.files, LocalFileSystem)
 
+    @property
+    def address(self) -> str:
+        """The path or URL by which another process finds it."""
+        return self.path if self.local else str(self.files.unstrip_protocol(self.path))
+
     def below(self, key: str) -> Place:
         """The place with the relative path ``key`` in this directory."""
         return Place(self.files, posixpath.join(self.path, key), posixpath.join(self.name, key))

@@ -55,6 +55,13 @@ class Results:
             raise self._unusable(error) from error
         return {posixpath.relpath(path, self._root.path) for path in found if not path.endswith(PARTIAL)}
 
+    def has(self, name: str) -> bool:
+        """Whether the file ``name`` is there. Raises OutputError."""
+        try:
+            return bool(self._root.files.exists(self._root.below(name).path))
+        except Exception as error:
+            raise self._unusable(error) from error
+
     def write(self, key: str, suffix: str, content: bytes) -> None:
         """Write the result ``suffix`` of the video ``key``; it is whole where it exists. Raises OutputError."""
         try:

@@ -105,7 +105,7 @@ class _Sound:
 
     def _shift(self, frame: av.AudioFrame) -> None:
         if frame.pts is not None:
-            frame.pts -= round(self._start_s / frame.time_base)
+            frame.pts -= round(self._start_s / cast(Fraction, frame.time_base))
 
 
 def _chained(first: Timed[av.VideoFrame], rest: Iterator[Timed[av.VideoFrame]]) -> Iterator[Timed[av.VideoFrame]]:

@@ -15,7 +15,8 @@ class ConsoleHandler(logging.Handler):
     def __init__(self, console: Console) -> None:
         super().__init__(logging.INFO)
         self._console = console
-        self.setFormatter(TextFormatter())
+        # Ray adds a field to every record of the process.
+        self.setFormatter(TextFormatter(hidden=("_ray_timestamp_ns",)))
 
     def emit(self, record: logging.LogRecord) -> None:
         self._console.print(self.format(record), markup=False, highlight=False, soft_wrap=True, emoji=False)
