@@ -50,7 +50,7 @@ test-all *ARGS:
     @{{ just_executable() }} test "$@"
     @{{ just_executable() }} test-extra
 
-# Run what `just test-all` adds to the tests: the containers for CPUs, a rehearsal of the GPU script, a minute of load.
+# Run what `just test-all` adds to the tests: containers for CPUs, the GPU script, killed archives, a minute of load.
 test-extra: (_install "export,dev")
     #!/usr/bin/env bash
     set -euo pipefail
@@ -61,6 +61,8 @@ test-extra: (_install "export,dev")
     rehearsal=$(mktemp -d)
     trap 'rm -rf "$rehearsal"' EXIT
     PYTHON={{ python }} tests/gpu/run.sh --device cpu --small --allow-list --seconds 0.2 --work "$rehearsal"
+    {{ python }} -m tests.archive.kills --videos 30 --kills 20
+    {{ python }} -m tests.archive.accuracy --videos 10
     {{ python }} -m tests.soak --minutes 1
 
 # Steady load, bad requests and clients that leave, for 20 minutes; nothing may grow.
@@ -90,7 +92,7 @@ format: (_install "export,dev")
 # Renew requirements.lock within the bounds of pyproject.toml.
 lock: (_install "dev")
     {{ python }} -m pip install --quiet uv
-    {{ python }} -m uv pip compile --universal --python-version 3.11 --extra export --extra dev \
+    {{ python }} -m uv pip compile --universal --python-version 3.11 --extra export --extra ray --extra dev \
         --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 _install extras:

@@ -72,14 +72,25 @@ def classify(
     with closing(pool), ThreadPoolExecutor(lanes, thread_name_prefix="engine") as threads:
         pool.start()
         batches: deque[tuple[list[Decoded], Future[Scores] | None]] = deque()
-        while True:
-            # One more than run at a time, so that no lane waits for the caller of this iterator.
-            while len(batches) <= lanes and (items := pool.decoded.take(most, wait=not batches)):
+
+        def fill(*, wait: bool) -> None:
+            # While every lane works, only a full batch is worth taking; one more than run is ready for the next.
+            while len(batches) <= lanes:
+                working = sum(future is not None and not future.done() for _, future in batches)
+                items = pool.decoded.take(most, least=most if working >= lanes else 1, wait=wait and not batches)
+                if not items:
+                    return
                 clips = [_clip(item[1]) for item in items if not isinstance(item, Ended)]
                 batches.append((items, threads.submit(_infer, engine, clips, busy) if clips else None))
-            if not batches:
-                return
-            yield from _events(*batches.popleft())
+
+        fill(wait=True)
+        while batches:
+            items, scores = batches.popleft()
+            rows = [] if scores is None else list(scores.result())
+            # Before the caller of this iterator takes its time.
+            fill(wait=False)
+            yield from _events(items, rows)
+            fill(wait=True)
 
 
 def _clip(window: DecodedWindow) -> Clip:
@@ -91,8 +102,8 @@ def _infer(engine: Engine, clips: list[Clip], busy: BusyTime) -> Scores:
         return engine.infer(clips).probabilities
 
 
-def _events(items: list[Decoded], scores: Future[Scores] | None) -> Iterator[Scored | Ended]:
-    rows = iter(scores.result() if scores is not None else ())
+def _events(items: list[Decoded], scores: list[Scores]) -> Iterator[Scored | Ended]:
+    rows = iter(scores)
     for item in items:
         if isinstance(item, Ended):
             yield item

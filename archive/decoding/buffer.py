@@ -32,16 +32,18 @@ class Buffer(Generic[T]):
                 self._changed.notify_all()
             return not self._closed
 
-    def take(self, most: int, *, wait: bool) -> list[T]:
-        """Take up to ``most`` items; with ``wait``, none means that nothing comes any more.
+    def take(self, most: int, *, least: int = 1, wait: bool = False) -> list[T]:
+        """Take up to ``most`` items, but none while there are fewer than ``least`` and more may come.
 
-        Raises what a writer has failed with.
+        With ``wait``, no items mean that nothing comes any more. Raises what a writer has failed with.
         """
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: bool(self._items) or not self._writers or self._error is not None)
             if self._error is not None:
                 raise self._error
+            if len(self._items) < least and self._writers:
+                return []
             taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
             self._changed.notify_all()
             return taken

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
-import signal
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,22 +43,26 @@ def undisturbed(videos: Path, out: Path) -> float:
 def killed(videos: Path, out: Path, kills: int, span_s: float, seed: int, *flags: str, worker: str = "") -> int:
     """Label ``videos`` with ``kills`` kills at random moments of ``span_s`` seconds; returns the code of the last run.
 
-    With ``worker``, each second kill hits a process of that name below, and the run goes on.
+    A run that ends before its moment is no kill; its results are removed, and all begins again. With ``worker``, each
+    second kill hits a process of that name instead of the driver.
     """
     moments = random.Random(seed)
-    for number in range(kills):
+    done = 0
+    while done < kills:
         process = subprocess.Popen(command(videos, out, *flags), cwd=ROOT, stderr=subprocess.DEVNULL)
         try:
             process.wait(timeout=moments.uniform(0, span_s))
         except subprocess.TimeoutExpired:
-            if worker and number % 2 and _kill_one(worker):
-                print(f"kill {number + 1}: a worker; the run ended with code {process.wait()}")
+            done += 1
+            if worker and done % 2 == 0 and _kill_one(worker):
+                print(f"kill {done}: a worker; the run ended with code {process.wait()}")
                 continue
-            process.send_signal(signal.SIGKILL)
-        process.wait()
-        print(f"kill {number + 1}: {len(list(out.rglob('*.parquet')))} videos are done")
-    last = subprocess.run(command(videos, out, *flags), cwd=ROOT, check=False)
-    return last.returncode
+            process.kill()
+            process.wait()
+            print(f"kill {done}: {len(list(out.rglob('*.parquet')))} videos are done")
+        else:
+            shutil.rmtree(out)
+    return subprocess.run(command(videos, out, *flags), cwd=ROOT, check=False).returncode
 
 
 def differences(one: Path, other: Path) -> list[str]:
@@ -114,8 +118,7 @@ def main() -> int:
                 # Three cores: two workers, and one core for the readers.
                 stack.enter_context(ray_cluster(3))
                 flags, worker, start_s = ("--ray", "auto", "--ray-cores", "1"), "ray::MapWorker", RAY_START_S
-            span_s = start_s + 2 * took_s / max(1, wanted.kills)
-            code = killed(videos, out, wanted.kills, span_s, wanted.seed, *flags, worker=worker)
+            code = killed(videos, out, wanted.kills, start_s + took_s, wanted.seed, *flags, worker=worker)
         different = differences(whole, out)
         rows = sum(pq.read_metadata(path).num_rows for path in out.rglob("*.parquet"))
         print(f"exit code {code}, {rows} rows, files that differ: {different or 'none'}")

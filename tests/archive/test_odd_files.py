@@ -20,7 +20,6 @@ from archive.decoding.job import Sampling
 from archive.decoding.limits import Limits
 from archive.decoding.process import DecoderProcess
 from archive.errors import ArchiveError, DecoderDiedError, DecoderSilentError
-from archive.segments import segments
 from archive.video import Ended, Scored, WindowScores, local_video
 from engines.engine import Engine
 from engines.runtimes.registry import load_engine
@@ -198,6 +197,8 @@ def test_a_decoder_has_no_more_memory_than_its_limit(large: Path, engine: Engine
 
 def test_who_stops_listening_leaves_no_process_and_no_thread(engine: Engine, tmp_path: Path) -> None:
     video = write_video(tmp_path / "video.mp4", at(12, 60), rate=12)
+    # The engine starts threads of its own for its first window.
+    windows_of(SAMPLE, engine)
     threads = threading.active_count()
     events = classify([local_video(str(video))] * 3, engine, SAMPLING, decoders=2)
     assert isinstance(next(events), Scored)
@@ -212,8 +213,8 @@ def test_each_video_ends_once_and_its_windows_come_in_order(engine: Engine, tmp_
     ended = {event.video.name: event.error for event in events if isinstance(event, Ended)}
     assert {name for name, error in ended.items() if error} == {str(tmp_path / "none.mp4")}
     starts = [event.window.start_s for event in events if isinstance(event, Scored) and event.video is videos[0]]
+    assert len(starts) > 5
     assert starts == sorted(starts)
-    assert segments([event.window for event in events if isinstance(event, Scored)], engine.manifest.labels)
 
 
 def _note_rotation(path: Path) -> None:
