@@ -14,7 +14,7 @@ from archive.files import table
 from archive.files.place import place, reason_of
 from archive.files.results import Results
 from archive.labelling import Labelled, description_of
-from archive.output.timeline import FORMATS, Timeline, as_table
+from archive.output.timeline import FORMATS, Timeline, as_csv, as_table
 from archive.segments import segments
 from archive.video import Video, WindowScores
 from engines.manifest import Manifest
@@ -50,6 +50,7 @@ class Printer:
     def __init__(self, settings: Settings, manifest: Manifest) -> None:
         self._settings = settings
         self._manifest = manifest
+        self._printed = 0
 
     def missing(self, key: str) -> bool:
         return True
@@ -60,9 +61,16 @@ class Printer:
     def keep(self, labelled: Labelled) -> None:
         if labelled.error is None:
             timeline = _timeline(labelled.video, labelled.windows, self._settings, self._manifest)
-            form = next((FORMATS[each] for each in self._settings.formats if each != "parquet"), as_table)
-            sys.stdout.write(form(timeline))
+            sys.stdout.write(self._form(timeline))
             sys.stdout.flush()
+            self._printed += 1
+
+    def _form(self, timeline: Timeline) -> str:
+        wanted = next((each for each in self._settings.formats if each != "parquet"), None)
+        if wanted is None:
+            return as_table(timeline)
+        # The tables of several videos are one.
+        return as_csv(timeline, header=not self._printed) if wanted == "csv" else FORMATS[wanted](timeline)
 
     def close(self) -> None:
         pass

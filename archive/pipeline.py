@@ -13,6 +13,7 @@ from rich.console import Console
 
 from archive.busy import BusyTime
 from archive.config.settings import Settings
+from archive.errors import InputError
 from archive.files.inputs import find_inputs
 from archive.keeping import Files, Keeper, Printer, results_of
 from archive.labelling import Labelled, chosen_bundle, label, load
@@ -33,6 +34,8 @@ def run(settings: Settings, console: Console) -> int:
         ServiceError: the bundle cannot be used, or the engine failed.
     """
     inputs = find_inputs(settings.videos)
+    if settings.out is None and settings.formats == ("vtt",) and len(inputs) > 1:
+        raise InputError("the subtitles of several videos are several files", "give --out, the directory to write to")
     bundle = chosen_bundle(settings)
     tally = Tally(len(inputs))
     if settings.ray is not None:

@@ -46,11 +46,12 @@ def as_json(timeline: Timeline) -> str:
     )
 
 
-def as_csv(timeline: Timeline) -> str:
-    """A header, and a row for each segment."""
+def as_csv(timeline: Timeline, *, header: bool = True) -> str:
+    """A header, unless it is not wanted, and a row for each segment."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("video", "start_s", "end_s", "label", "confidence"))
+    if header:
+        writer.writerow(("video", "start_s", "end_s", "label", "confidence"))
     for segment in timeline.segments:
         writer.writerow((timeline.video, *_rounded(segment).values()))
     return text.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -16,12 +17,15 @@ import pytest
 pytest.importorskip("pyarrow")
 
 import pyarrow.parquet as pq
+from rich.console import Console
 
+from archive.output.progress import Bar
 from export.demo.labels import HOLD
 from export.demo.show import SAMPLE, SAMPLE_LABEL
 from tests.archive.recordings import WINDOW_S, Action, overlap, write_frames, write_recording
 from tests.consumer.videos import at, write_video
 from tests.in_process import run_here
+from tests.live_server import LiveServer, run_module
 from video.picture import PictureMaker
 
 
@@ -212,3 +216,46 @@ def test_a_still_video_shows_no_action(tmp_path: Path) -> None:
     write_frames(tmp_path / "still.mp4", np.repeat(frame, 150, 0))
     ended = label(tmp_path / "still.mp4", "--no-action", "none")
     assert "no action in" in ended.stdout
+
+
+def test_rows_of_several_videos_have_one_header(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(SAMPLE, tmp_path / name)
+    ended = label(tmp_path, "--format", "csv")
+    rows = list(csv.DictReader(ended.stdout.splitlines()))
+    assert {Path(row["video"]).name for row in rows} == {"a.mp4", "b.mp4"}
+    assert {row["label"] for row in rows} == {SAMPLE_LABEL}
+    subtitles = label(tmp_path, "--format", "vtt")
+    assert subtitles.returncode == 2
+    assert "give --out" in subtitles.stderr
+
+
+def test_windows_are_answered_as_the_service_answers_the_consumer(live_server: LiveServer) -> None:
+    """The consumer's clips of the same recording, sent as pixels: sampling and preprocessing are one."""
+    told = json.loads(label(SAMPLE, "--format", "json").stdout)["windows"]
+    sent = run_module("consumer", str(SAMPLE), "--service-url", live_server.url, "--json", "--encoding", "raw")
+    (answer,) = (json.loads(line) for line in sent.stdout.splitlines())
+    assert [each["label"] for each in told[0]["predictions"]] == [each["label"] for each in answer["predictions"]]
+    here, there = ([each["confidence"] for each in one["predictions"]] for one in (told[0], answer))
+    assert here == pytest.approx(there, abs=1e-4)
+
+
+def test_progress_tells_the_time_left_on_a_terminal() -> None:
+    terminal = io.StringIO()
+    with Bar(4, Console(file=terminal, force_terminal=True, width=100)) as bar:
+        bar.scored("a.mp4", 5.0, 10.0)
+        bar.ended("a.mp4")
+        bar.scored("b.mp4", 5.0, 10.0)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    assert "1/4 videos" in shown
+    assert "windows/s" in shown
+    assert "38%" in shown
+
+
+def test_progress_elsewhere_is_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archive.output.progress.LOG_EVERY_S", 0.0)
+    with caplog.at_level("INFO"), Bar(4, Console(file=io.StringIO())) as bar:
+        bar.ended("a.mp4")
+    (record,) = caplog.records
+    assert (record.__dict__["videos"], record.__dict__["percent"]) == ("1/4", 25.0)
+    assert record.__dict__["left_s"] >= 0
