@@ -159,7 +159,7 @@ def test_every_command_is_tried_or_has_flags_that_there_are() -> None:
         elif words[:2] == [".venv/bin/python", "-m"]:
             _check_flags(words[2], words[3:])
         elif words[0] == ".venv/bin/ray":
-            assert words[1] in ("start", "stop")
+            assert words[1] in ("get-auth-token", "start", "stop")
         elif words[0] == "docker-compose":
             _check_compose(words[1:])
         elif words[0] in ("sudo", "systemctl", "journalctl"):
