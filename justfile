@@ -62,6 +62,7 @@ test-extra: (_install "export,dev")
     trap 'rm -rf "$rehearsal"' EXIT
     PYTHON={{ python }} tests/gpu/run.sh --device cpu --small --allow-list --seconds 0.2 --work "$rehearsal"
     {{ python }} -m tests.archive.kills --videos 30 --kills 20
+    {{ python }} -m tests.archive.kills --videos 30 --kills 4 --ray
     {{ python }} -m tests.archive.accuracy --videos 10
     {{ python }} -m tests.soak --minutes 1
 

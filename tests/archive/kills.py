@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import random
 import shutil
 import subprocess
@@ -105,6 +106,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ray", action="store_true")
     wanted = parser.parse_args()
+    if wanted.ray and not importlib.util.find_spec("ray"):
+        print("skipped: a cluster, because Ray is not installed (extra ray)")
+        return 0
     with tempfile.TemporaryDirectory() as directory:
         videos, whole, out = (Path(directory) / name for name in ("videos", "whole", "killed"))
         videos.mkdir()
