@@ -6,15 +6,17 @@ FROM python:3.12-slim AS cpu-install
 WORKDIR /app
 RUN python -m venv /opt/venv
 COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY archive archive
 COPY commandline commandline
 COPY consumer consumer
 COPY engines engines
 COPY export export
 COPY sampling sampling
 COPY server server
+COPY video video
 COPY vjepa vjepa
 RUN /opt/venv/bin/pip install --no-cache-dir --quiet --constraint requirements.lock --editable . \
-    && /opt/venv/bin/python -m compileall -q commandline consumer engines export sampling server vjepa
+    && /opt/venv/bin/python -m compileall -q archive commandline consumer engines export sampling server video vjepa
 
 # A service on a CPU needs no FFmpeg of the consumer's, no installer, and of OpenVINO only what runs ONNX files on a CPU.
 FROM cpu-install AS cpu-build
@@ -58,16 +60,18 @@ RUN python3 -m venv --system-site-packages /opt/venv
 COPY deploy/constraints.py requirements.lock /tmp/
 RUN /opt/venv/bin/python /tmp/constraints.py /tmp/requirements.lock > /tmp/constraints.txt
 COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY archive archive
 COPY commandline commandline
 COPY consumer consumer
 COPY engines engines
 COPY export export
 COPY sampling sampling
 COPY server server
+COPY video video
 COPY vjepa vjepa
 RUN PIP_CONSTRAINT=/tmp/constraints.txt /opt/venv/bin/pip install --no-cache-dir --quiet --editable '.[container]' \
     && /opt/venv/bin/python /tmp/constraints.py --check /opt/venv \
-    && /opt/venv/bin/python -m compileall -q commandline consumer engines export sampling server vjepa
+    && /opt/venv/bin/python -m compileall -q archive commandline consumer engines export sampling server video vjepa
 
 FROM nvcr.io/nvidia/pytorch:25.10-py3 AS gpu
 RUN test -x /opt/nvidia/nvidia_entrypoint.sh \

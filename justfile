@@ -29,6 +29,10 @@ serve *ARGS: (_install "")
 consume *ARGS: (_install "mqtt")
     @exec {{ python }} -m consumer "$@"
 
+# Tell which actions are seen in recordings: files, directories, buckets; --out DIR keeps the results.
+label *ARGS: (_install "archive")
+    @exec {{ python }} -m archive "$@"
+
 # Tell what runs on this machine, what is missing, and how to get it.
 doctor *ARGS: (_install "")
     @{{ python }} -m vjepa.doctor "$@"
@@ -46,7 +50,7 @@ test-all *ARGS:
     @{{ just_executable() }} test "$@"
     @{{ just_executable() }} test-extra
 
-# Run what `just test-all` adds to the tests: the containers for CPUs, a rehearsal of the GPU script, minutes of load.
+# Run what `just test-all` adds to the tests: containers for CPUs, the GPU script, killed archives, minutes of load.
 test-extra: (_install "export,dev")
     #!/usr/bin/env bash
     set -euo pipefail
@@ -57,6 +61,9 @@ test-extra: (_install "export,dev")
     rehearsal=$(mktemp -d)
     trap 'rm -rf "$rehearsal"' EXIT
     PYTHON={{ python }} tests/gpu/run.sh --device cpu --small --allow-list --seconds 0.2 --work "$rehearsal"
+    {{ python }} -m tests.archive.kills --videos 30 --kills 20
+    {{ python }} -m tests.archive.kills --videos 30 --kills 4 --ray
+    {{ python }} -m tests.archive.accuracy --videos 10
     {{ python }} -m tests.soak --minutes 1
     {{ python }} -m tests.page_soak --minutes 2
 
@@ -87,7 +94,7 @@ format: (_install "export,dev")
 # Renew requirements.lock within the bounds of pyproject.toml.
 lock: (_install "dev")
     {{ python }} -m pip install --quiet uv
-    {{ python }} -m uv pip compile --universal --python-version 3.11 --extra export --extra dev \
+    {{ python }} -m uv pip compile --universal --python-version 3.11 --extra export --extra ray --extra dev \
         --no-header --no-annotate --upgrade --output-file requirements.lock pyproject.toml
 
 _install extras:

@@ -20,6 +20,7 @@ MODULES = {
     "serve": "server",
     "export": "export",
     "consume": "consumer",
+    "label": "archive",
     "demo": "export.demo.show",
     "doctor": "vjepa.doctor",
 }

@@ -28,10 +28,10 @@ from consumer.output.report import Report
 from consumer.output.saved_clips import SavedClips, prepare_directory
 from consumer.output.standard_output import check_standard_output
 from consumer.output.tally import Tally
-from consumer.sources.clip import Clipping
 from consumer.sources.footage import Footage
 from consumer.sources.source import Kind, Source
 from sampling.windows import Shape
+from video.clipping import Clipping
 
 logger = logging.getLogger(__name__)
 

@@ -37,6 +37,7 @@ _HISTORY = ("CHANGELOG.md", "decisions")
 TROUBLESHOOTING = ROOT / "docs/troubleshooting.md"
 TOOLS = Path(sys.executable).parent
 _PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", "vjepa.doctor", "tests.latency.load"]
+_PROGRAMS += ["archive"]
 _PROGRAMS += ["tests.latency"] if (ROOT / "tests/latency/__main__.py").exists() else []
 _WITH_COMMANDS = ("export.demo",)
 # Of docker-compose, venv and uvicorn, and of the commands of the demo's own recipe.
@@ -98,7 +99,7 @@ def test_requests_of_the_other_pages_work_when_pasted(live_server: LiveServer, s
 
 def test_messages_of_troubleshooting_are_ours() -> None:
     """What is between the parts that vary is in the code."""
-    packages = ("server", "engines", "consumer")
+    packages = ("archive", "server", "engines", "consumer", "video")
     code = "".join(path.read_text() for package in packages for path in (ROOT / package).rglob("*.py"))
     first_cells = re.findall(r"^\|([^|]+)\|", TROUBLESHOOTING.read_text(), re.MULTILINE)
     messages = [message for cell in first_cells for message in re.findall("`([^`]+)`", cell)]
@@ -157,6 +158,8 @@ def test_every_command_is_tried_or_has_flags_that_there_are() -> None:
             _check_flags(_module_of(words[1:]), words[2:])
         elif words[:2] == [".venv/bin/python", "-m"]:
             _check_flags(words[2], words[3:])
+        elif words[0] == ".venv/bin/ray":
+            assert words[1] in ("get-auth-token", "start", "stop")
         elif words[0] == "docker-compose":
             _check_compose(words[1:])
         elif words[0] in ("sudo", "systemctl", "journalctl"):
@@ -308,7 +311,9 @@ def test_every_path_that_a_document_names_exists(document: Path) -> None:
     if _is_history(document):
         pytest.skip("a record of the past")
     code = " ".join(re.findall(r"`([^`\n]+)`", document.read_text()))
-    named = re.findall(r"(?<![\w./<-])((?:server|engines|export|consumer|sampling|tests)/[\w./-]*\w)", code)
+    named = re.findall(
+        r"(?<![\w./<-])((?:archive|server|engines|export|consumer|sampling|tests|video)/[\w./-]*\w)", code
+    )
     # What an export keeps between runs is there only after one.
     assert [path for path in named if not (ROOT / path).exists() and path != "engines/bundles/.work"] == []
 

@@ -19,6 +19,7 @@ _ABOUT = {
     "serve": "serve an engine bundle over HTTP",
     "export": "turn a checkpoint into a verified engine bundle; list, show, verify and use bundles",
     "consume": "send clips of files, cameras and streams to the service",
+    "label": "tell which actions are seen in recordings: a file, a directory, a bucket",
     "demo": "show the whole service at work on one video",
     "doctor": "tell what runs on this machine, what is missing, and how to get it",
 }

@@ -39,6 +39,8 @@ FEATURES = (
     Feature("serve TensorRT plans", ("torch", "tensorrt"), "gpu", needs_gpu=True),
     Feature("send traces (--tracing)", ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"), "tracing"),
     Feature("send events over MQTT", ("aiomqtt",), "mqtt"),
+    Feature("label recordings", ("fsspec", "pyarrow", "rich"), "archive"),
+    Feature("label on a Ray cluster (--ray)", ("ray",), "ray"),
     Feature("export checkpoints", ("torch", "transformers", "onnx", "onnxscript", "rich", "filelock"), "export"),
     Feature("export with --precision int8", ("torch", "transformers", "nncf"), "export"),
 )

@@ -20,8 +20,9 @@ from consumer.feeds.service_watch import ServiceWatch
 from consumer.output.classified_clip import ClassifiedClip
 from consumer.output.metrics import Metrics
 from consumer.output.report import Report
-from consumer.sources.clip import Clip, Clipping
+from consumer.sources.clip import Clip
 from consumer.sources.source import Source
+from video.clipping import Clipping
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from consumer.errors import (
 )
 from consumer.feeds.clip_queue import ClipQueue
 from consumer.retry import Backoff
-from consumer.sources.clip import Clip, Clipping, read_clips, read_live_clips
+from consumer.sources.clip import Clip, read_clips, read_live_clips
 from consumer.sources.deepstream import import_sdk, open_deepstream_video
 from consumer.sources.ffmpeg import Link
 from consumer.sources.footage import Footage
@@ -29,6 +29,7 @@ from consumer.sources.image_directory import ImageDirectory
 from consumer.sources.source import Kind, Source
 from consumer.sources.video import Live, Recording, open_live_video, open_video
 from sampling.timeline import Timed
+from video.clipping import Clipping
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,11 @@ import av
 import numpy as np
 
 from consumer.errors import BackendMissingError, SourceSilentError, SourceStoppedError
-from consumer.sources.ffmpeg import Link, frame_rate, open_container
+from consumer.sources.ffmpeg import Link, open_container
 from consumer.sources.source import Kind, Source
 from sampling.live_timeline import Clock, LiveTimeline
 from sampling.timeline import Timed
+from video.streams import frame_rate
 
 NANOSECONDS = Fraction(1, 10**9)
 # GStreamer marks a frame without a time stamp with 2**64 - 1.

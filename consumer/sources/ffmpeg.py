@@ -6,28 +6,20 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Literal, cast
+from typing import Literal
 
 import av
-from av.codec import CodecContext
 from av.container import InputContainer
 from av.error import ExitError, FFmpegError
-from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+import video.errors
 from consumer.errors import NoVideoError, SourceSilentError, SourceUnreadableError
 from consumer.sources.source import Kind, Source, rtp_description
+from video.recording import HINT
+from video.streams import video_stream
 
 Transport = Literal["tcp", "udp"]
-
-# FFmpeg decodes plain text into pictures of a terminal; such a file is not a video.
-TEXT_CODECS = frozenset({"ansi", "bintext", "idf", "xbin"})
-
-UNKNOWN_CODEC = "unknown codec"
-
-# For streams without any frame rate; FFmpeg assumes the same for raw video.
-ASSUMED_RATE = Fraction(25)
 
 # Room for a large key frame that arrives in one burst; the kernel may allow less.
 SOCKET_BUFFER_BYTES = 4 * 2**20
@@ -36,7 +28,7 @@ SOCKET_BUFFER_BYTES = 4 * 2**20
 ANALYSIS_US = 2_000_000
 
 HINTS = {
-    Kind.FILE: "give the path of a video file",
+    Kind.FILE: HINT,
     Kind.RTSP: "check the address, user and password of the camera, and that it supports --rtsp-transport",
     Kind.RTP: "check that no other program listens on this port",
     Kind.SDP: "check the session description, and that no other program listens on its port",
@@ -70,7 +62,20 @@ def open_container(source: Source, link: Link) -> Iterator[tuple[InputContainer,
     with translated_errors(source, link.silence_s):
         container = _open(source, link)
     with container:
-        yield container, _video_stream(source, container)
+        with translated_video_errors():
+            stream = video_stream(source.name, container)
+        yield container, stream
+
+
+@contextmanager
+def translated_video_errors() -> Iterator[None]:
+    """Translate the errors of reading recordings into SourceErrors."""
+    try:
+        yield
+    except video.errors.NoVideoError as error:
+        raise NoVideoError(error.what, error.hint) from error
+    except video.errors.VideoError as error:
+        raise SourceUnreadableError(error.what, error.hint) from error
 
 
 @contextmanager
@@ -85,21 +90,7 @@ def translated_errors(source: Source, silence_s: float) -> Iterator[None]:
         raise SourceUnreadableError(f"cannot read {source.name}: {reason}", HINTS[source.kind]) from error
 
 
-def frame_rate(stream: VideoStream) -> Fraction:
-    """Frames per second, or 25 if the stream does not tell."""
-    return stream.average_rate or stream.guessed_rate or ASSUMED_RATE
-
-
-def time_base(stream: VideoStream) -> Fraction:
-    """Seconds per tick of the stream's time stamps."""
-    # Only output streams that are not open yet have no time base.
-    return cast(Fraction, stream.time_base)
-
-
 def _open(source: Source, link: Link) -> InputContainer:
-    if source.kind is Kind.FILE:
-        # With "file:", FFmpeg does not mistake a colon in the name for a protocol.
-        return av.open(f"file:{source.location}", metadata_errors="ignore")
     file, file_format, options = _live_input(source, link)
     return av.open(
         file,
@@ -132,24 +123,3 @@ def _media_options() -> dict[str, str]:
         "buffer_size": str(SOCKET_BUFFER_BYTES),
         "protocol_whitelist": "file,crypto,data,rtp,udp,tcp,tls,rtsp,rtsps,srtp",
     }
-
-
-def _video_stream(source: Source, container: InputContainer) -> VideoStream:
-    stream = container.streams.best("video")
-    if isinstance(stream, VideoStream) and _is_video(stream):
-        return stream
-    found = ", ".join(f"{each.type} ({_codec(each)})" for each in container.streams) or "nothing"
-    hint = "give a source with a video stream that FFmpeg can decode"
-    raise NoVideoError(f"no video in {source.name}, found only: {found}", hint)
-
-
-def _is_video(stream: VideoStream) -> bool:
-    # Cover art of a music file is a video stream with one picture.
-    is_cover = bool(stream.disposition & Disposition.attached_pic)
-    return not is_cover and _codec(stream) not in TEXT_CODECS | {UNKNOWN_CODEC}
-
-
-def _codec(stream: Stream) -> str:
-    # None if FFmpeg has no decoder, which PyAV's type stubs do not say.
-    codec: CodecContext | None = stream.codec_context
-    return UNKNOWN_CODEC if codec is None else codec.name

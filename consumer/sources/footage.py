@@ -15,8 +15,9 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from consumer.sources.ffmpeg import Link, open_container, time_base
+from consumer.sources.ffmpeg import Link, open_container
 from consumer.sources.source import Source
+from video.streams import time_base
 
 HEADER_FORMAT = "nut"
 

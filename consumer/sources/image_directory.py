@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from PIL import Image, ImageOps
 from consumer.errors import NoVideoError, SourceStoppedError, SourceUnreadableError
 from consumer.sources.source import Source
 from sampling.timeline import Timed
+from video.names import natural_key
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +60,6 @@ def _image_paths(source: Source) -> list[Path]:
     if not found:
         raise NoVideoError(f"no images in {source.name}", f"accepted: files named {', '.join(sorted(SUFFIXES))}")
     return sorted(found, key=lambda path: natural_key(path.name))
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """The key that sorts names with numbers by their values: 2 before 10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def _read(path: Path) -> av.VideoFrame | None:

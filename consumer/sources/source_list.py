@@ -9,17 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from consumer.shown_text import without_credentials
-from consumer.sources.image_directory import natural_key
 from consumer.sources.source import ACCEPTED, Source, parse_source
-
-VIDEO_SUFFIXES = frozenset(
-    (
-        *(".3gp", ".asf", ".avi", ".dav", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg", ".mkv", ".mov"),
-        *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m"),
-    )
-)
-"""The names of files that are read as videos from a directory; a file that is named itself may have any name."""
-
+from video.names import is_video_name, natural_key
 
 # NAME=rtsp://..., NAME=/dev/video0: what follows the name cannot be mistaken for the rest of a file's name.
 _NAMED = re.compile(r"([^=/:?]+)=([a-z0-9+]+://.*|/dev/video.*|.*\.sdp)", re.DOTALL)
@@ -58,7 +49,7 @@ def _of_path(text: str) -> list[Source]:
     if "://" in text or not Path(text).is_dir():
         return [parse_source(text)]
     try:
-        files = [path for path in Path(text).iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+        files = [path for path in Path(text).iterdir() if is_video_name(path.name) and path.is_file()]
     except OSError:
         # Reported when the directory is opened.
         files = []

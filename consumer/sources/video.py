@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -11,19 +10,18 @@ from typing import Protocol, cast
 
 import av
 from av.container import InputContainer
-from av.error import InvalidDataError
 from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from consumer.errors import SourceSilentError, SourceStoppedError, SourceUnreadableError
-from consumer.sources.ffmpeg import HINTS, Link, frame_rate, open_container, time_base, translated_errors
+from consumer.sources.ffmpeg import HINTS, Link, open_container, translated_errors, translated_video_errors
 from consumer.sources.footage import Footage
 from consumer.sources.source import Source
 from sampling.live_timeline import Clock, LiveTimeline
-from sampling.timeline import Timed, Timeline
-
-logger = logging.getLogger(__name__)
+from sampling.timeline import Timed
+from video import recording
+from video.streams import decoded, frame_rate, time_base
 
 # After a silence this long, the next datagrams may come from another sender.
 DATAGRAM_SILENCE_S = 1.0
@@ -65,47 +63,30 @@ class Recording(Video, Protocol):
 class VideoFile:
     """An open video file; once ``stopped`` is set, ``frames()`` raises SourceStoppedError."""
 
-    def __init__(
-        self, source: Source, container: InputContainer, stream: VideoStream, stopped: threading.Event
-    ) -> None:
+    def __init__(self, source: Source, recording: recording.VideoFile, stopped: threading.Event) -> None:
         self._source = source
-        self._container = container
-        self._stream = stream
+        self._recording = recording
         self._stopped = stopped
 
     @property
     def stated_length_s(self) -> float | None:
         """The length in seconds as the container states it; ``None`` if it does not."""
-        duration_us: int | None = self._container.duration
-        return duration_us / av.time_base if duration_us and duration_us > 0 else None
+        return self._recording.stated_length_s
 
     def length_s(self, limit_s: float) -> float:
-        """The length in seconds, but at most ``limit_s``.
-
-        Opens the file a second time and reads its packets without decoding them, because the duration in a
-        container is often missing (recordings of a browser) or wrong (interrupted recordings).
-        """
-        with (
-            open_container(self._source, Link()) as (container, stream),
-            translated_errors(self._source, Link().silence_s),
-        ):
-            return _span_s(container.demux(stream), stream, limit_s)
+        """The length in seconds, but at most ``limit_s``; reads the packets of the file without decoding them."""
+        with translated_video_errors():
+            return self._recording.length_s(limit_s)
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
         """Decode the whole file; times never decrease.
 
         Damaged packets are skipped and counted in a warning. Raises SourceUnreadableError if reading fails.
         """
-        timeline = Timeline(time_base(self._stream), self._start_s(), float(1 / frame_rate(self._stream)))
-        with translated_errors(self._source, Link().silence_s):
-            for image in _decoded(self._source, self._container.demux(self._stream)):
+        with translated_video_errors():
+            for frame in self._recording.frames():
                 _check(self._stopped, self._source)
-                yield Timed(*timeline.place(image.pts, image.duration), image)
-
-    def _start_s(self) -> float | None:
-        # PyAV's type stubs say int, but raw streams have no start time.
-        start_us: int | None = self._container.start_time
-        return None if start_us is None else start_us / av.time_base
+                yield frame
 
 
 class LiveVideo:
@@ -143,7 +124,7 @@ class LiveVideo:
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
         """Decode the frames as they arrive; ends only by raising SourceError."""
         with translated_errors(self._source, self._link.read_timeout_s(self._source)):
-            for image in _decoded(self._source, self._packets()):
+            for image in decoded(self._source.name, self._packets()):
                 if not image.is_corrupt:
                     time_s, duration_s, starts = self._timeline.place(image.pts)
                     if self._footage is not None:
@@ -184,10 +165,11 @@ def open_video(source: Source, stopped: threading.Event | None = None, threads: 
 
     Raises SourceUnreadableError or NoVideoError.
     """
-    with open_container(source, Link()) as (container, stream):
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
-        yield VideoFile(source, container, stream, stopped or threading.Event())
+    with (
+        translated_video_errors(),
+        recording.open_recording(source.location, source.name, threads) as opened,
+    ):
+        yield VideoFile(source, opened, stopped or threading.Event())
 
 
 @contextmanager
@@ -209,33 +191,3 @@ def open_live_video(
 def _check(stopped: threading.Event, source: Source) -> None:
     if stopped.is_set():
         raise SourceStoppedError(source.name)
-
-
-def _decoded(source: Source, packets: Iterator[Packet[VideoStream]]) -> Iterator[av.VideoFrame]:
-    damaged_packets = 0
-    try:
-        for packet in packets:
-            try:
-                images = packet.decode()
-            except InvalidDataError:
-                damaged_packets += 1
-                continue
-            yield from images
-    finally:
-        if damaged_packets:
-            logger.warning("damaged packets skipped", extra={"source": source.name, "packets": damaged_packets})
-
-
-def _span_s(packets: Iterator[Packet[VideoStream]], stream: VideoStream, limit_s: float) -> float:
-    ticks_s = time_base(stream)
-    start = end = None
-    for packet in packets:
-        if not packet.size or packet.is_discard:
-            continue
-        ticks = packet.duration or int(1 / (frame_rate(stream) * ticks_s))
-        shown = packet.pts if packet.pts is not None else end or 0
-        start = shown if start is None else min(start, shown)
-        end = shown + ticks if end is None else max(end, shown + ticks)
-        if (end - start) * ticks_s >= limit_s:
-            return limit_s
-    return 0.0 if start is None or end is None else float((end - start) * ticks_s)

@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from engines.clip import Clip
 from engines.manifest import Preprocessing
-from engines.preprocessing.resize import MIDDLE, counted_levels, cropped_levels
+from engines.preprocessing.resize import MIDDLE, counted_levels, cropped_levels, unresized_crop
 
 
 def crop_frame(frame: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     """Resize and centre-crop one uint8 frame [H, W, 3] to uint8 [crop, crop, 3]; the channel order is kept."""
+    if min(frame.shape[:2]) == preprocessing.resize:
+        return unresized_crop(frame, preprocessing).copy()
     return (cropped_levels(frame, preprocessing) + MIDDLE).astype(np.uint8).transpose(1, 2, 0)
 
 

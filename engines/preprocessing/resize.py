@@ -69,6 +69,13 @@ def cropped_levels(frame: npt.NDArray[np.uint8], preprocessing: Preprocessing) -
     return np.floor(small, out=small)
 
 
+def unresized_crop(frame: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """The crop [crop, crop, 3] of a frame whose short edge is ``preprocessing.resize`` already; a view of it."""
+    crop = preprocessing.crop
+    top, left = (each.used.start for each in _passes(*frame.shape[:2], preprocessing))
+    return frame[top : top + crop, left : left + crop]
+
+
 def counted_levels(crop: npt.NDArray[np.uint8]) -> Floats:
     """What ``cropped_levels`` returns for the frame of which ``crop``, uint8 [crop, crop, 3], was made; float32."""
     return crop.transpose(2, 0, 1).astype(np.float32) - MIDDLE

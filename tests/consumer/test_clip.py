@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from consumer.client.encodings import Picture
 from consumer.errors import SourceStoppedError
-from consumer.sources.clip import Clip, Clipping, read_clips
-from consumer.sources.picture import PictureMaker
+from consumer.sources.clip import Clip, read_clips
 from consumer.sources.source import parse_source
 from consumer.sources.video import VideoFile, open_video
 from sampling.timeline import Timed
 from sampling.windows import Shape
 from tests.consumer.videos import at, number_of, write_video
+from video.clipping import Clipping
+from video.picture import PictureMaker
 
 
 def clips_of(path: Path, frames: int = 16, fps: float = 3, short_edge_px: int = 0) -> list[Clip]:

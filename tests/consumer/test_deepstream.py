@@ -20,11 +20,11 @@ import pytest
 from consumer.errors import BackendMissingError, SourceSilentError, SourceStoppedError
 from consumer.sources.deepstream import open_deepstream_video
 from consumer.sources.ffmpeg import Link
-from consumer.sources.picture import PictureMaker
 from consumer.sources.source import parse_source
 from tests.consumer.processes import consume
 from tests.consumer.senders import FPS, SIZE, rtsp_server
 from tests.consumer.videos import number_of
+from video.picture import PictureMaker
 
 # GStreamer's GST_CLOCK_TIME_NONE: RTP's first frames have no time stamp.
 NO_TIME = 2**64 - 1

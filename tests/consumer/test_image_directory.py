@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 
 from consumer.errors import NoVideoError, SourceStoppedError, SourceUnreadableError
-from consumer.sources.clip import Clip, Clipping, read_clips
+from consumer.sources.clip import Clip, read_clips
 from consumer.sources.image_directory import ImageDirectory
 from consumer.sources.source import parse_source
 from sampling.windows import Shape
 from tests.consumer.peers import LiveServer
 from tests.consumer.processes import consume
 from tests.consumer.videos import number_of, numbered_frame
+from video.clipping import Clipping
 
 
 def write_images(directory: Path, count: int, name: str = "{}.png", size: tuple[int, int] = (128, 96)) -> Path:

@@ -10,10 +10,10 @@ import av
 import pytest
 
 from consumer.errors import NoVideoError, SourceStoppedError, SourceUnreadableError
-from consumer.sources.picture import PictureMaker
 from consumer.sources.source import Kind, Source, parse_source
 from consumer.sources.video import VideoFile, open_video
 from tests.consumer.videos import at, damage, number_of, write_sound, write_video
+from video.picture import PictureMaker
 
 
 def opened(path: Path) -> AbstractContextManager[VideoFile]:

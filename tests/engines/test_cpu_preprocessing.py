@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from engines.clip import Clip
 from engines.manifest import Preprocessing
-from engines.preprocessing.cpu import CpuPreprocessor, crop_clip
+from engines.preprocessing.cpu import CpuPreprocessor, crop_clip, crop_frame
+from engines.preprocessing.resize import MIDDLE, cropped_levels
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 golden_files = sorted(GOLDEN.glob("preprocess_*.npz"))
@@ -62,3 +63,13 @@ def test_extreme_aspect_ratio_is_cropped_at_the_centre() -> None:
     cropped = crop_clip(frames, Preprocessing(292, 256))[0]
     assert (cropped[:, :50] == 0).all()
     assert (cropped[:, -50:] == 255).all()
+
+
+@given(long_px=st.integers(64, 400), resize=st.integers(32, 80), upright=st.booleans(), seed=st.integers(0, 100))
+def test_a_frame_of_the_right_size_is_only_cropped(long_px: int, resize: int, upright: bool, seed: int) -> None:
+    """As it would be if it were resized to the size that it has."""
+    preprocessing = Preprocessing(resize, crop=resize - seed % 16)
+    shape = (max(long_px, resize), resize, 3) if upright else (resize, max(long_px, resize), 3)
+    frame = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    resized = (cropped_levels(frame, preprocessing) + MIDDLE).astype(np.uint8).transpose(1, 2, 0)
+    np.testing.assert_array_equal(crop_frame(frame, preprocessing), resized)

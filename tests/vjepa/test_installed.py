@@ -39,7 +39,7 @@ def test_installed_command_knows_its_version_and_commands(vjepa: Path, tmp_path:
     assert _run(vjepa, "--version", directory=tmp_path).stdout == f"vjepa2-serve {version}\n"
     told = _run(vjepa, directory=tmp_path)
     assert told.returncode == 0
-    for name in ("serve", "export", "consume", "demo", "doctor"):
+    for name in ("serve", "export", "consume", "label", "demo", "doctor"):
         assert f"\n  {name} " in told.stdout
         shown = _run(vjepa, name, "--help", directory=tmp_path)
         assert shown.returncode == 0, shown.stderr

@@ -1,12 +1,14 @@
-"""Converts decoded frames into the pictures that are sent."""
+"""Converts decoded frames into pictures: upright, in RGB, shrunk."""
 
 from __future__ import annotations
 
 import av
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
 
-from consumer.client.encodings import Picture
+Picture = NDArray[np.uint8]
+"""One frame's pixels: uint8 ``[height, width, 3]``, contiguous."""
 
 # swscale's bilinear scaling is antialiased and comes closest to the model's own resizing: from 1080p, its mean
 # difference to Pillow is 1.3 grey levels, that of area averaging 3.5.

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from consumer.sources.picture import PictureMaker
 from tests.consumer.videos import numbered_frame
+from video.picture import PictureMaker
 
 
 def test_pictures_are_contiguous_rgb() -> None:

@@ -1,0 +1,1 @@
+"""Settings of the command, and the flags that they come from."""
