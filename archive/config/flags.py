@@ -27,6 +27,9 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     parser = Parser("label", env_prefix="VJEPA_LABEL_", description=DESCRIPTION, allow_abbrev=False)
     _add_flags(parser)
     values = vars(parser.parse_args(arguments))
+    # Checked here, because the parser would report it before a flag that there is not.
+    if not values["videos"]:
+        parser.error("the following arguments are required: VIDEO|DIR")
     if values["out"] is None:
         for flag, wanted in (("--annotate", values["annotate"]), ("--ray", values["ray"] is not None)):
             if wanted:
@@ -67,8 +70,8 @@ def _add_flags(parser: Parser) -> None:
     parser.add(
         "videos",
         metavar="VIDEO|DIR",
-        nargs="+",
-        help="video files, directories with video files below them, and URLs of both, as s3://BUCKET/PATH",
+        nargs="*",
+        help="one or more: video files, directories with video files below them, and URLs of both, as s3://BUCKET/PATH",
     )
     _add_output_flags(parser.add_argument_group("output"))
     _add_engine_flags(parser.add_argument_group("engine"))

@@ -200,6 +200,12 @@ def test_wrong_arguments_take_two_lines(arguments: tuple[str, ...], told: str) -
     assert told in ended.stderr
 
 
+def test_a_video_is_required() -> None:
+    ended = label()
+    assert ended.returncode == 2
+    assert "the following arguments are required: VIDEO|DIR" in ended.stderr
+
+
 def test_an_empty_directory_is_an_error(tmp_path: Path) -> None:
     ended = label(tmp_path)
     assert ended.returncode == 2
