@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -134,10 +135,16 @@ def test_a_video_of_ten_hours_takes_no_more_memory_than_a_short_one(engine: Engi
     peaks, end_s = [], 0.0
     for window in classify_video(str(video), engine, Sampling(fps=0.02, max_gap_s=60)):
         end_s = window.end_s
-        peaks += [_memory_kb(decoder.pid, "VmHWM") for decoder in psutil.Process().children()]
+        # The decoder may end at any moment, because it is ahead.
+        with contextlib.suppress(OSError, psutil.Error, IndexError):
+            peaks += [_memory_kb(decoder.pid, "VmHWM") for decoder in _decoders()]
     assert end_s == pytest.approx(36_000, abs=60)
     assert len(peaks) > 30
     assert peaks[-1] - peaks[0] < 20_000
+
+
+def _decoders() -> list[psutil.Process]:
+    return [each for each in psutil.Process().children() if "archive.decoding" in each.cmdline()]
 
 
 def _memory_kb(pid: int, name: str) -> int:
@@ -184,7 +191,7 @@ def test_a_decoder_has_no_more_memory_than_its_limit(large: Path, engine: Engine
     small, big = (SAMPLING.job(str(path), path.name, engine.manifest, threads=1) for path in (SAMPLE, large))
     decoder = DecoderProcess(engine.allocate)
     assert len(list(decoder.windows(small))) == 1
-    (process,) = psutil.Process().children()
+    (process,) = _decoders()
     enough_kb = _memory_kb(process.pid, "VmPeak")
     decoder.close()
     limited = DecoderProcess(engine.allocate, Limits(memory_bytes=(enough_kb + 50_000) * 1024))
