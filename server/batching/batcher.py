@@ -40,7 +40,8 @@ class Batcher:
     All engines run the same bundle, each on its own device. An idle engine gets the waiting clips at once, as two
     batches if it has several lanes. A busy engine with a free lane gets a full batch at once. It gets a smaller batch
     only when the preparation of that batch would end together with the current batch: more clips can arrive until
-    then, and no clip waits longer. Clips of different frame sizes share a batch.
+    then, and no clip waits longer. Clips of different frame sizes share a batch. A clip of low priority goes to an idle
+    engine, alone, and only while no other clip waits.
 
     Invariants: all attributes belong to the event loop. Only the task ``batcher`` takes clips for a batch. A job that
     is still wanted is in the queue, in ``_checks`` or in exactly one engine instance, and moves between them without an
@@ -69,8 +70,13 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Number of clips in the queue."""
+        """Number of clips in the queue, without those of low priority."""
         return len(self._queue)
+
+    @property
+    def waiting_low_priority(self) -> int:
+        """Number of clips of low priority in the queue."""
+        return self._queue.low_priority
 
     @property
     def instances(self) -> tuple[EngineInstance, ...]:
@@ -182,7 +188,7 @@ class Batcher:
                 return checked
             # While all lanes are taken, only a change can make room, so that there is no timeout.
             free = min((one for one in self._instances if one.has_room), key=lambda one: one.load, default=None)
-            wait_s = self._wait_s(free) if free is not None and self.waiting else None
+            wait_s = self._wait_s(free) if free is not None else None
             if free is not None and wait_s is not None and wait_s <= 0:
                 return free
             with contextlib.suppress(TimeoutError):
@@ -201,8 +207,10 @@ class Batcher:
             return False
         return (instance.is_idle and not self.waiting) or time.monotonic() >= check.latest_s
 
-    def _wait_s(self, instance: EngineInstance) -> float:
-        """Seconds until the waiting clips should go to ``instance``; at most 0 for now."""
+    def _wait_s(self, instance: EngineInstance) -> float | None:
+        """Seconds until the waiting clips should go to ``instance``; at most 0: now; None: when something changes."""
+        if not self.waiting:
+            return 0 if self.waiting_low_priority and instance.is_idle else None
         if self.waiting >= self._max_batch:
             return 0
         if instance.is_idle:

@@ -1,4 +1,4 @@
-"""The queue of clips that wait for an engine: first in, first out, with a high priority that starves nobody."""
+"""The queue of clips that wait for an engine: first in, first out, with priorities above and below the usual one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from engines.clip import Clip
 from server.telemetry.phases import ClipTimes
 
-Priority = Literal["high", "normal"]
+Priority = Literal["high", "normal", "low"]
 
 # At most this many clips of high priority are taken in a row while clips of normal priority wait.
 HIGH_IN_A_ROW = 3
@@ -68,10 +68,14 @@ class ClipQueue:
     single clips and streams wait, they are taken in turns; of the streams, the one goes first that has waited longest
     since its last turn, relative to its weight. So under overload each stream is served in proportion to its weight,
     however often it asks, and neither streams nor clips keep the others out.
+
+    Jobs of low priority are not part of the length, and are taken one at a time and only while nothing else waits: a
+    batch of them would keep the next live clip waiting for all of them.
     """
 
     def __init__(self) -> None:
         self._lanes: dict[Priority, OrderedDict[Job, None]] = {"high": OrderedDict(), "normal": OrderedDict()}
+        self._low: OrderedDict[Job, None] = OrderedDict()
         self._high_in_a_row = 0
         self._streams: dict[StreamShare, Job] = {}
         self._stream_is_next = False
@@ -79,11 +83,16 @@ class ClipQueue:
     def __len__(self) -> int:
         return sum(len(lane) for lane in self._lanes.values()) + len(self._streams)
 
+    @property
+    def low_priority(self) -> int:
+        """Number of jobs of low priority."""
+        return len(self._low)
+
     def put(self, job: Job) -> None:
         if job.share is not None:
             self._streams[job.share] = job
         else:
-            self._lanes[job.priority][job] = None
+            self._lane(job)[job] = None
 
     def put_back(self, jobs: list[Job]) -> None:
         """Put ``jobs`` of a lost engine before all others, because they have waited already."""
@@ -92,12 +101,12 @@ class ClipQueue:
             if job.share is not None:
                 self._streams[job.share] = job
                 continue
-            self._lanes[job.priority][job] = None
-            self._lanes[job.priority].move_to_end(job, last=False)
+            self._lane(job)[job] = None
+            self._lane(job).move_to_end(job, last=False)
 
     def discard(self, job: Job) -> None:
         """Remove ``job`` if it is in the queue."""
-        self._lanes[job.priority].pop(job, None)
+        self._lane(job).pop(job, None)
         if job.share is not None:
             self._streams.pop(job.share, None)
 
@@ -111,7 +120,7 @@ class ClipQueue:
 
     @property
     def oldest_s(self) -> float:
-        """When the oldest job was queued, by the event loop's clock; the queue must not be empty."""
+        """When the oldest job of the length was queued, by the event loop's clock; there must be one."""
         clips = [next(iter(lane)) for lane in self._lanes.values() if lane]
         return min(job.queued_at_s for job in (*clips, *self._streams.values()))
 
@@ -122,15 +131,27 @@ class ClipQueue:
             job = self._next()
             if job.wanted:
                 jobs.append(job)
-        return jobs
+        return jobs or self._take_low()
 
     def take_all(self) -> list[Job]:
         """Remove and return all jobs, wanted or not."""
-        jobs = [job for lane in self._lanes.values() for job in lane] + list(self._streams.values())
-        for lane in self._lanes.values():
+        lanes = (*self._lanes.values(), self._low)
+        jobs = [job for lane in lanes for job in lane] + list(self._streams.values())
+        for lane in lanes:
             lane.clear()
         self._streams.clear()
         return jobs
+
+    def _lane(self, job: Job) -> OrderedDict[Job, None]:
+        return self._low if job.priority == "low" else self._lanes[job.priority]
+
+    def _take_low(self) -> list[Job]:
+        """One wanted job of low priority, if there is any."""
+        while self._low:
+            job = self._low.popitem(last=False)[0]
+            if job.wanted:
+                return [job]
+        return []
 
     def _next(self) -> Job:
         clips_wait = any(self._lanes.values())

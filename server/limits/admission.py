@@ -13,6 +13,8 @@ from server.limits.throughput import Throughput
 # A body counts as a clip as soon as this many of its bytes have arrived, if they arrived at least this fast.
 SOON_BYTES = 64 * 2**10
 _SOON_BYTES_PER_S = 2**20
+# Requests of low priority get at most the slots divided by this, so that they cannot displace all others.
+_LOW_PRIORITY_DIVISOR = 4
 
 
 class Admission:
@@ -23,7 +25,8 @@ class Admission:
 
     Invariants: ``clips`` is the number of slots in use and is changed by the event loop only. ``held_bytes`` is the sum
     over all open ``RequestMemory`` and is changed under the lock, because decode threads change it too. ``_reading``
-    belongs to the event loop; a request is in it only while its body is read.
+    belongs to the event loop; a request is in it only while its body is read. ``_low_priority`` counts requests of low
+    priority from their header to their answer, and belongs to the event loop.
     """
 
     def __init__(self, slots: int, max_bytes: int, throughput: Throughput) -> None:
@@ -32,6 +35,7 @@ class Admission:
         self._throughput = throughput
         self.clips = 0
         self.held_bytes = 0
+        self._low_priority = 0
         self._lock = threading.Lock()
         self._reading: set[RequestMemory] = set()
 
@@ -58,6 +62,18 @@ class Admission:
             yield
         finally:
             self.clips -= 1
+
+    @contextlib.contextmanager
+    def low_priority(self) -> Iterator[None]:
+        """Count a request of low priority while the block runs; raises OverloadedError if there are too many."""
+        most = max(1, self._slots // _LOW_PRIORITY_DIVISOR)
+        if self._low_priority >= most:
+            raise self._overloaded(f"{most} requests of low priority are in the service already")
+        self._low_priority += 1
+        try:
+            yield
+        finally:
+            self._low_priority -= 1
 
     @contextlib.contextmanager
     def request_memory(self) -> Iterator[RequestMemory]:

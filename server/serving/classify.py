@@ -52,7 +52,9 @@ async def classify(service: Service, upload: Upload, terms: Terms) -> Classifica
     async with until(terms.began_s + terms.deadline_ms / 1e3, terms.deadline_ms):
         deployment = upload.lease.take(service.accepted())
         classification = await _Classifying(service, deployment, terms).run(upload)
-    service.metrics.answered(classification.times, classification.top_label)
+    # Their waiting is intended, so that it must not look like that of live clips.
+    times = None if terms.priority == "low" else classification.times
+    service.metrics.answered(times, classification.top_label)
     return classification
 
 
@@ -82,6 +84,8 @@ class _Classifying:
     async def _read(self, reader: ClipReader, upload: Upload) -> None:
         """Read the body, unless the header already shows that the request has to be refused."""
         reader.check()
+        if self._terms.priority == "low":
+            upload.lease.take(self._service.admission.low_priority())
         self._service.admission.check(upload.announced_bytes)
         await reader.read()
 

@@ -82,7 +82,8 @@ class Loader:
 
     def _watch_gauges(self) -> None:
         watch, admission = self._metrics.watch, self._service.admission
-        watch("vjepa_queue_clips", "Clips that wait for the engine", self._waiting)
+        watch("vjepa_queue_clips", "Clips that wait for the engine, without those of low priority", self._waiting)
+        watch("vjepa_queue_low_priority_clips", "Clips of low priority that wait for the engine", self._waiting_low)
         watch("vjepa_admitted_clips", "Clips in decoding, queue and engine", lambda: admission.clips)
         watch("vjepa_inflight_bytes", "Bytes of bodies and pixels that requests hold", lambda: admission.held_bytes)
         watch("vjepa_decodes_stuck", "Decode threads that are stuck", lambda: self._service.decode_threads.stuck)
@@ -96,6 +97,10 @@ class Loader:
     def _waiting(self) -> float:
         deployment = self._service.deployment
         return deployment.batcher.waiting if deployment else 0
+
+    def _waiting_low(self) -> float:
+        deployment = self._service.deployment
+        return deployment.batcher.waiting_low_priority if deployment else 0
 
     def _serving(self) -> float:
         deployment = self._service.deployment

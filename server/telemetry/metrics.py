@@ -73,7 +73,7 @@ class Metrics:
         )
         phases = Histogram(
             "vjepa_phase_seconds",
-            "Duration of each phase of an answered clip",
+            "Duration of each phase of an answered clip, without those of low priority",
             ["phase"],
             registry=registry,
             buckets=_SECONDS,
@@ -88,6 +88,7 @@ class Metrics:
             registry=registry,
         )
         self._labels = Counter("vjepa_clips", "Answered clips, by most probable label", ["label"], registry=registry)
+        self._low_priority = Counter("vjepa_low_priority_clips", "Answered clips of low priority", registry=registry)
         self._known_labels: set[str] = set()
         self._state = Enum(
             "vjepa_engine_state", "State of the service, as /health reports it", states=list(states), registry=registry
@@ -124,9 +125,11 @@ class Metrics:
         """Count the end of a received request."""
         self._outcomes.labels(outcome).inc()
 
-    def answered(self, times: ClipTimes, label: str) -> None:
-        """Count an answered clip, with its phases and its most probable label."""
-        for phase, ms in times.phases():
+    def answered(self, times: ClipTimes | None, label: str) -> None:
+        """Count an answered clip, with its phases unless its priority was low, and its most probable label."""
+        if times is None:
+            self._low_priority.inc()
+        for phase, ms in times.phases() if times is not None else ():
             self._phases[phase].observe(ms / 1e3)
         if label not in self._known_labels and len(self._known_labels) >= _MAX_LABELS:
             label = _OTHER_LABELS

@@ -11,13 +11,13 @@ import pytest
 
 from engines.clip import Clip
 from server.batching import clip_queue
-from server.batching.clip_queue import ClipQueue, Job, StreamShare
+from server.batching.clip_queue import ClipQueue, Job, Priority, StreamShare
 
 CLIP = Clip(np.zeros((1, 1, 1, 3), np.uint8), "BGR")
 
 
-def _job(share: StreamShare | None = None) -> Job:
-    return Job(CLIP, "normal", math.inf, asyncio.get_running_loop().create_future(), share)
+def _job(share: StreamShare | None = None, priority: Priority = "normal") -> Job:
+    return Job(CLIP, priority, math.inf, asyncio.get_running_loop().create_future(), share)
 
 
 @pytest.fixture
@@ -81,3 +81,22 @@ async def test_waiting_clip_of_a_stream_is_replaced_until_it_is_taken(clock: lis
     (job,) = queue.take(1)
     assert job.clip is newer
     assert not queue.replace(share, newer)
+
+
+async def test_low_priority_is_taken_alone_and_last() -> None:
+    queue = ClipQueue()
+    low = [_job(priority="low") for _ in range(3)]
+    live = [_job(), _job(StreamShare(1.0)), _job(priority="high")]
+    for job in (*low, *live):
+        queue.put(job)
+    assert (len(queue), queue.low_priority) == (3, 3)
+    assert set(queue.take(8)) == set(live)
+    low[0].answer.cancel()
+    queue.put_back([low[2]])
+    assert queue.take(8) == [low[2]]
+    queue.put(live[0])
+    queue.discard(live[0])
+    assert [queue.take(8), queue.take(8)] == [[low[1]], []]
+    queue.put(low[1])
+    assert queue.take_all() == [low[1]]
+    assert queue.low_priority == 0

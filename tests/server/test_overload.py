@@ -200,6 +200,43 @@ async def test_high_priority_goes_first(body: bytes) -> None:
     assert [number for entry in server.entries("in engine") for number in entry["numbers"]] == [0, 3, 1, 2]
 
 
+async def test_low_priority_waits_until_nothing_else_does() -> None:
+    clips = small_clips(1)[0]
+    with faulty(DEMO) as server:
+        async with clients(server) as session:
+            await tell(server, "hold")
+            tasks = []
+            for number, priority in enumerate(("normal", "low", "low", "normal")):
+                request = send(session, encoded(marked(clips, number)), {"X-Priority": priority})
+                tasks.append(asyncio.create_task(request))
+                await until_metric(session, "vjepa_admitted_clips", lambda clips, due=number + 1: clips == due)
+            await until_metric(session, "vjepa_queue_low_priority_clips", lambda clips: clips == 2)
+            await until_metric(session, "vjepa_queue_clips", lambda clips: clips == 1)
+            await tell(server, "release")
+            await asyncio.gather(*tasks)
+            counted = await metrics(session)
+    batches = [entry["numbers"] for entry in server.entries("in engine")]
+    assert [numbers for numbers in batches if numbers] == [[0], [3], [1], [2]]
+    assert counted["vjepa_low_priority_clips_total"] == 2
+    assert counted['vjepa_phase_seconds_count{phase="queue"}'] == 2
+
+
+async def test_low_priority_leaves_slots_to_others(body: bytes) -> None:
+    """With eight slots, two clips of low priority are accepted; the rest of the slots is for others."""
+    with faulty(DEMO, "--queue-size", "8") as server:
+        async with clients(server) as session:
+            await tell(server, "hold")
+            tasks = [asyncio.create_task(send(session, body, {"X-Priority": "low"})) for _ in range(2)]
+            await until_metric(session, "vjepa_admitted_clips", lambda clips: clips == 2)
+            refused = await send(session, body, {"X-Priority": "low"})
+            assert (refused.status, int(refused.headers["Retry-After"]) >= 1) == (503, True)
+            assert "low priority" in refused.body["detail"]
+            tasks += [asyncio.create_task(send(session, body)) for _ in range(6)]
+            await until_metric(session, "vjepa_admitted_clips", lambda clips: clips == 8)
+            await tell(server, "release")
+            assert [answer.status for answer in await asyncio.gather(*tasks)] == [200] * 8
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 async def test_bytes_held_by_requests_are_bounded(encoding: str) -> None:
     sent = dataclasses.replace(ENCODINGS[encoding](EIGHT_MIB), body=b" " * (7 * 2**20))

@@ -166,7 +166,7 @@ def _headers() -> list[JsonObject]:
         "maximum": LONGEST_DEADLINE_MS,
     }
     priority = {
-        "description": "Requests of priority `high` are classified before others.",
+        "description": "`high` is classified before others that wait; `low` one at a time while nothing else waits.",
         "type": "string",
         "enum": list(get_args(Priority)),
         "default": "normal",
