@@ -50,11 +50,12 @@ test-all *ARGS:
     @{{ just_executable() }} test "$@"
     @{{ just_executable() }} test-extra
 
-# Run what `just test-all` adds to the tests: containers for CPUs, the GPU script, killed archives, minutes of load.
+# Run what `just test-all` adds: containers for CPUs, instances behind HAProxy, the GPU script, killed archives, load.
 test-extra: (_install "export,dev")
     #!/usr/bin/env bash
     set -euo pipefail
     {{ python }} -m tests.containers
+    {{ python }} -m tests.fleet
     {{ python }} -c 'import sys; from engines.device.cuda_driver import cuda_devices; sys.exit(not cuda_devices())' ||
         echo "skipped: what needs a GPU; run 'just gpu' on a machine that has one" >&2
     echo "rehearsing tests/gpu/run.sh with the packages of a GPU machine" >&2

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -20,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 class LiveServer:
     """A running ``python -m server``, or another ``module`` with its flags, on a free port; ``log`` grows.
 
-    ``most_files`` is the largest number of files that the process may open; None leaves the system's.
+    ``most_files`` is the largest number of files that the process may open; None leaves the system's. ``environment``
+    is added to this process's own.
     """
 
     def __init__(
@@ -30,12 +33,20 @@ class LiveServer:
         until: str = "ready",
         module: str = "server",
         most_files: int | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         command = [sys.executable, "-m", module, str(bundle), "--port", "0", "--log-format", "json", *arguments]
         pipe = subprocess.PIPE
         limit = None if most_files is None else lambda: _limit_files(most_files)
         self.process = subprocess.Popen(
-            command, stdin=pipe, stderr=pipe, text=True, bufsize=1, cwd=ROOT, preexec_fn=limit
+            command,
+            stdin=pipe,
+            stderr=pipe,
+            text=True,
+            bufsize=1,
+            cwd=ROOT,
+            preexec_fn=limit,
+            env=os.environ | environment,
         )
         self.log: list[dict[str, Any]] = []
         self._news = threading.Condition()

@@ -31,6 +31,7 @@ from tests.live_server import ROOT, LiveServer, serving
 
 TOOLS = Path(sys.executable).parent
 NVIDIA = "nvcr.io/nvidia/pytorch:25.10-py3"
+INSTANCES = ["service-1", "service-2", "service-3"]
 
 
 def _compose() -> dict[str, Any]:
@@ -199,6 +200,26 @@ def test_the_compose_file_is_one() -> None:
         assert {"service", "export", "export-cpu", "service-cpu", "prometheus", "grafana"} <= set(read.stdout.split())
 
 
+def test_three_instances_stand_behind_haproxy() -> None:
+    """Each on a GPU of its own, or on a CPU; only HAProxy is published, and it knows all of them by their names."""
+    command = (str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "deploy/fleet-cpu.yml")
+    checked = run_command(*command, cwd=ROOT)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    services, on_cpu = _compose()["services"], yaml.safe_load((ROOT / "deploy/fleet-cpu.yml").read_text())["services"]
+    fleet, configuration = services["fleet"], (ROOT / "deploy/haproxy.cfg").read_text()
+    assert fleet["depends_on"] == INSTANCES == list(on_cpu)
+    for number, name in enumerate(INSTANCES, 1):
+        assert f"presetenv VJEPA_SERVER_{number} {name}:8000\n" in configuration
+    gpus = {services[name]["environment"]["NVIDIA_VISIBLE_DEVICES"] for name in INSTANCES}
+    assert len(gpus) == len(INSTANCES)
+    for name in INSTANCES:
+        instance = services[name]
+        assert (instance["profiles"], instance["ports"]) == (["fleet"], [])
+        drain_s = int(instance["environment"]["VJEPA_DRAIN_DELAY_S"]) + Settings.drain_timeout_s
+        assert int(instance["stop_grace_period"].removesuffix("s")) > drain_s
+        assert (on_cpu[name]["image"], on_cpu[name]["runtime"]) == ("vjepa2-serve:cpu", "runc")
+
+
 def test_the_service_has_its_gpu_its_memory_and_the_time_to_stop() -> None:
     services = _compose()["services"]
     service = services["service"]
@@ -221,7 +242,7 @@ def test_containers_may_do_only_what_they_need() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
         for port in service.get("ports", ()):
             assert port.startswith(("127.0.0.1:", "${VJEPA_PUBLISH_ADDRESS:-127.0.0.1}:")), name
-    for name in ("service", "service-cpu", "export", "export-cpu"):
+    for name in ("service", "service-cpu", *INSTANCES, "export", "export-cpu"):
         assert services[name]["read_only"] is True
         assert {place.split(":")[0] for place in services[name]["tmpfs"]} == {"/tmp", "/home/service"}
         bundles = "bundles:/app/engines/bundles"
@@ -247,7 +268,7 @@ def test_keys_reach_the_service_and_prometheus() -> None:
     command = (str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "deploy/keys.yml")
     checked = run_command(*command, cwd=ROOT)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    for name in ("service", "service-cpu"):
+    for name in ("service", "service-cpu", *INSTANCES):
         (mounted,) = keys[name]["volumes"]
         directory = mounted.split("}:")[1].removesuffix(":ro")
         assert keys[name]["environment"] == {"VJEPA_API_KEY_FILE": f"{directory}/keys"}
@@ -289,7 +310,8 @@ def test_what_is_mounted_is_there_and_what_is_scraped_is_a_service() -> None:
     for job in scrapes:
         assert job in (ROOT / "deploy/prometheus-alerts.yml").read_text()
     names = set(scrapes["vjepa2-serve"]["dns_sd_configs"][0]["names"])
-    assert names == {"service", "service-cpu"} <= compose["services"].keys()
+    assert names == {"service", "service-cpu", *INSTANCES} <= compose["services"].keys()
+    assert scrapes["vjepa2-fleet"]["dns_sd_configs"][0]["names"] == ["fleet"]
 
 
 def test_addresses_of_consumers_are_where_prometheus_looks_for_them() -> None:

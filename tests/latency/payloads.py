@@ -61,7 +61,7 @@ def stand_in_label() -> str:
 def payloads() -> dict[str, Payload]:
     """One for each of ``ENCODINGS``, of the same clip; multipart as JPEGs."""
     frames = bgr_clip()
-    made = (_json(frames), _octet_stream(frames), _multipart(frames))
+    made = (_json(frames), octet_stream(frames), _multipart(frames))
     return {payload.name: payload for payload in made}
 
 
@@ -71,7 +71,8 @@ def _json(frames: Frames) -> Payload:
     return Payload("json", "", "application/json", json.dumps(body).encode())
 
 
-def _octet_stream(frames: Frames) -> Payload:
+def octet_stream(frames: Frames) -> Payload:
+    """BGR ``frames`` as packed pixels."""
     query = f"?width={frames.shape[2]}&height={frames.shape[1]}&format=BGR"
     return Payload("octet-stream", query, "application/octet-stream", frames.tobytes())
 

@@ -1,6 +1,6 @@
-"""``python -m tests.latency.stand_in``: the whole server on a stand-in engine, ``STAND_IN=instant`` or ``gpu``.
+"""``python -m tests.latency.stand_in``: the whole server on a stand-in engine, ``STAND_IN`` names its pace.
 
-Its flags are the server's own.
+Its flags are the server's own. Servers with the same ``STAND_IN_DEVICE`` share a device.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class StandInEngine:
 
 
 def load_stand_in(path: Path, options: EngineOptions) -> Engine:
-    pace = os.environ["STAND_IN"]
-    return StandInEngine(open_bundle(path).manifest, StandInDevice(PACES[pace], f"vjepa2-serve-{pace}"))
+    pace, device = os.environ["STAND_IN"], os.environ.get("STAND_IN_DEVICE", "0")
+    return StandInEngine(open_bundle(path).manifest, StandInDevice(PACES[pace], f"vjepa2-serve-{pace}-{device}"))
 
 
 async def serve_stand_in(settings: Settings) -> None:

@@ -42,7 +42,8 @@ class Pace:
         return (self.first_ms + self.further_ms * (clips - 1)) / 1e3
 
 
-PACES = {"instant": Pace(0, 0), "gpu": Pace(4, 2.5)}
+# `edge`: a small GPU, of which a machine with two cores can serve several.
+PACES = {"instant": Pace(0, 0), "gpu": Pace(4, 2.5), "edge": Pace(40, 25)}
 
 
 class StandInDevice:

@@ -30,8 +30,8 @@ ALERTS = ROOT / "deploy/prometheus-alerts.yml"
 SCRAPE = ROOT / "deploy/prometheus.yml"
 # Metrics that exist only on machines with a GPU.
 GPU = {f"vjepa_gpu_{name}" for name in ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")}
-# ``up`` is created by Prometheus itself.
-ELSEWHERE = {"up"} | GPU
+# ``up`` is created by Prometheus itself, and the others by HAProxy (``tests/test_haproxy.py``).
+ELSEWHERE = {"up", "haproxy_server_status"} | GPU
 _NO_METRICS = {"by", "or", "le", "sum", "rate", "topk", "changes", "increase", "histogram_quantile"}
 
 
