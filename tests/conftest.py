@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from engines.storage.bundle import DEMO
 from tests.checkpoints import ODD, write_checkpoint
+from tests.coverage_data import remove_incomplete_data
 from tests.in_process import run_here
 from tests.live_server import LiveServer, serving
 from tests.turns import turn
@@ -45,6 +46,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
             # The processes of a test that measures are not traced, which would slow them down.
             environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Leaves pytest-cov, which combines the data of all processes after this, nothing that it cannot read."""
+    try:
+        return (yield)
+    finally:
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            remove_incomplete_data(session.config.rootpath)
 
 
 @pytest.fixture(scope="session")
