@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from engines.storage.bundle import DEMO
 from tests.checkpoints import ODD, write_checkpoint
+from tests.coverage_data import remove_incomplete_data
 from tests.in_process import run_here
 from tests.live_server import LiveServer, serving
 from tests.turns import turn
@@ -47,6 +48,16 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
         return (yield)
 
 
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Leaves pytest-cov, which combines the data of all processes after this, nothing that it cannot read."""
+    try:
+        return (yield)
+    finally:
+        if "PYTEST_XDIST_WORKER" not in os.environ:
+            remove_incomplete_data(session.config.rootpath)
+
+
 @pytest.fixture(scope="session")
 def live_server() -> Iterator[LiveServer]:
     """The demo bundle, served for the whole session."""
@@ -55,7 +66,7 @@ def live_server() -> Iterator[LiveServer]:
         assert server.stop() == 0
 
 
-def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+def written_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """What ``make`` writes, written once for all processes of a run (pytest-xdist gives each its own directory)."""
     base = factory.getbasetemp()
     path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
@@ -69,7 +80,7 @@ def _shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], o
 def odd_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that nobody prepared for: random weights, 12 frames, crop 96, 5 labels, sharded."""
     pytest.importorskip("transformers")
-    return _shared(tmp_path_factory, "odd", lambda path: write_checkpoint(path, ODD))
+    return written_once(tmp_path_factory, "odd", lambda path: write_checkpoint(path, ODD))
 
 
 def _exported(checkpoint: Path, factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:
@@ -79,7 +90,7 @@ def _exported(checkpoint: Path, factory: pytest.TempPathFactory, name: str, *fla
         exported = run_here("export", str(checkpoint), "--max-batch", "4", "--output", str(path), *flags)
         assert exported.returncode == 0, exported.stderr
 
-    return _shared(factory, name, export)
+    return written_once(factory, name, export)
 
 
 @pytest.fixture(scope="session")

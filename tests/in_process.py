@@ -11,9 +11,12 @@ import sys
 from unittest import mock
 
 
-def run_here(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """``python -m module arguments`` as a user gives it; what it does not handle is raised here."""
-    output, errors = io.StringIO(), io.StringIO()
+def run_here(module: str, *arguments: str, errors: io.StringIO | None = None) -> subprocess.CompletedProcess[str]:
+    """``python -m module arguments`` as a user gives it; what it does not handle is raised here.
+
+    ``errors`` takes the place of standard error.
+    """
+    output, errors = io.StringIO(), errors or io.StringIO()
     with (
         mock.patch.object(sys, "argv", [module, *arguments]),
         mock.patch.dict(os.environ),

@@ -23,6 +23,7 @@ from export.pipeline import export_bundle
 from export.preflight import settled
 from export.settings import parse_settings
 from tests.checkpoints import ODD, write_checkpoint
+from tests.conftest import written_once
 from tests.in_process import run_here
 
 needs_rtx = pytest.mark.skipif(not importlib.util.find_spec("tensorrt_rtx"), reason="tensorrt-rtx is not installed")
@@ -34,13 +35,14 @@ def _export(output: Path, *flags: str, model: str = "demo") -> Bundle:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return _export(tmp_path_factory.mktemp("fp8") / "torch", "--target", "torch", "--max-batch", "2")
+    flags = ("--target", "torch", "--max-batch", "2")
+    return open_bundle(written_once(tmp_path_factory, "fp8-torch", lambda path: _export(path, *flags)))
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     flags = ("--target", "tensorrt-rtx", "--compute-capability", "8.9", "--compute-capability", "12.0", "--no-verify")
-    return _export(tmp_path_factory.mktemp("fp8") / "plan", *flags)
+    return open_bundle(written_once(tmp_path_factory, "fp8-plan", lambda path: _export(path, *flags)))
 
 
 def test_program_is_verified_and_records_its_loss(program: Bundle) -> None:

@@ -20,6 +20,7 @@ from export.demo.rendering.clips import render_clip
 from export.pipeline import export_bundle
 from export.preflight import settled
 from export.settings import parse_settings
+from tests.conftest import written_once
 from tests.live_server import run_module
 
 VIDEOS = 10
@@ -37,18 +38,22 @@ def _write_video(path: Path, seed: int, frames: int = 16, fps: int = 3) -> None:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("videos")
-    for index in range(VIDEOS):
-        # Videos at 6 frames per second contain one clip after sampling, those at 3 frames per second two.
-        _write_video(directory / f"{index}.mp4", 77_000 + index, *((32, 3) if index % 2 else (32, 6)))
-    return directory
+    def write(directory: Path) -> None:
+        directory.mkdir()
+        for index in range(VIDEOS):
+            # Videos at 6 frames per second contain one clip after sampling, those at 3 frames per second two.
+            _write_video(directory / f"{index}.mp4", 77_000 + index, *((32, 3) if index % 2 else (32, 6)))
+
+    return written_once(tmp_path_factory, "int8-videos", write)
 
 
 @pytest.fixture(scope="module")
 def bundle(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    output = tmp_path_factory.mktemp("int8") / "bundle"
-    flags = ("--target", "openvino", "--precision", "int8", "--max-batch", "3", "--calibration", str(videos))
-    return export_bundle(settled(parse_settings(["demo", "--output", str(output), *flags]))).bundle
+    def export(output: Path) -> None:
+        flags = ("--target", "openvino", "--precision", "int8", "--max-batch", "3", "--calibration", str(videos))
+        export_bundle(settled(parse_settings(["demo", "--output", str(output), *flags])))
+
+    return open_bundle(written_once(tmp_path_factory, "int8", export))
 
 
 def test_manifest_records_calibration_and_loss(bundle: Bundle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import io
 import json
 import os
 import pty
@@ -42,6 +43,21 @@ def _interrupted(checkpoint: Path, output: Path, after: str) -> list[str]:
     return lines
 
 
+class _InterruptedAfter(io.StringIO):
+    """Standard error that interrupts its program, as Ctrl-C does, when the line of the stage ``after`` is there."""
+
+    def __init__(self, after: str) -> None:
+        super().__init__()
+        self._after: str | None = after
+
+    def write(self, text: str) -> int:
+        count = super().write(text)
+        if self._after and any(line.startswith(self._after) for line in self.getvalue().splitlines()):
+            self._after = None
+            signal.raise_signal(signal.SIGINT)
+        return count
+
+
 def _stages(lines: list[str]) -> set[str]:
     return {line[:16].strip() for line in lines}
 
@@ -49,7 +65,13 @@ def _stages(lines: list[str]) -> set[str]:
 def test_interrupted_export_resumes(odd_checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "bundles" / "bundle"
     for after in ("find checkpoint", "load weights", "ask checkpoint", "hash bundle"):
-        _interrupted(odd_checkpoint, output, after)
+        if after == "ask checkpoint":
+            _interrupted(odd_checkpoint, output, after)
+        else:
+            ended = run_here(
+                "export", str(odd_checkpoint), "--output", str(output), *FLAGS, errors=_InterruptedAfter(after)
+            )
+            assert ended.returncode == 130, ended.stderr
         assert not output.exists()
         assert not list(tmp_path.rglob("*.partial"))
         assert not list(tmp_path.rglob("*.lock"))
