@@ -9,10 +9,13 @@ ConsumerError                       one line that ends with a hint on what to do
 │   └── SourceStoppedError          reading was stopped by the consumer
 ├── OutputError                     exit code 2: events, saved clips or metrics cannot be written
 ├── ClipError                       exit code 2: the frames do not form a valid clip
+├── TransportError                  exit code 2: the service has no streams, but streams were asked for
 ├── ClipDroppedError                a live source has newer clips waiting
+├── ClipStillError                  the service did not classify the clip, because nothing moves in it
 └── ServiceError                    exit code 1: the service did not classify the clip
     ├── ServiceUnreachableError     no answer: connection refused or lost, timeout
-    │   └── ServiceAwayError        it was not ready for as long as the consumer may wait
+    │   ├── ServiceAwayError        it was not ready for as long as the consumer may wait
+    │   └── StreamClosedError       the connection of a stream ended before the stream
     ├── ServiceRefusedError         an HTTP error answer (RFC 9457 problem+json)
     └── ServiceAnswerError          a success answer that does not match the API contract
 """
@@ -110,6 +113,22 @@ class ClipDroppedError(ConsumerError):
         super().__init__("the clip is outdated", "raise --queue, or use a faster service")
 
 
+class ClipStillError(ConsumerError):
+    """The service did not classify the clip, because nothing moves in it."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing moves in the clip", "leave out --still to have such clips classified")
+
+
+class TransportError(ConsumerError):
+    """Streams were asked for, but the service at ``url`` has none."""
+
+    exit_code = 2
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"the service at {url} has no streams", "use --transport clips without --still")
+
+
 class ServiceError(ConsumerError):
     """The service did not classify the clip.
 
@@ -134,6 +153,18 @@ class ServiceUnreachableError(ServiceError):
 
 class ServiceAwayError(ServiceUnreachableError):
     """The service was not ready for as long as the consumer may wait, so no source can continue."""
+
+
+class StreamClosedError(ServiceUnreachableError):
+    """The connection of a stream ended before the stream; ``code`` and ``why`` are those of the WebSocket's close.
+
+    1001: the service stops. 1006: the connection was lost. 1013: the service is overloaded or has lost its engine.
+    """
+
+    def __init__(self, url: str, code: int, why: str) -> None:
+        self.code = code
+        self.why = why
+        super().__init__(url, f"closed the stream ({code}{': ' if why else ''}{why})")
 
 
 class ServiceRefusedError(ServiceError):

@@ -17,7 +17,6 @@ from consumer.config.settings import Sampling, Settings
 from consumer.errors import BackendMissingError, ConsumerError, OutputError, ServiceAwayError, SourceError
 from consumer.feeds.feed import Feed, Shared
 from consumer.feeds.reader import check_source
-from consumer.feeds.sender import Sender
 from consumer.feeds.service_watch import ServiceWatch
 from consumer.output.event_channel import EventChannel
 from consumer.output.event_sinks import Sink, open_sink
@@ -30,6 +29,7 @@ from consumer.output.standard_output import check_standard_output
 from consumer.output.tally import Tally
 from consumer.sources.footage import Footage
 from consumer.sources.source import Kind, Source
+from consumer.transports import Transports, chosen_transport
 from sampling.windows import Shape
 from video.clipping import Clipping
 
@@ -132,13 +132,12 @@ async def _run_feeds(
         client = await stack.enter_async_context(_client(settings))
         watch = await stack.enter_async_context(ServiceWatch(client, _max_outage_s(settings)))
         await watch.wait_at_start()
+        transports = Transports(client, watch, settings, await chosen_transport(client, watch, settings), metrics)
         stack.callback(tally.log_summary)
-        service = settings.service
-        sender = Sender(client, watch, service.in_flight, service.retries, service.top_k, metrics)
         open_files = asyncio.Semaphore(MAX_OPEN_FILES)
-        shared = Shared(watch, sender, open_files, metrics, lambda: clipping(settings.sampling, watch.model))
+        shared = Shared(watch, open_files, metrics, lambda: clipping(settings.sampling, watch.model))
         channels = [await stack.enter_async_context(EventChannel(sink, metrics)) for sink in sinks]
-        feeds = list(_feeds(settings, tuple(channels), saved_clips, shared, tally))
+        feeds = list(_feeds(settings, tuple(channels), saved_clips, transports, shared, tally))
         shows_progress = settings.output.log_format == "text" and on_terminal()
         codes = await _all(feeds, channels, tally, PROGRESS_ON_TERMINAL_S if shows_progress else PROGRESS_S)
     # What no source could be read from is a wrong argument; a broken file among others is one that was skipped.
@@ -201,6 +200,7 @@ def _feeds(
     settings: Settings,
     channels: tuple[EventChannel, ...],
     saved_clips: SavedClips | None,
+    transports: Transports,
     shared: Shared,
     tally: Tally,
 ) -> Iterator[Feed]:
@@ -213,6 +213,7 @@ def _feeds(
             settings.service.in_flight,
             settings.output.rules.timeout_s,
             report,
+            *transports.of(source),
             shared,
         )
 

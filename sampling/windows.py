@@ -147,6 +147,11 @@ class Windows(Generic[F]):
         self._unused += 1
         return self._take() if len(self._pending) == self._shape.frames else None
 
+    @property
+    def pending(self) -> tuple[F, ...]:
+        """The frames so far of the next window."""
+        return tuple(each.frame for each in self._pending)
+
     def _take(self) -> Window[F]:
         window = self._window(self._pending)
         del self._pending[: self._shape.stride]

@@ -2,9 +2,26 @@
 
 from consumer.client.answer import Answer, Prediction
 from consumer.client.async_client import AsyncClient
+from consumer.client.stream_messages import (
+    StreamAnswer,
+    StreamEnded,
+    StreamGap,
+    StreamOptions,
+    StreamProblem,
+    StreamReady,
+    WindowPrediction,
+    WindowSkipped,
+)
 from consumer.client.sync_client import Client
 from consumer.client.wire import Health, Model
-from consumer.errors import ClipError, ConsumerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
+from consumer.errors import (
+    ClipError,
+    ConsumerError,
+    ServiceError,
+    ServiceRefusedError,
+    ServiceUnreachableError,
+    StreamClosedError,
+)
 
 __all__ = [
     "Answer",
@@ -18,4 +35,13 @@ __all__ = [
     "ServiceError",
     "ServiceRefusedError",
     "ServiceUnreachableError",
+    "StreamAnswer",
+    "StreamClosedError",
+    "StreamEnded",
+    "StreamGap",
+    "StreamOptions",
+    "StreamProblem",
+    "StreamReady",
+    "WindowPrediction",
+    "WindowSkipped",
 ]

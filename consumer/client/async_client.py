@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 from uuid import uuid4
 
 import aiohttp
 import numpy as np
-from aiohttp import BasicAuth, hdrs
+from aiohttp import hdrs
 from numpy.typing import NDArray
 from yarl import URL
 
@@ -29,36 +28,38 @@ from consumer.client.encodings import (
     default_encoding,
     encode_clip,
 )
-from consumer.client.wire import Health, Model, Models, Problem, ServiceInfo, decoded
-from consumer.errors import REDIRECTS, ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
-from consumer.retry import Backoff, WaitBudget, retry_after_s
-from consumer.shown_text import shown, without_credentials
+from consumer.client.replies import (
+    MOST_ANSWER_BYTES,
+    Reply,
+    authorization,
+    bounded,
+    content_of,
+    handshake_refusal,
+    read_answer,
+    reason_of,
+    refusal_of,
+)
+from consumer.client.stream import Frames as StreamFrames
+from consumer.client.stream import Stream, answers_of
+from consumer.client.stream_messages import StreamAnswer, StreamOptions
+from consumer.client.wire import Health, Model, Models, Problem, ServiceInfo
+from consumer.errors import ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
+from consumer.retry import Backoff, WaitBudget
+from consumer.shown_text import without_credentials
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 DEFAULT_URL = "http://localhost:8000"
 INFER_PATH = "/api/v1/infer"
 MODELS_PATH = "/api/v1/models"
+STREAM_PATH = "/api/v1/stream"
+STREAMS_PATH = "/api/v1/streams"
 POLL_TIMEOUT_S = 5.0
 LONGEST_DEADLINE_MS = 600_000
-# Room for 10,000 predictions, the most that --top-k asks for.
-MOST_ANSWER_BYTES = 4 * 2**20
 POLLING = Backoff(first_s=0.2, longest_s=2.0)
 
 Frames = Sequence[Picture] | NDArray[np.uint8]
 """A clip's frames in order: uint8 arrays ``[height, width, 3]`` of one size, or one array of all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The answer to one request; ``body`` is ``None`` where it is longer than 4 MiB."""
-
-    status: int
-    body: bytes | None
-    retry_after: str | None = None
-    location: str | None = None
 
 
 class AsyncClient:
@@ -87,7 +88,7 @@ class AsyncClient:
         self._encoding: Encoding = encoding or default_encoding(url)
         self._jpeg_quality = jpeg_quality
         # A compressed answer could be a thousand times as long as what arrives; these answers are short anyway.
-        self._headers = {hdrs.ACCEPT_ENCODING: "identity"} | _authorization(url, api_key)
+        self._headers = {hdrs.ACCEPT_ENCODING: "identity"} | authorization(url, api_key)
         self._base = str(URL(url).with_user(None)).rstrip("/")
 
     async def __aenter__(self) -> Self:
@@ -140,14 +141,55 @@ class AsyncClient:
 
     async def post(self, body: Body) -> Answer:
         """Send an encoded clip once, without retries. Raises ServiceError."""
-        return _read_answer(await self._request("POST", INFER_PATH, self._timeout_s, body))
+        return read_answer(await self._request("POST", INFER_PATH, self._timeout_s, body))
+
+    async def has_streams(self) -> bool:
+        """Return whether the service accepts streams. Raises ServiceUnreachableError."""
+        return (await self._request("GET", STREAMS_PATH, self._poll_timeout_s)).status == HTTPStatus.OK
+
+    @asynccontextmanager
+    async def open_stream(self, options: StreamOptions | None = None) -> AsyncIterator[Stream]:
+        """Open a stream for the block: a connection on which each frame is sent once. Raises ServiceError."""
+        options = options or StreamOptions()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                socket = await self._session.ws_connect(self._base + STREAM_PATH, max_msg_size=MOST_ANSWER_BYTES)
+        except TimeoutError as error:
+            raise ServiceUnreachableError(self.url, f"did not open a stream in {self._timeout_s:g} s") from error
+        except aiohttp.WSServerHandshakeError as error:
+            raise handshake_refusal(error) from error
+        except aiohttp.ClientError as error:
+            raise ServiceUnreachableError(self.url, f"cannot be reached: {reason_of(error)}") from error
+        async with socket:
+            stream = Stream(socket, self.url, options.pixel_format, self._encoding, self._jpeg_quality)
+            await stream.begin(options, self._timeout_s)
+            yield stream
+
+    async def stream(self, frames: StreamFrames, options: StreamOptions | None = None) -> AsyncIterator[StreamAnswer]:
+        """Send frames, each once, and yield the answers for the windows that the service makes of them.
+
+        ``frames`` are pairs of a time in seconds and a frame: an encoded image, or uint8 pixels ``[height, width, 3]``.
+        An iterable that is not asynchronous is read in a thread. The next frame is taken when the one before is sent:
+        with the policy wait, a busy service therefore makes ``frames`` wait. Read the answers as they come: the service
+        closes a stream whose answers are not read. The first answer is a StreamReady. After the last frame, the windows
+        that were begun are answered, and the last answer is a StreamEnded.
+
+        Raises:
+            ClipError: a frame is neither an image nor pixels.
+            StreamClosedError: the connection was lost, or the service stops. Call ``stream`` again for the frames that
+                follow; no window spans the interruption.
+            ServiceRefusedError: the service does not accept the stream, for example because of its options or the key.
+        """
+        async with self.open_stream(options) as stream:
+            async for answer in answers_of(stream, frames):
+                yield answer
 
     async def models(self) -> tuple[Model, ...]:
         """Return the models in service; empty while none is loaded. Raises ServiceError."""
         reply = await self._request("GET", MODELS_PATH, self._poll_timeout_s)
         if reply.status == HTTPStatus.OK:
-            return _content(reply, Models).models
-        refusal = _refusal(reply)
+            return content_of(reply, Models).models
+        refusal = refusal_of(reply)
         if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return ()
         raise refusal
@@ -169,7 +211,7 @@ class AsyncClient:
         """Return the model of a service that has no list of models, from its ``GET /``."""
         try:
             reply = await self._request("GET", "/", self._poll_timeout_s)
-            found = _content(reply, ServiceInfo).model if reply.status == HTTPStatus.OK else None
+            found = content_of(reply, ServiceInfo).model if reply.status == HTTPStatus.OK else None
         except ServiceAnswerError as error:
             self._log_unusable(error)
             return None
@@ -183,8 +225,8 @@ class AsyncClient:
         """Return the state of the service, whether healthy or not. Raises ServiceError."""
         reply = await self._request("GET", "/health", self._poll_timeout_s)
         if reply.status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE):
-            raise _refusal(reply)
-        return _content(reply, Health)
+            raise refusal_of(reply)
+        return content_of(reply, Health)
 
     async def wait_until_ready(self, wait_s: float | None = None) -> None:
         """Wait until the service accepts work; raises ServiceUnreachableError after ``wait_s`` seconds.
@@ -207,7 +249,7 @@ class AsyncClient:
             return error.reason
         if reply.status == HTTPStatus.OK:
             return None
-        refusal = _refusal(reply)
+        refusal = refusal_of(reply)
         if not refusal.retriable:
             raise refusal
         return Problem.read(reply.status, reply.body or b"").summary
@@ -234,61 +276,15 @@ class AsyncClient:
                 # aiohttp, like a browser, would turn the POST into a GET.
                 allow_redirects=False,
             ) as answer:
-                content = await _bounded(answer.content)
+                content = await bounded(answer.content)
                 fields = (answer.headers.get(name) for name in (hdrs.RETRY_AFTER, hdrs.LOCATION))
                 return Reply(answer.status, content, *fields)
         except TimeoutError as error:
             raise ServiceUnreachableError(self.url, f"did not answer {method} {path} in {timeout_s:g} s") from error
         except aiohttp.ClientError as error:
-            raise ServiceUnreachableError(self.url, f"cannot be reached: {_reason(error)}") from error
+            raise ServiceUnreachableError(self.url, f"cannot be reached: {reason_of(error)}") from error
 
 
 async def _stream(body: Body) -> AsyncIterator[bytes | memoryview]:
     for chunk in body.chunks():
         yield chunk
-
-
-async def _bounded(content: aiohttp.StreamReader) -> bytes | None:
-    """Read a body, or return ``None`` as soon as it exceeds 4 MiB."""
-    body = bytearray()
-    async for piece in content.iter_any():
-        body += piece
-        if len(body) > MOST_ANSWER_BYTES:
-            return None
-    return bytes(body)
-
-
-def _authorization(url: str, api_key: str | None) -> dict[str, str]:
-    """The header for the key, else for user and password of ``url``; aiohttp accepts only one of them."""
-    if api_key:
-        return {hdrs.AUTHORIZATION: f"Bearer {api_key}"}
-    basic = BasicAuth.from_url(URL(url), encoding="utf-8")
-    return {} if basic is None else {hdrs.AUTHORIZATION: basic.encode()}
-
-
-def _read_answer(reply: Reply) -> Answer:
-    if reply.status != HTTPStatus.OK:
-        raise _refusal(reply)
-    return _content(reply, Answer)
-
-
-def _content(reply: Reply, kind: type[T]) -> T:
-    if reply.body is None:
-        raise ServiceAnswerError(f"it is longer than {MOST_ANSWER_BYTES} bytes")
-    return decoded(reply.body, kind)
-
-
-def _refusal(reply: Reply) -> ServiceRefusedError:
-    if reply.status in REDIRECTS:
-        place = f"to {without_credentials(shown(reply.location))}" if reply.location else "without a place"
-        return ServiceRefusedError(reply.status, f"redirect {place}", "redirects are not followed")
-    problem = Problem.read(reply.status, reply.body or b"")
-    requested_s = retry_after_s(reply.retry_after)
-    return ServiceRefusedError(reply.status, problem.title, problem.detail, problem.field, requested_s)
-
-
-def _reason(error: aiohttp.ClientError) -> str:
-    # The text of aiohttp's own error is full of socket details; the operating system's text is clearer.
-    if isinstance(error, aiohttp.ClientConnectorError) and (error.os_error.errno or 0) > 0:
-        return os.strerror(error.os_error.errno or 0).lower()
-    return str(error) or type(error).__name__

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from consumer.client.answer import Answer
 from consumer.client.async_client import DEFAULT_URL, AsyncClient, Frames
 from consumer.client.encodings import JPEG_QUALITY, Encoding, PixelFormat
+from consumer.client.stream import Timed
+from consumer.client.stream_messages import StreamAnswer, StreamOptions
 from consumer.client.wire import Health, Model
 
 T = TypeVar("T")
@@ -60,6 +62,22 @@ class Client:
         call = self._client.classify(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format)
         return self._await(call)
 
+    def stream(self, frames: Iterable[Timed], options: StreamOptions | None = None) -> Iterator[StreamAnswer]:
+        """Send frames, each once, and yield the answers for their windows; see AsyncClient.stream.
+
+        ``frames`` are read in another thread.
+        """
+        answers = self._client.stream(frames, options)
+
+        async def following() -> StreamAnswer | None:
+            return await anext(answers, None)
+
+        try:
+            while (answer := self._await(following())) is not None:
+                yield answer
+        finally:
+            self._await(_closed(answers))
+
     def models(self) -> tuple[Model, ...]:
         """Return the models in service; see AsyncClient.models."""
         return self._await(self._client.models())
@@ -84,3 +102,8 @@ class Client:
             # After Ctrl-C in the caller's thread, the request must not go on in the event loop's thread.
             future.cancel()
             raise
+
+
+async def _closed(answers: AsyncIterator[StreamAnswer]) -> None:
+    if isinstance(answers, AsyncGenerator):
+        await answers.aclose()

@@ -53,6 +53,10 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     file_threads = 1 if sum(not source.live for source in sources) > 1 else 0
     reading = _pick(Reading, values, link=_pick(Link, values), file_threads=file_threads)
     rules, evidence = _pick(Rules, values, prefix="event_"), _pick(EvidenceRules, values, prefix="evidence_")
+    if values["still"] == "skip" and (values["sending"] == "clips" or values["encoding"] == "json"):
+        parser.error("--still skip needs --transport stream, and --encoding raw or jpeg")
+    if values["sending"] == "stream" and values["encoding"] == "json":
+        parser.error("--transport stream needs --encoding raw or jpeg")
     output = _pick(Output, values, rules=rules, evidence=evidence, retention=_pick(Retention, values))
     return Settings(tuple(sources), _pick(Sampling, values), reading, _pick(Service, values), output)
 

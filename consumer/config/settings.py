@@ -7,7 +7,9 @@ from pathlib import Path
 
 from consumer.client.async_client import DEFAULT_URL
 from consumer.client.encodings import JPEG_QUALITY, Encoding
+from consumer.client.stream_messages import Still
 from consumer.feeds.reader import Reading
+from consumer.feeds.transport import TransportKind
 from consumer.output.events import Rules
 from consumer.output.evidence import EvidenceRules
 from consumer.output.log import LogFormat
@@ -28,7 +30,11 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The service and how clips are sent to it; ``wait_s`` of ``None`` means 60, or no limit with live sources."""
+    """The service and how clips are sent to it; ``wait_s`` of ``None`` means 60, or no limit with live sources.
+
+    ``sending`` of ``None`` means stream where the service has streams, else clips. ``still_check`` is the share of the
+    windows skipped by ``still`` that are classified all the same; ``None`` is the service's own.
+    """
 
     url: str = DEFAULT_URL
     api_key: str | None = field(default=None, repr=False)
@@ -38,6 +44,9 @@ class Service:
     wait_s: float | None = None
     timeout_s: float = 60.0
     retries: int = 5
+    sending: TransportKind | None = None
+    still: Still | None = None
+    still_check: float | None = None
     in_flight: int = 4
     queue: int = 2
 

@@ -7,16 +7,18 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from consumer.client.answer import Answer
-from consumer.errors import ClipDroppedError, ServiceError, ServiceRefusedError
+from consumer.client.encodings import Picture
+from consumer.errors import ClipDroppedError, ClipStillError, ServiceError, ServiceRefusedError
 from consumer.feeds.clip_queue import ClipQueue
 from consumer.feeds.reader import Reader, Reading
 from consumer.feeds.sender import Sender
 from consumer.feeds.service_watch import ServiceWatch
+from consumer.feeds.transport import Transport
 from consumer.output.classified_clip import ClassifiedClip
 from consumer.output.metrics import Metrics
 from consumer.output.report import Report
@@ -43,14 +45,13 @@ class Shared:
     """The objects that all feeds share; ``open_files`` limits how many recordings are open at the same time."""
 
     watch: ServiceWatch
-    sender: Sender
     open_files: asyncio.Semaphore
     metrics: Metrics
     clipping: Callable[[], Clipping]
 
 
 class Feed:
-    """Sends the clips of ``source`` and reports their answers in order.
+    """Sends the clips of ``source`` over ``transport`` and reports their answers in order.
 
     At most ``queue`` clips wait to be sent, and at most ``in_flight`` wait for their answers. After ``silence_s``
     seconds without an answer, a live source is reported silent.
@@ -64,16 +65,20 @@ class Feed:
         in_flight: int,
         silence_s: float,
         report: Report,
+        sender: Sender,
+        transport: Transport,
         shared: Shared,
     ) -> None:
         self.source = source
         self.classified = 0
         self._shared = shared
+        self._sender, self._transport = sender, transport
+        self._loop = asyncio.get_running_loop()
         self._report = report
         self._silence_s = silence_s if source.live else None
-        self._clips = ClipQueue(asyncio.get_running_loop(), queue, drops=source.live, on_drop=self._dropped)
+        self._clips = ClipQueue(self._loop, queue, drops=source.live, on_drop=self._dropped)
         self._sent: asyncio.Queue[_Sent | None] = asyncio.Queue(in_flight)
-        self._reader = Reader(source, reading, shared.clipping, self._clips, shared.metrics, report.footage)
+        self._reader = Reader(source, reading, shared.clipping, self._clips, shared.metrics, report.footage, self._grow)
         self._log_lock = threading.Lock()
         self._unlogged, self._next_log_s = 0, 0.0
         self._in_flight: set[asyncio.Task[tuple[Answer, float]]] = set()
@@ -90,6 +95,7 @@ class Feed:
             for task in (sending, *self._in_flight):
                 task.cancel()
             await asyncio.gather(sending, *self._in_flight, return_exceptions=True)
+            await self._transport.close()
             await self._report.close()
 
     async def _read_and_send(self) -> None:
@@ -108,12 +114,18 @@ class Feed:
         """Send clips as slots become free; raises the error that ended the source."""
         outdated = self._clips.full if self.source.live else None
         while await self._clips.filled():
-            await self._shared.sender.reserve_slot()
+            await self._sender.reserve_slot()
             clip = self._clips.take()
-            task = asyncio.create_task(self._shared.sender.send(self.source.name, clip, outdated))
+            task = asyncio.create_task(self._sender.send(self.source.name, clip, self._transport, outdated))
             self._in_flight.add(task)
             task.add_done_callback(self._finished)
             await self._sent.put(_Sent(clip, task))
+
+    def _grow(self, pictures: Sequence[Picture]) -> None:
+        """Tell the transport of the first pictures of the next clip; called in the reader's thread."""
+        # The loop is closed while the program ends; then nothing is sent any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._transport.grow, pictures)
 
     def _finished(self, task: asyncio.Task[tuple[Answer, float]]) -> None:
         self._in_flight.discard(task)
@@ -134,6 +146,8 @@ class Feed:
             answer, latency_ms = await sent.answer
         except ClipDroppedError:
             self._dropped()
+        except ClipStillError:
+            self._report.still(sent.clip)
         except ServiceError as error:
             self._shared.metrics.clip(self.source.name, "failed")
             if not self.source.live:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import av
 
+from consumer.client.encodings import Picture
 from consumer.errors import (
     BackendMissingError,
     ConsumerError,
@@ -65,7 +66,8 @@ class Counters(Protocol):
 class Reader:
     """Reads ``source`` into ``clips``; each connection calls ``clipping()`` for how to cut them.
 
-    The latest video of a live source is kept in ``footage``.
+    The latest video of a live source is kept in ``footage``, and the first pictures of its next clip are told with
+    ``on_growing`` as they come.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Reader:
         clips: ClipQueue,
         counters: Counters,
         footage: Footage | None,
+        on_growing: Callable[[Sequence[Picture]], None],
     ) -> None:
         self._source = source
         self._reading = reading
@@ -83,6 +86,7 @@ class Reader:
         self._clips = clips
         self._counters = counters
         self._footage = footage
+        self._on_growing = on_growing
         self._stopped = threading.Event()
         # A daemon thread: it may be blocked in FFmpeg, which cannot be interrupted until the peer sends something.
         self._thread = threading.Thread(target=self._run, name=f"reader {source.name}", daemon=True)
@@ -144,7 +148,8 @@ class Reader:
         clipping = self._clipping()
         try:
             with self._open_live(clipping.live_gap_s) as video:
-                for clip in read_live_clips(self._announced(video.frames()), clipping, self._on_partial):
+                frames = self._announced(video.frames())
+                for clip in read_live_clips(frames, clipping, self._on_partial, self._on_growing):
                     if self._clipping() != clipping:
                         return
                     yield clip.earlier(video.ahead_s)

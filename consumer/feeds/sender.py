@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from consumer.client.answer import Answer
-from consumer.client.async_client import AsyncClient
 from consumer.errors import ClipDroppedError, ServiceError
 from consumer.feeds.service_watch import ServiceWatch
+from consumer.feeds.transport import Transport
 from consumer.retry import Backoff
 from consumer.sources.clip import Clip
 
@@ -34,22 +34,22 @@ class Counters(Protocol):
 
 
 class Sender:
-    """Sends clips, at most ``in_flight`` at once over all sources; slots are given in the order of requests."""
+    """Sends clips, at most ``in_flight`` at once; slots are given in the order of requests.
+
+    All sources share one sender, except with streams: there the service decides whose window is next, so that each
+    source has a sender of its own.
+    """
 
     def __init__(
         self,
-        client: AsyncClient,
         watch: ServiceWatch,
         in_flight: int,
         retries: int,
-        top_k: int | None,
         counters: Counters,
     ) -> None:
-        self._client = client
         self._watch = watch
         self._slots = asyncio.Semaphore(in_flight)
         self._retries = retries
-        self._top_k = top_k
         self._counters = counters
 
     async def reserve_slot(self) -> None:
@@ -57,15 +57,18 @@ class Sender:
         await self._watch.wait_while_away()
         await self._slots.acquire()
 
-    async def send(self, source: str, clip: Clip, outdated: asyncio.Event | None) -> tuple[Answer, float]:
+    async def send(
+        self, source: str, clip: Clip, transport: Transport, outdated: asyncio.Event | None
+    ) -> tuple[Answer, float]:
         """Send a clip in the reserved slot; returns the answer and its latency in milliseconds.
 
         The clip is sent again after every outage of the service, and up to ``retries`` times after retriable refusals.
-        Raises ServiceError, or ClipDroppedError if the clip has to be sent again while ``outdated`` is set.
+        Raises ServiceError; ClipDroppedError if the clip has to be sent again while ``outdated`` is set, or if the
+        service passed over it; ClipStillError.
         """
         started_s = time.perf_counter()
         try:
-            body = await self._client.encode(clip.pictures, top_k=self._top_k)
+            attempt = await transport.prepare(clip)
         except BaseException:
             self._slots.release()
             raise
@@ -74,7 +77,7 @@ class Sender:
             outages = self._watch.outages
             try:
                 async with self._slot_in_use():
-                    answer = await self._client.post(body)
+                    answer = await attempt()
                 return answer, (time.perf_counter() - started_s) * 1000
             except ServiceError as error:
                 if not error.retriable:

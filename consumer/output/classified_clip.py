@@ -41,6 +41,11 @@ class ClassifiedClip:
             latency_ms=round(latency_ms, 1),
         )
 
+    @classmethod
+    def still(cls, source: str, clip: Clip) -> ClassifiedClip:
+        """A clip in which nothing moves, without predictions."""
+        return cls(source, round(clip.start_s, 3), round(clip.end_s, 3), (), "", "", {}, 0.0)
+
     def json(self) -> str:
         """The clip as JSON, without a line feed."""
         return msgspec.json.encode(self).decode()

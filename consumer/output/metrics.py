@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from consumer.errors import OutputError
 
-Outcome = Literal["classified", "dropped", "failed", "partial"]
+Outcome = Literal["classified", "dropped", "failed", "partial", "still"]
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -21,8 +21,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._clips = Counter(
             "vjepa_consumer_clips",
-            "Clips by outcome: classified, dropped (outdated), failed (refused by the service) or partial (discarded at"
-            " a gap)",
+            "Clips by outcome: classified, dropped (outdated), failed (refused by the service), partial (discarded at a"
+            " gap) or still (passed over, because nothing moves)",
             ["source", "outcome"],
             registry=self.registry,
         )

@@ -59,6 +59,13 @@ class Report:
         if self._detector is not None:
             self._emit(self._detector.update(result))
 
+    def still(self, clip: Clip) -> None:
+        """Report a clip that was not classified because nothing moves in it: it shows no action."""
+        self._metrics.clip(self._source.name, "still")
+        self._tally.still(self._source, clip)
+        if self._detector is not None:
+            self._emit(self._detector.update(ClassifiedClip.still(self._source.name, clip)))
+
     def silent(self) -> None:
         """End all actions, because the source has ended or its clips have not been classified for too long."""
         if self._detector is not None:

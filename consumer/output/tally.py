@@ -20,6 +20,7 @@ class Tally:
         self._files = sum(not source.live for source in sources)
         self._started_s = time.monotonic()
         self._clips = 0
+        self._still = 0
         self._ended_files = 0
         self._failed: list[str] = []
         self._parts: dict[Source, float] = {}
@@ -32,6 +33,14 @@ class Tally:
     def classified(self, source: Source, clip: Clip) -> None:
         """Count a classified clip."""
         self._clips += 1
+        self._passed(source, clip)
+
+    def still(self, source: Source, clip: Clip) -> None:
+        """Count a clip that was not classified because nothing moves in it."""
+        self._still += 1
+        self._passed(source, clip)
+
+    def _passed(self, source: Source, clip: Clip) -> None:
         if not source.live:
             self._parts[source] = min(1.0, clip.end_s / clip.of_s) if clip.of_s else 0.0
 
@@ -56,6 +65,8 @@ class Tally:
         fields: dict[str, object] = {"sources": self._sources, "failed": len(self._failed)}
         if self._failed:
             fields["failed_sources"] = ", ".join(self._failed)
+        if self._still:
+            fields["still"] = self._still
         fields |= {"clips": self._clips, "seconds": round(elapsed_s, 1), "clips_per_s": self._clips_per_s()}
         logger.info("summary", extra=fields)
 

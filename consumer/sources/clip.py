@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import av
@@ -13,7 +13,7 @@ from consumer.errors import SourceError, SourceStoppedError
 from consumer.sources.source import Source
 from consumer.sources.video import Recording
 from sampling.timeline import Timed
-from sampling.windows import Windows, sample
+from sampling.windows import Sample, Windows, sample
 from video.clipping import Clipping, pictures
 
 Frames = Iterator[Timed[av.VideoFrame]]
@@ -49,18 +49,42 @@ def read_clips(source: Source, video: Recording, clipping: Clipping, on_partial:
         yield replace(clip, of_s=video.stated_length_s)
 
 
-def read_live_clips(frames: Frames, clipping: Clipping, on_partial: Callable[[], None]) -> Iterator[Clip]:
-    """Read clips from the frames of one connection to a live source; ``frame.starts`` marks the gaps."""
-    yield from _clips(frames, clipping, math.inf, Windows(clipping.shape, on_partial, fills_up=False))
+def read_live_clips(
+    frames: Frames,
+    clipping: Clipping,
+    on_partial: Callable[[], None],
+    on_growing: Callable[[Sequence[Picture]], None],
+) -> Iterator[Clip]:
+    """Read clips from the frames of one connection to a live source; ``frame.starts`` marks the gaps.
+
+    ``on_growing`` is called after each sampled frame with the pictures so far of the next clip.
+    """
+    windows = Windows[Picture](clipping.shape, on_partial, fills_up=False)
+    yield from _clips(frames, clipping, math.inf, windows, on_growing)
 
 
-def _clips(frames: Frames, clipping: Clipping, max_gap_s: float, windows: Windows[Picture]) -> Iterator[Clip]:
-    samples = sample(frames, clipping.shape.fps, max_gap_s)
+def _clips(
+    frames: Frames,
+    clipping: Clipping,
+    max_gap_s: float,
+    windows: Windows[Picture],
+    on_growing: Callable[[Sequence[Picture]], None] | None = None,
+) -> Iterator[Clip]:
+    sampled = pictures(sample(frames, clipping.shape.fps, max_gap_s), clipping.short_edge_px)
     try:
-        for window in windows.of(pictures(samples, clipping.short_edge_px)):
+        for window in windows.of(sampled if on_growing is None else _told(sampled, windows, on_growing)):
             yield Clip(window.frames, window.start_s, window.end_s)
     except SourceStoppedError:
         raise
     except SourceError:
         windows.discard()
         raise
+
+
+def _told(
+    samples: Iterable[Sample[Picture]], windows: Windows[Picture], on_growing: Callable[[Sequence[Picture]], None]
+) -> Iterator[Sample[Picture]]:
+    for each in samples:
+        yield each
+        # The sample is among the windows now, because the next one is asked for.
+        on_growing(windows.pending)

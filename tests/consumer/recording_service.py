@@ -10,6 +10,7 @@ import numpy as np
 from aiohttp import web
 from numpy.typing import NDArray
 
+from tests.consumer.stream_peer import StreamPeer
 from tests.consumer.videos import number_of
 
 FRAMES = 8
@@ -36,12 +37,17 @@ class Received:
 
 @dataclass
 class RecordingService:
-    """Takes octet-streams; ``reply`` answers after the clip has been noted, ``ready`` the readiness probe."""
+    """Takes octet-streams; ``reply`` answers after the clip has been noted, ``ready`` the readiness probe.
+
+    With ``streams``, it takes frames of packed pixels on streams, too; ``reply`` answers each window then.
+    """
 
     reply: Callable[[Received], Awaitable[web.StreamResponse]] | None = None
     model: dict[str, object] = field(default_factory=lambda: {"name": "m", "frames": FRAMES, "crop": CROP})
     ready: Callable[[], web.Response] = lambda: web.json_response({"status": "ready"})
     received: list[Received] = field(default_factory=list)
+    streams: bool = False
+    peers: list[StreamPeer] = field(default_factory=list)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def application(self) -> web.Application:
@@ -49,6 +55,9 @@ class RecordingService:
         app.router.add_get("/", self._index)
         app.router.add_get("/health/ready", self._ready)
         app.router.add_post("/api/v1/infer", self._infer)
+        if self.streams:
+            app.router.add_get("/api/v1/streams", self._index)
+            app.router.add_get("/api/v1/stream", self._stream)
         return app
 
     async def clips(self, count: int) -> list[Received]:
@@ -70,8 +79,18 @@ class RecordingService:
         query = dict(request.query)
         pixels = np.frombuffer(await request.read(), np.uint8)
         frames = pixels.reshape(-1, int(query["height"]), int(query["width"]), 3)
-        clip = Received(frames, query, dict(request.headers))
+        return await self._note(Received(frames, query, dict(request.headers)))
+
+    async def _note(self, clip: Received) -> web.StreamResponse:
         async with self._news:
             self.received.append(clip)
             self._news.notify_all()
-        return await self.reply(clip) if self.reply else answer(clip_id=query["clip_id"])
+        return await self.reply(clip) if self.reply else answer(clip_id=clip.query["clip_id"])
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        async def classify(window: int, frames: NDArray[np.uint8]) -> web.StreamResponse:
+            return await self._note(Received(frames, {"clip_id": f"s-{window}"}, dict(request.headers)))
+
+        peer = StreamPeer(classify, lambda: int(str(self.model["frames"])), lambda: str(self.model["name"]))
+        self.peers.append(peer)
+        return await peer.serve(request)
