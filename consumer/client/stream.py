@@ -135,31 +135,32 @@ def refusal(problem: StreamProblem) -> ServiceRefusedError:
 
 async def answers_of(stream: Stream, frames: Frames) -> AsyncIterator[StreamAnswer]:
     """Send all ``frames`` and end the stream; meanwhile yield its answers. Raises what ``frames`` raise, too."""
-    sending = asyncio.create_task(_send_all(stream, frames), name="send frames")
+    failures: list[Exception] = []
+    sending = asyncio.create_task(_send_all(stream, frames, failures), name="send frames")
     try:
         yield stream.ready
         async for answer in stream:
             yield answer
     except ServiceError:
-        # A failure of the frames has closed the stream.
-        if sending.done():
-            sending.result()
+        if failures:
+            raise failures[0] from None
         raise
     finally:
         sending.cancel()
         await asyncio.wait({sending})
 
 
-async def _send_all(stream: Stream, frames: Frames) -> None:
+async def _send_all(stream: Stream, frames: Frames, failures: list[Exception]) -> None:
+    """Send and end; what the frames raise is put into ``failures``, and closes the stream."""
     try:
         async for time_s, frame in _each(frames):
             await stream.send(time_s, frame)
         await stream.end()
     except StreamClosedError:
         return  # the task that reads the answers knows why
-    except Exception:
+    except Exception as error:
+        failures.append(error)
         await stream.close()
-        raise
 
 
 async def _each(frames: Frames) -> AsyncIterator[Timed]:

@@ -24,6 +24,7 @@ from consumer.errors import (
     ServiceError,
     ServiceRefusedError,
     ServiceUnreachableError,
+    StreamClosedError,
 )
 from consumer.feeds.frame_run import FrameRun, Placed
 
@@ -84,8 +85,13 @@ class WindowStream:
             await asyncio.wait({self._reading})
 
     async def _send(self, frames: Placed) -> None:
-        for tick, picture in frames:
-            await self._stream.send(tick / self._fps, picture)
+        try:
+            for tick, picture in frames:
+                await self._stream.send(tick / self._fps, picture)
+        except StreamClosedError as error:
+            # Who reads the answers learns why the service has closed the stream.
+            await asyncio.wait({self._reading}, timeout=_END_S)
+            raise self.error or error from None
 
     async def _read(self) -> None:
         """Read answers until the connection ends; then all clips that wait fail."""
