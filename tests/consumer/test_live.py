@@ -25,8 +25,12 @@ StartServer = Callable[..., Awaitable[TestServer]]
 
 
 @pytest.fixture
-async def service() -> RecordingService:
-    return RecordingService()
+async def service(request: pytest.FixtureRequest) -> RecordingService:
+    """Takes clips in requests; tests that are marked with ``on_both`` are run on streams, too."""
+    return RecordingService(streams=getattr(request, "param", "clips") == "stream")
+
+
+on_both = pytest.mark.parametrize("service", ["clips", "stream"], indirect=True)
 
 
 @pytest.fixture
@@ -59,6 +63,7 @@ async def test_rtsp_is_sampled_by_its_time_stamps(service: RecordingService, url
     assert consumer.entries("source connected", source=camera.url)
 
 
+@on_both
 async def test_interrupted_camera_is_reconnected(service: RecordingService, url: str) -> None:
     with rtsp_server() as camera:
         async with consuming(camera.url, "--service-url", url, *QUICK) as consumer:
@@ -171,6 +176,7 @@ async def test_unreachable_cameras_do_not_delay_others(service: RecordingService
     assert not consumer.entries("source lost, connecting again", source=camera.url)
 
 
+@on_both
 async def test_clip_stride_gives_overlapping_clips(service: RecordingService, url: str) -> None:
     with rtsp_server() as camera:
         async with consuming(
@@ -184,6 +190,7 @@ async def test_clip_stride_gives_overlapping_clips(service: RecordingService, ur
         assert after.numbers[:-2] == before.numbers[2:]
 
 
+@on_both
 async def test_changed_model_changes_the_clips(service: RecordingService, url: str) -> None:
     async def reply(clip: Received) -> web.StreamResponse:
         wanted = service.model["frames"]
