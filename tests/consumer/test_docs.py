@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 
 from tests.consumer.peers import LiveServer
 from tests.consumer.processes import ROOT, consuming
@@ -76,7 +77,7 @@ async def test_each_command_classifies_clips(live_server: LiveServer, places: di
 
 
 def test_client_examples_run(live_server: LiveServer) -> None:
-    first, second = blocks("python")
+    first, second, third = blocks("python")
     frames = np.zeros((16, 64, 64, 3), np.uint8)
     assert len([line for line in first.splitlines() if line]) == 3
     exec(compile(first.replace("http://localhost:8000", live_server.url), "first", "exec"), {"frames": frames})
@@ -87,6 +88,10 @@ def test_client_examples_run(live_server: LiveServer) -> None:
     names: dict[str, Any] = {"frames": frames}
     asyncio.run(eval(code, names))
     assert names["answer"].clip_id == "door 17"
+    assert len([line for line in third.splitlines() if line]) <= 10
+    streamed: dict[str, Any] = {"images": [simplejpeg.encode_jpeg(frame, 90, "RGB") for frame in [*frames, *frames]]}
+    exec(compile(third.replace("http://localhost:8000", live_server.url), "third", "exec"), streamed)
+    assert [window.window for window in streamed["windows"]] == list(range(5))
 
 
 def test_script_runs_from_any_directory(tmp_path: Path) -> None:

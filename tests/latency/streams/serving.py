@@ -13,7 +13,7 @@ import psutil
 from engines.storage.bundle import DEMO
 from tests.live_server import LiveServer, serving
 
-_FLAGS = ("--max-streams", "1024", "--max-inflight-mb", "8192", "--max-connections", "2048", "--deadline-ms", "600000")
+FLAGS = ("--max-streams", "1024", "--max-inflight-mb", "8192", "--max-connections", "2048", "--deadline-ms", "600000")
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def stand_in(pace: str, *flags: str, crop: int | None = None, turns: str = "fair
     environment = {"STAND_IN": pace, "TURNS": turns} | ({} if crop is None else {"CROP": str(crop)})
     with (
         mock.patch.dict(os.environ, environment),
-        serving(DEMO, *_FLAGS, *flags, module="tests.latency.streams.server") as server,
+        serving(DEMO, *FLAGS, *flags, module="tests.latency.streams.server") as server,
     ):
         yield server
 
