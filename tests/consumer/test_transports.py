@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from PIL import Image
 
 from export.demo.show import SAMPLE
 from tests.consumer.peers import LiveServer
@@ -130,3 +132,20 @@ async def test_streams_that_cannot_be_had_are_refused(
     ended = await consume(video, "--service-url", await started(RecordingService(), aiohttp_server), *flags)
     assert ended.code == code
     assert any(words in line for line in ended.errors)
+
+
+async def test_real_service_leaves_out_still_clips_and_estimates_what_was_missed(
+    live_server: LiveServer, tmp_path: Path
+) -> None:
+    (tmp_path / "frames").mkdir()
+    picture = Image.fromarray(np.add.outer(np.arange(96), np.arange(128)).astype(np.uint8)).convert("RGB")
+    for index in range(48):
+        picture.save(tmp_path / f"frames/{index}.png")
+    flags = ("--service-url", live_server.url, "--clip-stride", "4", "--still", "skip")
+    ended = await consume(tmp_path / "frames", *flags, "--still-check", "0")
+    checked = await consume(tmp_path / "frames", *flags, "--still-check", "1")
+    assert (ended.code, checked.code) == (0, 0)
+    assert " still=9 clips=0 " in ended.errors[-1]
+    assert " clips=9 " in checked.errors[-1]
+    assert any(" skipped_still=9 still_checked=0 " in line for line in ended.errors)
+    assert any(" still_checked=9 " in line for line in checked.errors)

@@ -1,7 +1,7 @@
 """``python -m tests.latency.cameras``: how many cameras this machine holds, on streams and with requests.
 
 The number of cameras is raised until the p95 age of an answer passes a limit, or windows are skipped. Each camera is a
-connection of its own that sends recorded JPEGs at their pace. The cameras run on this machine too, and use a part of it.
+connection of its own that sends recorded JPEGs at their pace. The cameras run on this machine, too.
 """
 
 from __future__ import annotations
