@@ -13,7 +13,8 @@ from aiohttp import WSMsgType, web
 from numpy.typing import NDArray
 
 _HEADER = struct.Struct("<IdII")
-_CLOSE_S = 0.1
+# Shorter, a reset of the connection could overtake the close.
+_CLOSE_S = 10
 Window = tuple[int, float, NDArray[np.uint8]]
 
 
