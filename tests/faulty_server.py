@@ -5,6 +5,7 @@ What goes wrong is decided by a clip's first pixel (``Fault``) and by the words 
 batch inside its engine until ``release``, ``withhold`` gives no decode its memory until ``grant``, ``break`` makes
 every batch fail, ``lose cuda:1`` takes that device away, ``drift cuda:1`` makes it answer each label with the
 probability of another one.
+``HEARTBEAT_S`` in the environment is the heartbeat of streams.
 They log ``in engine`` with the second pixels of the clips, which tests use as their numbers.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ from engines.errors import EngineError, EngineLostError
 from engines.manifest import Manifest, Precision
 from engines.options import EngineOptions
 from server.__main__ import run
+from server.api import stream
 from server.config.settings import Settings
 from server.lifecycle import serve
 from server.serving.deployment import load_bundle
@@ -153,6 +156,7 @@ class FaultyEngine:
 
 async def serve_faulty(settings: Settings) -> None:
     orders = Orders()
+    stream.HEARTBEAT_S = float(os.environ.get("HEARTBEAT_S", stream.HEARTBEAT_S))
 
     def load(path: Path, options: EngineOptions) -> Engine:
         return FaultyEngine(load_bundle(path, replace(options, device=None)), options, orders)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, hdrs, web
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs, web
 
 from server.api import stream_messages as messages
 from server.api.stream_answers import StreamAnswers, log_fields, most_frame_bytes, problem_message, summary_of
@@ -32,8 +33,8 @@ STREAMS: web.AppKey[Streams] = web.AppKey("streams", Streams)
 PROTOCOL = "vjepa2.stream.v1"
 # A browser can set no headers, so that its key comes as the name of a subprotocol that the service does not choose.
 KEY_PROTOCOL = "bearer."
-# A ping goes out at this interval; a client whose pong does not come within half of it is gone.
-_HEARTBEAT_S = 20
+# A client from which nothing has come for so long gets a ping; it is gone if nothing comes for half as long again.
+HEARTBEAT_S = 20.0
 _CLOSE_S = 2
 _CLOSE_CODES: dict[type[RequestError], WSCloseCode] = {
     TooLargeError: WSCloseCode.MESSAGE_TOO_BIG,
@@ -58,7 +59,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     socket = web.WebSocketResponse(
         protocols=(PROTOCOL,),
         timeout=_CLOSE_S,
-        heartbeat=_HEARTBEAT_S,
+        autoping=False,  # aiohttp's own heartbeat also counts the time in which the service does not read
         compress=False,
         max_msg_size=most_frame_bytes(service.settings.max_clip_bytes, service.loaded().manifest.frames)
         + FRAME_HEADER.size,
@@ -76,6 +77,7 @@ class _Connection:
     def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
         self._request, self._socket = request, socket
         self._service = request.app[SERVICE]
+        self._incoming = self._messages()
 
     async def serve(self, *, authorized: bool) -> tuple[int, str]:
         """Code and reason of the close."""
@@ -98,10 +100,10 @@ class _Connection:
     async def _hello(self) -> messages.Hello:
         limit_s = self._service.settings.header_timeout_s
         try:
-            message = await asyncio.wait_for(self._socket.receive(), limit_s)
+            message = await asyncio.wait_for(anext(self._incoming, None), limit_s)
         except TimeoutError:
             raise SlowBodyError(f"the hello was not there after {limit_s:g} s") from None
-        if message.type is not WSMsgType.TEXT:
+        if message is None or message.type is not WSMsgType.TEXT:
             raise InvalidError("the first message must be a hello, a JSON text")
         return messages.parse_hello(message.data)
 
@@ -137,7 +139,7 @@ class _Connection:
     async def _read(self, opened: OpenStream) -> tuple[int, str]:
         """Give the frames to the session until the client ends the stream; returns the code and the reason."""
         session, max_clip_bytes = opened.session, self._service.settings.max_clip_bytes
-        async for message in self._socket:
+        async for message in self._incoming:
             if message.type is WSMsgType.ERROR:  # aiohttp has closed the connection, for example of a message too long
                 break
             if message.type is WSMsgType.TEXT:
@@ -151,6 +153,32 @@ class _Connection:
                 await session.refuse(error, time_of(message.data))
         await session.stop()
         return self._socket.close_code or WSCloseCode.ABNORMAL_CLOSURE, _GONE
+
+    async def _messages(self) -> AsyncIterator[WSMessage]:
+        """What the client sends until it closes the connection; the time between two reads is not the client's.
+
+        Raises:
+            SlowBodyError: it answers no ping.
+        """
+        pinged = False
+        while True:
+            try:
+                message = await self._socket.receive(HEARTBEAT_S / 2 if pinged else HEARTBEAT_S)
+            except TimeoutError:
+                if pinged:
+                    raise SlowBodyError(
+                        f"nothing came for {1.5 * HEARTBEAT_S:g} s, not even the pong for a ping"
+                    ) from None
+                await self._socket.ping()
+                pinged = True
+                continue
+            pinged = False
+            if message.type is WSMsgType.PING:
+                await self._socket.pong(message.data)
+            elif message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED):
+                return
+            elif message.type is not WSMsgType.PONG:
+                yield message
 
     async def _tell(self, event: Event) -> None:
         """Send what the session has to say; called by its reader and by its answers."""

@@ -16,7 +16,7 @@ import pytest
 
 from engines.storage.bundle import DEMO
 from tests.live_server import LiveServer, serving
-from tests.server.peers import Peer, clients, resident_bytes, until_metric
+from tests.server.peers import Peer, clients, faulty, resident_bytes, until_metric
 from tests.server.streams import HEADER, packed, streaming
 
 HELLO = b'{"name": "door"}'
@@ -166,6 +166,15 @@ async def test_flood_of_pings_is_answered_and_bounded(server: LiveServer, sessio
     assert await _close_code(peer) == 1000
     assert resident_bytes(server) - before_bytes < 16 * MIB
     peer.close()
+
+
+async def test_client_that_answers_no_ping_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARTBEAT_S", "0.1")
+    with faulty(DEMO) as server:
+        peer = await _upgraded(server)
+        assert (await _message(peer))[0] == PING
+        assert await _close_code(peer) == 1008
+        peer.close()
 
 
 def _unread(server: LiveServer) -> socket.socket:

@@ -166,6 +166,25 @@ async def test_stream_that_waits_skips_nothing() -> None:
     assert not answers[-1]["skipped"]
 
 
+async def test_time_in_which_the_service_does_not_read_counts_against_no_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The service reads no pong while the engine is busy and the stream waits."""
+    heartbeat_s = 0.1
+    monkeypatch.setenv("HEARTBEAT_S", str(heartbeat_s))
+    with faulty(DEMO) as server:
+        async with clients(server) as session, streaming(session, stride=1, policy="wait") as client:
+            await tell(server, "hold")
+            sending = asyncio.create_task(client.send(frame_messages(np.concatenate([MOTION] * 3))))
+            await asyncio.to_thread(server.wait_for, "in engine")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.socket.receive(), 20 * heartbeat_s)
+            await tell(server, "release")
+            await sending
+            answers = await client.ended()
+    assert len(of_kind(answers, "prediction")) == 33
+
+
 @pytest.mark.parametrize(
     ("message", "status", "words"),
     [
