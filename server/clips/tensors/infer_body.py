@@ -83,6 +83,7 @@ def decode_body(text: bytes | bytearray | memoryview) -> InferBody:
     try:
         return _DECODER.decode(text)
     except msgspec.ValidationError as error:
-        raise InvalidError(f"the request is not one of the Open Inference Protocol: {shown(str(error))}") from None
+        # The message names types and known members only, so that no text of the client is in it.
+        raise InvalidError(f"the request is not one of the Open Inference Protocol: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableError(f"the JSON of the request cannot be read: {shown(str(error))}") from None
