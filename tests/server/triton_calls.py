@@ -1,4 +1,4 @@
-"""``python triton_calls.py URL``: every call of NVIDIA's client, in its environment, to a service with shared memory."""
+"""``python triton_calls.py URL``: every call of NVIDIA's client, in its own environment, to a service of ``batch``."""
 
 from __future__ import annotations
 
@@ -175,6 +175,6 @@ async def use_asyncio(url: str, clips: int) -> None:
 if __name__ == "__main__":
     place = sys.argv[1].removeprefix("http://")
     classified = use_sync(place)
-    print("sync: all calls")
+    sys.stdout.write("sync: all calls\n")
     asyncio.run(use_asyncio(place, classified))
-    print("asyncio: all calls")
+    sys.stdout.write("asyncio: all calls\n")
