@@ -113,6 +113,8 @@ class Attacker:
             headers[HEAD_LENGTH] = self.rng.choice((*_LENGTHS, str(near)))
         if self.rng.random() < 0.05:
             headers["Content-Encoding"] = "gzip"
+        if self.rng.random() < 0.05:
+            headers["Content-Type"] = self.rng.choice(("text/plain", "multipart/form-data", "application/json", ";"))
         return bytes(body), headers
 
     def _change_member(self, head: dict[str, Any]) -> None:

@@ -130,7 +130,7 @@ def _check_type(request: web.Request) -> None:
     kind = request.headers.get(hdrs.CONTENT_TYPE, JSON).partition(";")[0].strip().lower()
     if kind not in (JSON, OCTET_STREAM):
         raise UnsupportedMediaError(
-            f"Content-Type is {shown(kind)}; accepted: {JSON}, {OCTET_STREAM}", field=hdrs.CONTENT_TYPE
+            f"Content-Type is {shown(kind)}; accepted: {JSON}, {OCTET_STREAM}", field="Content-Type"
         )
 
 
