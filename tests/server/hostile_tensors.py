@@ -132,7 +132,7 @@ class Attacker:
             case 2 if isinstance(holder, dict):
                 holder[self.rng.choice(("shared_memory_region", "binary_data_size", "data", "x"))] = holder[name]
             case _:
-                holder[name] = self.rng.choice(_VALUES)
+                holder[name] = copy.deepcopy(self.rng.choice(_VALUES))
 
     async def _register(self) -> int:
         name = self.rng.choice(_NAMES)
