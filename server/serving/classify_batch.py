@@ -74,6 +74,9 @@ async def classify_batch(
     read_ms, terms = _elapsed_ms(terms), terms_of()
     deadline_s = terms.began_s + terms.deadline_ms / 1e3
     async with until(deadline_s, terms.deadline_ms):
+        if terms.priority == "low":
+            for _ in range(reader.clips):
+                upload.lease.take(service.admission.low_priority())
         upload.lease.take(service.admission.slot(reader.clips))
         clips = await reader.decode()
         decode_ms = _elapsed_ms(terms) - read_ms
@@ -84,7 +87,7 @@ async def classify_batch(
         times = answer.times
         times.read_ms, times.decode_ms, times.total_ms = read_ms, decode_ms, _elapsed_ms(terms)
     batch = BatchClassification(answers, deployment.model.manifest)
-    _count(service, batch)
+    _count(service, batch, terms)
     return batch
 
 
@@ -101,10 +104,14 @@ async def _answered(batcher: Batcher, clips: list[Clip], deadline_s: float, term
         await asyncio.wait(calls)
 
 
-def _count(service: Service, batch: BatchClassification) -> None:
+def _count(service: Service, batch: BatchClassification, terms: Terms) -> None:
+    # The waiting of low priority is intended, so that it must not look like that of live clips.
+    low = terms.priority == "low"
     for answer in batch.answers:
-        service.metrics.answered(answer.times, batch.manifest.labels[int(answer.probabilities.argmax())])
-    service.metrics.statistics.succeeded([answer.times for answer in batch.answers])
+        label = batch.manifest.labels[int(answer.probabilities.argmax())]
+        service.metrics.answered(None if low else answer.times, label)
+    if not low:
+        service.metrics.statistics.succeeded([answer.times for answer in batch.answers])
 
 
 def _elapsed_ms(terms: Terms) -> float:

@@ -262,6 +262,14 @@ async def test_highest_priority_goes_first() -> None:
     assert numbers == [[1], [3], [2]]
 
 
+async def test_clips_of_low_priority_are_answered_and_counted_apart(client: aiohttp.ClientSession) -> None:
+    before = await metrics(client)
+    _check(await ask(client, pixels(CLIPS[:1], priority=3)), await _expected(client, CLIPS[:1]))
+    after = await metrics(client)
+    name = "vjepa_low_priority_clips_total"
+    assert after[name] - before[name] == 1
+
+
 async def test_requests_need_a_key_where_there_are_keys(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("key\n")
     with serving(DEMO, "--api-key-file", str(tmp_path / "keys")) as server:
@@ -340,7 +348,7 @@ WRONG: dict[str, tuple[TensorRequest, int, str]] = {
     "negative classes": (_asking(classification=-1), 422, "classification"),
     "region while off": (_asking(shared_memory_region="r", shared_memory_byte_size=4), 404, "shared memory is off"),
     "output without region": (_asking(shared_memory_byte_size=4), 422, "go together"),
-    "priority": (pixels(CLIPS, priority=3), 422, "accepted: 0 (default), 1 (high) and 2 (normal)"),
+    "priority": (pixels(CLIPS, priority=4), 422, "accepted: 0 (default), 1 (high), 2 (normal), 3 (low)"),
     "timeout": (pixels(CLIPS, timeout=10**12), 422, "microseconds"),
     "format": (pixels(CLIPS, format="YUV"), 422, "accepted: BGR, RGB"),
     "sequence": (pixels(CLIPS, sequence_id=3), 422, "independent"),

@@ -16,7 +16,7 @@ from server.telemetry.statistics import Statistics, Total
 # A bundle has one version at a time: a swap replaces it.
 VERSION = "1"
 
-_PRIORITY_LEVELS, _DEFAULT_LEVEL = 2, 2
+_PRIORITY_LEVELS, _DEFAULT_LEVEL = 3, 2
 
 
 async def metadata(request: web.Request) -> web.Response:

@@ -36,7 +36,7 @@ CONFIG = answers.ModelConfig(
     max_batch_size=8,
     input=[answers.TensorConfig("frames", "TYPE_UINT8", [16, -1, -1, 3])],
     output=[answers.TensorConfig("probabilities", "TYPE_FP32", [174])],
-    dynamic_batching=answers.PriorityQueue([], 0, 2, 2),
+    dynamic_batching=answers.PriorityQueue([], 0, 3, 2),
     model_transaction_policy={"decoupled": False},
     parameters={"crop": {"string_value": "256"}},
 )

@@ -54,7 +54,7 @@ def terms_of(parameters: RequestParameters, terms: Terms) -> Terms:
         raise InvalidError("sequence_id is not accepted: requests are independent of each other", field="sequence_id")
     if parameters.priority not in PRIORITIES:
         raise InvalidError(
-            f"priority is {shown(str(parameters.priority))}; accepted: 0 (default), 1 (high) and 2 (normal)",
+            f"priority is {shown(str(parameters.priority))}; accepted: 0 (default), 1 (high), 2 (normal), 3 (low)",
             field="priority",
         )
     if parameters.timeout > LONGEST_DEADLINE_MS * _MICROSECONDS:

@@ -14,7 +14,7 @@ from server.errors import InvalidError, TooLargeError, shown
 
 FRAMES = "frames"
 UINT8, BYTES = "UINT8", "BYTES"
-PRIORITIES: dict[int, Literal["high", "normal"]] = {0: "normal", 1: "high", 2: "normal"}
+PRIORITIES: dict[int, Literal["high", "normal", "low"]] = {0: "normal", 1: "high", 2: "normal", 3: "low"}
 
 Place = Literal["body", "region", "json"]
 _LENGTH_BYTES = 4
