@@ -6,6 +6,7 @@ RequestError (a ServiceError)   what a client sent, or when it sent it
 │       └── VersionError        it is not HTTP/1.1 or HTTP/1.0
 ├── UnauthorizedError           no key, or an unknown one
 ├── ForbiddenError              a page of an origin that is not allowed
+├── NotFoundError               no model, version or region of this name
 ├── SlowBodyError               the body did not arrive in time
 ├── TooLargeError               more bytes or pixels than are accepted
 ├── UnsupportedMediaError       unknown content type
@@ -49,6 +50,10 @@ class UnauthorizedError(RequestError):
 
 
 class ForbiddenError(RequestError):
+    pass
+
+
+class NotFoundError(RequestError):
     pass
 
 

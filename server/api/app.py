@@ -14,9 +14,11 @@ from server.api.docs import pages
 from server.api.live.assets import read_assets
 from server.api.live.page import ASSETS
 from server.api.stream import STREAMS
+from server.api.v2.shared_memory import REGIONS
 from server.api.watching.event_feed import EventFeed
 from server.api.watching.events import FEED
 from server.api.watching.figures import HISTORY
+from server.clips.tensors.regions import Regions
 from server.config.settings import Settings
 from server.http.auth import GUARD, Guard, guarded
 from server.http.context import SERVICE
@@ -44,6 +46,7 @@ def make_app(service: Service) -> web.Application:
     app[HISTORY] = History(service.metrics.registry)
     app[ASSETS] = read_assets()
     app[GUARD] = _guard(settings)
+    app[REGIONS] = Regions()
     app[pages.ENCODED_DOCUMENTS] = {}
     add_endpoints(app, routes.ALL)
     app.cleanup_ctx.append(_recording)

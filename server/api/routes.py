@@ -14,6 +14,7 @@ from server.api.docs.watching_schema import last_event_id
 from server.api.infer import infer
 from server.api.live import page
 from server.api.stream_messages import STREAM_PATH
+from server.api.v2 import routes as v2
 from server.api.watching.events import EVENT_STREAM, events
 from server.api.watching.figures import figures
 from server.errors import (
@@ -267,4 +268,4 @@ ASSETS = (
     ),
 )
 
-ALL = (*INFERENCE, *STREAMS, *HEALTH, *SERVICE, *DOCUMENTS, *ASSETS)
+ALL = (*INFERENCE, *STREAMS, *v2.ALL, *HEALTH, *SERVICE, *DOCUMENTS, *ASSETS)

@@ -125,6 +125,7 @@ class EngineInstance:
         self._metrics.batch_clips.observe(len(jobs))
         inference = await self._threads.infer([job.clip for job in jobs])
         self._throughput.record(len(jobs), started_s, time.monotonic())
+        self._metrics.statistics.executed(len(jobs), inference)
         self._estimate.record(len(jobs), inference)
         _answer(jobs, inference, started_s)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from server.clips.lease import Lease
 
 # Returns writable memory of that many bytes.
 NewMemory = Callable[[int], memoryview]
+# Returns writable memory for what follows the beginning of a body, whose bytes it gets.
+PartsFor = Callable[[bytes], Sequence[memoryview]]
 
 
 class Memory(Protocol):
@@ -22,9 +24,16 @@ class Memory(Protocol):
         """Give back ``count_bytes`` that were added."""
         ...
 
+    def count_clips(self, clips: int) -> None:
+        """Say how many clips the body holds, which is 1 by default; raises OverloadedError if there is no room.
+
+        Called by the event loop, while the body is read or after that.
+        """
+        ...
+
 
 class Upload(Protocol):
-    """A body that has not been read, and what its sender said about it; read once, by one of the two methods."""
+    """A body that has not been read, and what its sender said about it; read once, by one of the three methods."""
 
     @property
     def content_type(self) -> str:
@@ -69,5 +78,13 @@ class Upload(Protocol):
         """Write the body into ``new_memory(size_bytes)`` and return its length; raises RequestError.
 
         Of a body that is longer than ``size_bytes`` only the beginning is written.
+        """
+        ...
+
+    async def read_parts(self, head_bytes: int, parts_for: PartsFor) -> None:
+        """Give the first ``head_bytes`` to ``parts_for``, and write the rest into its parts, one after the other.
+
+        Only for a body of known ``length``, which is that of the head and the parts together. Raises RequestError, and
+        what ``parts_for`` raises.
         """
         ...

@@ -91,6 +91,12 @@ def add_access(parser: Parser) -> None:
         " 1000/hour. Further requests get 429. Use it so that one client cannot take the whole engine.",
     )
     parser.add(
+        "--v2-shared-memory",
+        action="store_true",
+        help="Let clients of the Open Inference Protocol put tensors into shared memory of this machine, which takes"
+        " less than half of the CPU time. Use it only if all clients may read and change each other's regions.",
+    )
+    parser.add(
         "--cors-origins",
         type=_comma_separated,
         default=Settings.cors_origins,

@@ -36,6 +36,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     api_key_file: Path | None = None
     rate_limit: str | None = None
+    v2_shared_memory: bool = False
     devices: tuple[str, ...] = ()
     lanes: int = 0
     cuda_graphs: Graphs = "whole"

@@ -69,7 +69,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         check_framing(request)
         return await handler(request)
     except Exception as error:
-        answer = problem_for(error)
+        answer = problem_for(error, request.path)
         if answer.status == 500:
             _log.exception("request failed")
         request[LOG_FIELDS]["error"] = str(error)

@@ -13,6 +13,8 @@ from server import errors
 from server.telemetry.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
+# Where the Open Inference Protocol is.
+PROTOCOL_PATH = "/v2"
 OUR_FAULT = "the service failed on this request; its log has the cause under this request_id"
 
 # The most specific class of an error decides.
@@ -21,6 +23,7 @@ STATUS_BY_ERROR: dict[type[Exception], HTTPStatus] = {
     errors.VersionError: HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
     errors.UnauthorizedError: HTTPStatus.UNAUTHORIZED,
     errors.ForbiddenError: HTTPStatus.FORBIDDEN,
+    errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.SlowBodyError: HTTPStatus.REQUEST_TIMEOUT,
     errors.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -39,7 +42,10 @@ HEADERS_BY_ERROR: dict[type[Exception], tuple[str, Callable[[Any], str]]] = {
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """The body of every error answer; ``field`` is the field at fault, ``request_id`` is in the log."""
+    """The body of every error answer; ``field`` is the field at fault, ``request_id`` is in the log.
+
+    ``error``: the same as ``detail``, for clients of the Open Inference Protocol, which know no other member.
+    """
 
     type: str
     title: str
@@ -47,13 +53,20 @@ class Problem(msgspec.Struct, omit_defaults=True):
     detail: str
     request_id: str | None = None
     field: str | None = None
+    error: str | None = None
 
 
-def problem_for(error: Exception) -> web.Response:
-    """The answer for any exception of a handler; an exception that is no RequestError is our fault: 500."""
+def problem_for(error: Exception, path: str = "") -> web.Response:
+    """The answer for any exception of a handler; an exception that is no RequestError is our fault: 500.
+
+    Under ``/v2`` it has the member that the Open Inference Protocol asks for.
+    """
+    named = path == PROTOCOL_PATH or path.startswith(f"{PROTOCOL_PATH}/")
     if isinstance(error, web.HTTPException):
-        return _http_problem(error)
+        return _http_problem(error, named=named)
     problem = problem_of(error)
+    if named:
+        problem.error = problem.detail
     answer = web.Response(status=problem.status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)
     for name, text_of in headers_of(type(error)).items():
         answer.headers[name] = text_of(error)
@@ -86,8 +99,8 @@ def raw_problem(status: HTTPStatus, detail: str) -> bytes:
     return f"{head}Retry-After: 1\r\nConnection: close\r\n\r\n".encode() + body
 
 
-def _http_problem(error: web.HTTPException) -> web.Response:
-    answer = problem_answer(HTTPStatus(error.status), _http_detail(error))
+def _http_problem(error: web.HTTPException, *, named: bool) -> web.Response:
+    answer = problem_answer(HTTPStatus(error.status), _http_detail(error), named=named)
     if allow := error.headers.get("Allow"):
         answer.headers["Allow"] = allow
     return answer
@@ -101,9 +114,10 @@ def _http_detail(error: web.HTTPException) -> str:
     return error.text or error.reason
 
 
-def problem_answer(status: HTTPStatus, detail: str, field: str | None = None) -> web.Response:
-    """The answer of ``status`` whose problem says ``detail``."""
+def problem_answer(status: HTTPStatus, detail: str, field: str | None = None, *, named: bool = False) -> web.Response:
+    """The answer of ``status`` whose problem says ``detail``; ``named``: also as ``error``."""
     problem = _problem(status, detail, field)
+    problem.error = detail if named else None
     return web.Response(status=status, body=msgspec.json.encode(problem), content_type=MEDIA_TYPE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from server.clips.decode_threads import DecodeThreads
 from server.clips.lease import Lease
-from server.clips.upload import NewMemory
+from server.clips.upload import NewMemory, PartsFor
 from server.errors import SlowBodyError, TooLargeError, UnreadableError
 from server.http.content_encoding import IDENTITY, check_content_encoding, inflate
 from server.http.transport.connection import Connection
@@ -109,24 +109,39 @@ class RequestBody:
                 return await self._written(size_bytes, new_memory)
             return len(await self._received(size_bytes, new_memory))
 
+    async def read_parts(self, head_bytes: int, parts_for: PartsFor) -> None:
+        """Give the first ``head_bytes`` to ``parts_for``, and write the rest into its parts; raises as ``read``."""
+        length = self.length
+        if length is None:
+            raise RuntimeError("the length of the body is not known")
+        async with self._in_time():
+            await self._scattered(length, head_bytes, parts_for)
+
     async def _received(self, length: int, new_memory: NewMemory) -> memoryview:
+        """A body of that length in one piece."""
+        made: list[memoryview] = []
+
+        def whole(_: bytes) -> Sequence[memoryview]:
+            made.append(new_memory(length))
+            return made
+
+        await self._scattered(length, 0, whole)
+        return made[0]
+
+    async def _scattered(self, length: int, head_bytes: int, parts_for: PartsFor) -> None:
         """A body of that length: its beginning from aiohttp's parser, the rest straight from the socket."""
         content = self.request.content
         early = bytearray()
-        while len(early) < min(length, SOON_BYTES) and (piece := await content.readany()):
+        while len(early) < min(length, max(SOON_BYTES, head_bytes)) and (piece := await content.readany()):
             self.memory.receive(len(piece))
             early += piece
-        memory = new_memory(length)
-        filled = len(early)
-        memory[:filled] = early
+        rest = _written(parts_for(bytes(early[:head_bytes])), memoryview(early)[head_bytes:])
         while piece := content.read_nowait():
             self.memory.receive(len(piece))
-            memory[filled : filled + len(piece)] = piece
-            filled += len(piece)
-        if filled < length:
+            rest = _written(rest, memoryview(piece))
+        if rest:
             connection = cast(Connection, self.request.protocol)
-            await connection.receive(self.request, memory[filled:], self.memory.receive)
-        return memory
+            await connection.receive(self.request, rest, self.memory.receive)
 
     async def _collected(self) -> bytearray:
         body = bytearray()
@@ -209,3 +224,15 @@ async def no_expectations(request: web.Request) -> None:
 
 def _new_memory(size_bytes: int) -> memoryview:
     return memoryview(bytearray(size_bytes))
+
+
+def _written(parts: Sequence[memoryview], data: memoryview) -> list[memoryview]:
+    """Write ``data`` into the beginning of ``parts``, and return what is left of them."""
+    left = []
+    for part in parts:
+        count = min(len(part), len(data))
+        part[:count] = data[:count]
+        data = data[count:]
+        if count < len(part):
+            left.append(part[count:])
+    return left

@@ -45,23 +45,23 @@ class Admission:
         if self.held_bytes + announced_bytes > self._max_bytes:
             raise self._too_many_bytes()
 
-    def check_slot(self) -> None:
-        """Raises OverloadedError if all slots are in use or reserved by fast bodies."""
+    def check_slot(self, clips: int = 1) -> None:
+        """Raises OverloadedError unless ``clips`` slots are neither in use nor reserved by fast bodies."""
         now_s = time.monotonic()
-        reserved = sum(reading.arrives_fast(now_s) for reading in self._reading)
-        if self.clips + reserved >= self._slots:
+        reserved = sum(reading.clips for reading in self._reading if reading.arrives_fast(now_s))
+        if self.clips + reserved + clips > self._slots:
             raise self._too_many_clips()
 
     @contextlib.contextmanager
-    def slot(self) -> Iterator[None]:
-        """Take a slot while the block runs; raises OverloadedError if none is free."""
-        self.clips += 1
+    def slot(self, clips: int = 1) -> Iterator[None]:
+        """Take a slot for each of ``clips`` while the block runs; raises OverloadedError unless all are free."""
+        self.clips += clips
         try:
             if self.clips > self._slots:
-                raise self._too_many_clips()
+                raise self._too_many_clips(clips)
             yield
         finally:
-            self.clips -= 1
+            self.clips -= clips
 
     @contextlib.contextmanager
     def low_priority(self) -> Iterator[None]:
@@ -85,9 +85,14 @@ class Admission:
             memory.close()
 
     def expect(self, memory: RequestMemory) -> None:
-        """Reserve a slot for ``memory`` while its body arrives fast; raises OverloadedError if none is left."""
-        self.check_slot()
+        """Reserve slots for ``memory`` while its body arrives fast; raises OverloadedError unless all are left."""
+        self._reading.discard(memory)
+        self.check_slot(memory.clips)
         self._reading.add(memory)
+
+    def expects(self, memory: RequestMemory) -> bool:
+        """Whether slots are reserved for ``memory``."""
+        return memory in self._reading
 
     def has_read(self, memory: RequestMemory) -> None:
         """End the reservation of ``memory``, because its body has been read or given up."""
@@ -105,7 +110,12 @@ class Admission:
         with self._lock:
             self.held_bytes -= count_bytes
 
-    def _too_many_clips(self) -> OverloadedError:
+    def _too_many_clips(self, more: int = 1) -> OverloadedError:
+        if more > 1:
+            held = self.clips - more
+            return self._overloaded(
+                f"{held} of {self._slots} clips are in the service already, {more} more are too many"
+            )
         return self._overloaded(f"{self._slots} clips are in the service already")
 
     def _too_many_bytes(self) -> OverloadedError:
@@ -116,13 +126,14 @@ class Admission:
 
 
 class RequestMemory:
-    """The bytes that one request holds.
+    """The bytes that one request holds; ``clips``: how many clips its body is known to hold.
 
     Invariants: ``_bytes`` is changed under the lock, because decode threads change it too. After ``close`` it is 0 and
     stays 0.
     """
 
     def __init__(self, admission: Admission) -> None:
+        self.clips = 1
         self._admission = admission
         self._lock = threading.Lock()
         self._began_s = time.monotonic()
@@ -143,6 +154,14 @@ class RequestMemory:
         self.add(count_bytes)
         if before < SOON_BYTES <= self._bytes:
             self._admission.expect(self)
+
+    def count_clips(self, clips: int) -> None:
+        """The body holds ``clips``; raises OverloadedError unless there are slots for all of them."""
+        self.clips = clips
+        if self._admission.expects(self):
+            self._admission.expect(self)
+        else:
+            self._admission.check_slot(clips)
 
     def arrives_fast(self, now_s: float) -> bool:
         """Whether the body has arrived fast so far; ``now_s`` is a time of ``time.monotonic``."""

@@ -54,7 +54,7 @@ async def classify(service: Service, upload: Upload, terms: Terms) -> Classifica
         classification = await _Classifying(service, deployment, terms).run(upload)
     # Their waiting is intended, so that it must not look like that of live clips.
     times = None if terms.priority == "low" else classification.times
-    service.metrics.answered(times, classification.top_label)
+    service.metrics.answered_request(times, classification.top_label)
     return classification
 
 
@@ -75,7 +75,8 @@ class _Classifying:
         request, clip = await reader.decode()
         decode_ms = self._elapsed_ms() - read_ms
         deadline_s = self._terms.began_s + self._terms.deadline_ms / 1e3
-        answer = await self._deployment.batcher.classify(clip, deadline_s, self._terms.priority)
+        with service.metrics.statistics.failing(self._elapsed_ms):
+            answer = await self._deployment.batcher.classify(clip, deadline_s, self._terms.priority)
         service.recent_clips.keep(clip)
         times = answer.times
         times.read_ms, times.decode_ms, times.total_ms = read_ms, decode_ms, self._elapsed_ms()

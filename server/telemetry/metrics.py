@@ -21,6 +21,7 @@ from prometheus_client import (
 from server.telemetry.gpu_metrics import GpuCollector
 from server.telemetry.log_queue import DROPPED_LINES
 from server.telemetry.phases import ClipTimes
+from server.telemetry.statistics import Statistics
 from server.telemetry.stream_metrics import StreamMetrics
 
 # A creation time for each counter would double the number of series.
@@ -40,6 +41,7 @@ _OUTCOMES = {
     200: "answered",
     400: "unreadable",
     401: "unauthorized",
+    404: "not_found",
     408: "slow",
     413: "too_large",
     415: "unsupported",
@@ -65,6 +67,8 @@ class Metrics:
 
     def __init__(self, states: Iterable[str]) -> None:
         self.registry = registry = CollectorRegistry()
+        # The figures of the Open Inference Protocol, which Prometheus has in other forms.
+        self.statistics = Statistics()
         for collector in (ProcessCollector, PlatformCollector, GCCollector, GpuCollector):
             collector(registry=registry)
         self._received = Counter("vjepa_requests_received", "Requests to classify a clip", registry=registry)
@@ -101,7 +105,7 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        self.streams = StreamMetrics(registry, _SECONDS, self.answered)
+        self.streams = StreamMetrics(registry, _SECONDS, self.answered_request)
         self._connections = Gauge("vjepa_connections", "Open connections", registry=registry)
         self._closed = Counter(
             "vjepa_connections_closed", "Connections that the service closed, by reason", ["reason"], registry=registry
@@ -135,6 +139,12 @@ class Metrics:
             label = _OTHER_LABELS
         self._known_labels.add(label)
         self._labels.labels(label).inc()
+
+    def answered_request(self, times: ClipTimes | None, label: str) -> None:
+        """Count an answered clip that is all of its request, or a window of a stream; None as for ``answered``."""
+        self.answered(times, label)
+        if times is not None:
+            self.statistics.succeeded([times])
 
     def cancelled(self, reason: str, *, started: bool) -> None:
         """Count a clip that was cancelled because its client is ``gone`` or its ``deadline`` passed."""

@@ -92,13 +92,33 @@ async def test_every_error_is_documented_with_an_example(document: Document) -> 
     told = document["paths"]["/api/v1/infer"]["post"]["responses"]
     # Only a stream, which OpenAPI cannot describe, is refused for its origin.
     statuses = {status.value for status in STATUS_BY_ERROR.values()} - {403}
-    assert {int(status) for status in told} == {200, 500} | statuses
+    of_protocol = document["paths"]["/v2/models/{model}/infer"]["post"]["responses"]
+    assert {int(status) for status in of_protocol} == {200, 500} | statuses
+    # Only the Open Inference Protocol names models.
+    assert {int(status) for status in told} == {200, 500} | statuses - {404}
     assert all(isinstance(said.error, RequestError) and type(said.error) is kind for kind, said in ERRORS.items())
 
 
-@pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/health/ready", "/api/v1/models", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/api/v1/models",
+        "/openapi.json",
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/{model}",
+        "/v2/models/{model}/ready",
+        "/v2/models/{model}/config",
+        "/v2/models/{model}/stats",
+    ],
+)
 async def test_answers_match_the_document(document: Document, session: aiohttp.ClientSession, path: str) -> None:
-    async with session.get(path) as response:
+    async with session.get(path.format(model="demo")) as response:
         told = document["paths"][path]["get"]["responses"][str(response.status)]
         _check(document, told["content"][response.content_type]["schema"], await response.json())
         assert told["headers"].keys() <= response.headers.keys()
@@ -144,7 +164,7 @@ async def test_keys_are_documented_for_the_operations_that_need_them(tmp_path: P
             OpenAPIV31SpecValidator(document).validate()
             assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
             for method, path, operation in _operations(document):
-                async with session.request(method, path) as response:
+                async with session.request(method, path.format(model="demo")) as response:
                     assert (response.status == 401) == ("security" in operation), path
                     assert ("401" in operation["responses"]) == ("security" in operation), path
                     if response.status == 401:

@@ -27,6 +27,8 @@ _TAGS = {
     "inference": "Classify clips, and describe the model.",
     "health": "Probes for load balancers and orchestrators.",
     "service": "Describe and measure the service.",
+    "open inference protocol": "The same for clients of Triton and KServe: errors also have `error`, which repeats \
+`detail`.",
     "documents": "The documentation of the API, which needs no key.",
 }
 

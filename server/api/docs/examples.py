@@ -172,6 +172,10 @@ ERRORS: dict[type[errors.RequestError], ErrorExample] = {
             errors.ForbiddenError("pages of this origin may not use this endpoint (--cors-origins)", field="Origin"),
         ),
         (
+            "No model, version or region has this name.",
+            errors.NotFoundError("no model 'vitl' is in service; accepted: demo", field="model"),
+        ),
+        (
             "The body did not arrive in time.",
             errors.SlowBodyError("the body was not there after 30 s"),
         ),

@@ -53,7 +53,7 @@ def inference(manifest: Manifest) -> JsonObject:
         OCTET_STREAM: {},
     }
     return {
-        "parameters": [*_headers(), *_query(manifest)],
+        "parameters": [*header_parameters(), *_query(manifest)],
         "requestBody": {
             "required": True,
             "description": f"{manifest.frames} frames of the same size.",
@@ -142,9 +142,13 @@ def _without_null(schema: JsonObject) -> JsonObject:
 
 
 def _example(manifest: Manifest) -> JsonObject:
-    frames = [_example_frame(index / max(1, manifest.frames - 1)) for index in range(manifest.frames)]
-    value = {"frames": frames, "top_k": min(3, len(manifest.labels))}
+    value = {"frames": example_frames(manifest), "top_k": min(3, len(manifest.labels))}
     return {"summary": "A square that moves up, as small images", "value": value}
+
+
+def example_frames(manifest: Manifest) -> list[str]:
+    """The frames of a clip in which a square moves up, as images in base64."""
+    return [_example_frame(index / max(1, manifest.frames - 1)) for index in range(manifest.frames)]
 
 
 def _example_frame(progress: float) -> str:
@@ -158,7 +162,8 @@ def _example_frame(progress: float) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _headers() -> list[JsonObject]:
+def header_parameters() -> list[JsonObject]:
+    """The headers for the deadline and the priority of a request."""
     deadline = {
         "description": "Milliseconds from the first byte of the request after which it is answered with 504.",
         "type": "integer",

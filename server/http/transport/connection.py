@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import cast
 
@@ -184,9 +184,12 @@ class Connection(web.RequestHandler):
         self._request = None
         request.content.on_eof(self._await_next)
 
-    async def receive(self, request: web.BaseRequest, rest: memoryview, arrived: Callable[[int], None]) -> None:
-        """Fill ``rest`` with the end of the body of ``request``; ``request.content`` must be read to its end before.
+    async def receive(
+        self, request: web.BaseRequest, rest: Sequence[memoryview], arrived: Callable[[int], None]
+    ) -> None:
+        """Fill the parts of ``rest``, one after the other, with the end of the body of ``request``.
 
+        ``request.content`` must be read to its end before.
         ``arrived`` gets the length of each piece, and may raise to stop the reading. A connection whose body was not
         received to its end cannot be used for another request.
         """

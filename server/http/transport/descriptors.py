@@ -13,8 +13,8 @@ _log = logging.getLogger(__name__)
 OTHER_DESCRIPTORS = 128
 
 
-def connections_within_limit(wanted: int) -> int:
-    """The number of connections, at most ``wanted``, that the process can have open at once.
+def connections_within_limit(wanted: int, reserved: int = 0) -> int:
+    """The number of connections, at most ``wanted``, that the process can have open at once beside ``reserved`` files.
 
     Most systems allow 1024 descriptors by default, and more when a process asks for them.
 
@@ -22,15 +22,16 @@ def connections_within_limit(wanted: int) -> int:
         ConfigurationError: so few open files are allowed that no client could connect.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + OTHER_DESCRIPTORS
+    others = OTHER_DESCRIPTORS + reserved
+    needed = wanted + others
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    connections = allowed - OTHER_DESCRIPTORS
+    connections = allowed - others
     if connections < 1:
         raise ConfigurationError(
-            f"the process may open {allowed} files, of which it needs {OTHER_DESCRIPTORS} for itself",
+            f"the process may open {allowed} files, of which it needs {others} for itself",
             help=f"allow at least {needed}, as with ulimit -n {needed}",
         )
     if connections < wanted:

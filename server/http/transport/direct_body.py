@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 
 class DirectBody(asyncio.BufferedProtocol):
@@ -12,25 +12,26 @@ class DirectBody(asyncio.BufferedProtocol):
     aiohttp makes an object for each piece of a body, and copies the piece twice, which costs more than everything else
     that is done with a clip of a few MB.
 
-    Invariant: ``_rest`` is the memory that is still to be filled, and None from the moment when the transport has its
-    own protocol again.
+    Invariant: ``_rest`` is the memory that is still to be filled, the next part last and no part empty, and None from
+    the moment when the transport has its own protocol again.
     """
 
     def __init__(
         self,
         protocol: asyncio.Protocol,
         transport: asyncio.Transport,
-        rest: memoryview,
+        rest: Sequence[memoryview],
         arrived: Callable[[int], None],
         completed: Callable[[], None],
     ) -> None:
-        """``rest`` receives the bytes. ``arrived`` gets the length of each piece, and may raise to refuse it.
+        """The parts of ``rest`` receive the bytes, one after the other.
 
+        ``arrived`` gets the length of each piece, and may raise to refuse it.
         ``completed`` is called before ``protocol`` gets the bytes that follow the body.
         """
         self._protocol = protocol
         self._transport = transport
-        self._rest: memoryview | None = rest
+        self._rest: list[memoryview] | None = [part for part in reversed(rest) if part]
         self._arrived = arrived
         self._completed = completed
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -47,12 +48,14 @@ class DirectBody(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # asyncio refuses an empty buffer; this one is asked for only between the end and the exchange of the protocol.
-        return memoryview(bytearray(1)) if self._rest is None else self._rest
+        return self._rest[-1] if self._rest else memoryview(bytearray(1))
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._rest is None:
             return
-        self._rest = self._rest[nbytes:]
+        self._rest[-1] = self._rest[-1][nbytes:]
+        if not self._rest[-1]:
+            self._rest.pop()
         try:
             self._arrived(nbytes)
         except Exception as error:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from engines.errors import ConfigurationError
+from server.clips.tensors.regions import MAX_REGIONS
 from server.config.settings import Settings
 from server.http.transport.acceptor import Acceptor
 from server.http.transport.connection import Connections
@@ -57,7 +58,8 @@ async def connecting(app: web.Application, service: Service) -> AsyncIterator[Co
     Raises:
         ConfigurationError: so few open files are allowed that no client could connect.
     """
-    most = connections_within_limit(service.settings.max_connections)
+    settings = service.settings
+    most = connections_within_limit(settings.max_connections, MAX_REGIONS if settings.v2_shared_memory else 0)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_WRITE_TIMEOUT_S)
     await runner.setup()
     if runner.server is None:

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol (V2), as Triton and KServe speak it: a front beside ``/api/v1``."""

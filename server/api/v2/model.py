@@ -1,0 +1,125 @@
+"""The model in service as the Open Inference Protocol describes it: metadata, readiness, configuration, statistics."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from engines.manifest import Manifest
+from server.api.v2 import answers
+from server.api.v2.outputs import OUTPUTS
+from server.clips.tensors.frames_tensor import FRAMES, UINT8
+from server.errors import NotFoundError, shown
+from server.http.context import SERVICE
+from server.telemetry.statistics import Statistics, Total
+
+# A bundle has one version at a time: a swap replaces it.
+VERSION = "1"
+
+_PRIORITY_LEVELS, _DEFAULT_LEVEL = 3, 2
+
+
+async def metadata(request: web.Request) -> web.Response:
+    """Name, inputs and outputs of the model; raises NotReadyError until one is loaded."""
+    return answered(metadata_of(_manifest(request)))
+
+
+async def ready(request: web.Request) -> web.Response:
+    """200 while the model accepts requests; otherwise raises NotReadyError."""
+    manifest = _manifest(request)
+    request.app[SERVICE].check_ready()
+    return answered(answers.ModelReady(manifest.name, ready=True))
+
+
+async def config(request: web.Request) -> web.Response:
+    """The configuration of the model."""
+    return answered(config_of(_manifest(request), request.app[SERVICE].settings.batch_wait_ms))
+
+
+async def statistics(request: web.Request) -> web.Response:
+    """Counts and times since the start of the process."""
+    return answered(statistics_of(_manifest(request), request.app[SERVICE].metrics.statistics))
+
+
+def check_model(request: web.Request, manifest: Manifest) -> None:
+    """Raises NotFoundError unless the path names the model of ``manifest`` and its version, or none."""
+    name, version = request.match_info.get("model", manifest.name), request.match_info.get("version", VERSION)
+    if name != manifest.name:
+        raise NotFoundError(f"no model {shown(name)!r} is in service; accepted: {manifest.name}", field="model")
+    if version != VERSION:
+        raise NotFoundError(
+            f"the model {manifest.name} has no version {shown(version)!r}; accepted: {VERSION}", field="version"
+        )
+
+
+def answered(answer: msgspec.Struct | list[msgspec.Struct] | dict[str, str]) -> web.Response:
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+def metadata_of(manifest: Manifest) -> answers.ModelMetadata:
+    shape = [-1, manifest.frames, -1, -1, 3]
+    outputs = [answers.TensorMetadata(one.name, one.datatype, [-1, *one.shape(manifest)]) for one in OUTPUTS]
+    inputs = [answers.TensorMetadata(FRAMES, UINT8, shape)]
+    return answers.ModelMetadata(manifest.name, [VERSION], _platform(manifest), inputs, outputs)
+
+
+def config_of(manifest: Manifest, batch_wait_ms: int) -> answers.ModelConfig:
+    return answers.ModelConfig(
+        name=manifest.name,
+        platform=_platform(manifest),
+        backend=manifest.target,
+        max_batch_size=manifest.max_batch,
+        input=[answers.TensorConfig(FRAMES, "TYPE_UINT8", [manifest.frames, -1, -1, 3])],
+        output=[answers.TensorConfig(one.name, f"TYPE_{one.datatype}", list(one.shape(manifest))) for one in OUTPUTS],
+        dynamic_batching=answers.PriorityQueue([], 1000 * batch_wait_ms, _PRIORITY_LEVELS, _DEFAULT_LEVEL),
+        model_transaction_policy={"decoupled": False},
+        parameters={
+            "crop": {"string_value": str(manifest.preprocessing.crop)},
+            "resize": {"string_value": str(manifest.preprocessing.resize)},
+            "source": {"string_value": manifest.source.model},
+        },
+    )
+
+
+def statistics_of(manifest: Manifest, counted: Statistics) -> answers.Statistics:
+    nothing = answers.Duration(0, 0)
+    inference = answers.InferenceStatistics(
+        success=_duration(counted.success),
+        fail=_duration(counted.fail),
+        queue=_duration(counted.queue),
+        compute_input=_duration(counted.compute_input),
+        compute_infer=_duration(counted.compute_infer),
+        compute_output=_duration(counted.compute_output),
+        cache_hit=nothing,
+        cache_miss=nothing,
+    )
+    batches = [
+        answers.BatchStatistics(
+            size, _duration(totals.compute_input), _duration(totals.compute_infer), _duration(totals.compute_output)
+        )
+        for size, totals in sorted(counted.batches.items())
+    ]
+    model = answers.ModelStatistics(
+        name=manifest.name,
+        version=VERSION,
+        last_inference=counted.last_inference_ms,
+        inference_count=counted.inferences,
+        execution_count=counted.executions,
+        inference_stats=inference,
+        batch_stats=batches,
+    )
+    return answers.Statistics([model])
+
+
+def _manifest(request: web.Request) -> Manifest:
+    manifest = request.app[SERVICE].loaded().manifest
+    check_model(request, manifest)
+    return manifest
+
+
+def _platform(manifest: Manifest) -> str:
+    return f"vjepa2_{manifest.target.replace('-', '_')}"
+
+
+def _duration(total: Total) -> answers.Duration:
+    return answers.Duration(total.count, total.ns)
