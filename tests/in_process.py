@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from unittest import mock
 
 
@@ -22,6 +24,7 @@ def run_here(module: str, *arguments: str, errors: io.StringIO | None = None) ->
         mock.patch.dict(os.environ),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
+        _own_logging(),
     ):
         code = 0
         try:
@@ -29,3 +32,15 @@ def run_here(module: str, *arguments: str, errors: io.StringIO | None = None) ->
         except SystemExit as end:
             code = int(end.code or 0)
     return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+
+
+@contextlib.contextmanager
+def _own_logging() -> Iterator[None]:
+    """Take back what a program sets on the root logger, which the tests after it share."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
