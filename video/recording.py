@@ -39,8 +39,7 @@ class VideoFile:
         Opens the file a second time and reads its packets without decoding them, because the duration in a
         container is often missing (recordings of a browser) or wrong (interrupted recordings).
         """
-        with translated_errors(self._name), _open(self._path) as container:
-            stream = video_stream(self._name, container)
+        with translated_errors(self._name), open_container(self._path, self._name) as (container, stream):
             return _span_s(container.demux(stream), stream, limit_s)
 
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
@@ -65,13 +64,23 @@ def open_recording(path: str, name: str, threads: int = 0) -> Iterator[VideoFile
 
     Raises VideoUnreadableError or NoVideoError.
     """
-    with translated_errors(name):
-        container = _open(path)
-    with container:
-        stream = video_stream(name, container)
+    with open_container(path, name) as (container, stream):
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         yield VideoFile(path, name, container, stream)
+
+
+@contextmanager
+def open_container(path: str, name: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video file, and choose its video stream, for reading packets.
+
+    Raises VideoUnreadableError or NoVideoError.
+    """
+    with translated_errors(name):
+        # With "file:", FFmpeg does not mistake a colon in the name for a protocol.
+        container = av.open(f"file:{path}", metadata_errors="ignore")
+    with container:
+        yield container, video_stream(name, container)
 
 
 @contextmanager
@@ -82,11 +91,6 @@ def translated_errors(name: str) -> Iterator[None]:
     except FFmpegError as error:
         reason = (error.strerror or str(error)).lower()
         raise VideoUnreadableError(f"cannot read {name}: {reason}", HINT) from error
-
-
-def _open(path: str) -> InputContainer:
-    # With "file:", FFmpeg does not mistake a colon in the name for a protocol.
-    return av.open(f"file:{path}", metadata_errors="ignore")
 
 
 def _span_s(packets: Iterator[Packet[VideoStream]], stream: VideoStream, limit_s: float) -> float:

@@ -15,8 +15,9 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from consumer.sources.ffmpeg import Link, open_container
+from consumer.sources.ffmpeg import translated_video_errors
 from consumer.sources.source import Source
+from video.recording import open_container
 from video.streams import time_base
 
 HEADER_FORMAT = "nut"
@@ -131,7 +132,7 @@ class Footage:
 
 def cut_recording(source: Source, start_s: float, end_s: float) -> Part | None:
     """Like :meth:`Footage.cut` for a video file. Raises SourceError."""
-    with open_container(source, Link()) as (container, stream):
+    with translated_video_errors(), open_container(source.location, source.name) as (container, stream):
         begins_s = (container.start_time or 0) / av.time_base
         connection = _Connection(b"", time_base(stream), -begins_s)
         container.seek(round(max(start_s + begins_s, begins_s) / connection.time_base), stream=stream)

@@ -40,11 +40,13 @@ async def test_short_video_is_one_clip_and_logged_as_text(live_server: LiveServe
     ended = await consume(write_video(tmp_path / "a.mp4", at(25, 2)), "--service-url", live_server.url)
     assert ended.code == 0
     assert ended.output == []
-    short, clip, done, summary = ended.errors
+    transport, short, clip, streamed, done, summary = ended.errors
+    assert " INFO transport transport=stream " in transport
     assert "INFO video is shorter than a clip, sampling all of it evenly" in short
     assert " INFO clip " in clip
     for field in ("source=", "start_s=0.0 ", "end_s=2.0 ", "label=", "confidence=", "latency_ms="):
         assert field in clip
+    assert " INFO stream ended " in streamed
     assert done.endswith("clips=1")
     assert " INFO summary sources=1 failed=0 clips=1 seconds=" in summary
 
@@ -163,7 +165,8 @@ async def test_ctrl_c_while_a_clip_is_classified(serve: Serve, tmp_path: Path) -
     ended = await end(process)
     never.set()
     assert ended.code == 130
-    (summary,) = ended.errors
+    transport, summary = ended.errors
+    assert " INFO transport transport=clips " in transport
     assert " INFO summary sources=1 failed=0 clips=0 " in summary
 
 
