@@ -1,4 +1,4 @@
-"""``python docs/picture.py [FILE]``: draws README's picture, docs/images/demo.svg, from what ``just demo`` prints."""
+"""``python docs/picture.py [FILE]``: draws docs/images/demo.svg from what ``just demo`` prints."""
 
 from __future__ import annotations
 
