@@ -63,11 +63,11 @@ test-extra: (_install "export,dev")
     rehearsal=$(mktemp -d)
     trap 'rm -rf "$rehearsal"' EXIT
     PYTHON={{ python }} tests/gpu/run.sh --device cpu --small --allow-list --seconds 0.2 --work "$rehearsal"
-    {{ python }} -m tests.archive.kills --videos 30 --kills 20
-    {{ python }} -m tests.archive.kills --videos 30 --kills 4 --ray
-    {{ python }} -m tests.archive.accuracy --videos 10
+    {{ python }} -m tests.archive.kills --videos 10 --kills 8
+    {{ python }} -m tests.archive.kills --videos 10 --kills 4 --ray
+    {{ python }} -m tests.archive.accuracy --videos 5
     {{ python }} -m tests.soak --minutes 1
-    {{ python }} -m tests.page_soak --minutes 2
+    {{ python }} -m tests.page_soak --minutes 1
 
 # Steady load, bad requests and clients that leave, for 20 minutes; nothing may grow.
 soak *ARGS: (_install "export,dev")
