@@ -21,6 +21,7 @@ MODULES = {
     "export": "export",
     "consume": "consumer",
     "demo": "export.demo.show",
+    "teach": "teach",
     "doctor": "vjepa.doctor",
 }
 

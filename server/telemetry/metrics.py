@@ -123,10 +123,12 @@ class Metrics:
         """Count the end of a received request."""
         self._outcomes.labels(outcome).inc()
 
-    def answered(self, times: ClipTimes, label: str) -> None:
-        """Count an answered clip, with its phases and its most probable label."""
+    def answered(self, times: ClipTimes, label: str | None) -> None:
+        """Count an answered clip, with its phases and its most probable label, if it was classified at all."""
         for phase, ms in times.phases():
             self._phases[phase].observe(ms / 1e3)
+        if label is None:
+            return
         if label not in self._known_labels and len(self._known_labels) >= _MAX_LABELS:
             label = _OTHER_LABELS
         self._known_labels.add(label)
