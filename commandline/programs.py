@@ -21,7 +21,6 @@ MODULES = {
     "export": "export",
     "consume": "consumer",
     "demo": "export.demo.show",
-    "teach": "teach",
     "doctor": "vjepa.doctor",
 }
 

@@ -134,7 +134,7 @@ async def _run_feeds(
         await watch.wait_at_start()
         stack.callback(tally.log_summary)
         service = settings.service
-        sender = Sender(client, watch, service.in_flight, service.retries, service.top_k, metrics)
+        sender = Sender(client, watch, service.in_flight, service.retries, service.top_k, service.head, metrics)
         open_files = asyncio.Semaphore(MAX_OPEN_FILES)
         shared = Shared(watch, sender, open_files, metrics, lambda: clipping(settings.sampling, watch.model))
         channels = [await stack.enter_async_context(EventChannel(sink, metrics)) for sink in sinks]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -18,7 +18,7 @@ from aiohttp import BasicAuth, hdrs
 from numpy.typing import NDArray
 from yarl import URL
 
-from consumer.client.answer import Answer
+from consumer.client.answer import Answer, Embedding
 from consumer.client.encodings import (
     JPEG_QUALITY,
     Body,
@@ -29,7 +29,7 @@ from consumer.client.encodings import (
     default_encoding,
     encode_clip,
 )
-from consumer.client.wire import Health, Model, Models, Problem, ServiceInfo, decoded
+from consumer.client.wire import EmbedAnswer, Health, Model, Models, Problem, ServiceInfo, decoded
 from consumer.errors import REDIRECTS, ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
 from consumer.retry import Backoff, WaitBudget, retry_after_s
 from consumer.shown_text import shown, without_credentials
@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 DEFAULT_URL = "http://localhost:8000"
 INFER_PATH = "/api/v1/infer"
+EMBED_PATH = "/api/v1/embed"
 MODELS_PATH = "/api/v1/models"
 POLL_TIMEOUT_S = 5.0
 LONGEST_DEADLINE_MS = 600_000
@@ -102,23 +103,68 @@ class AsyncClient:
         await self._session.close()
 
     async def classify(
-        self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
+        self,
+        frames: Frames,
+        *,
+        top_k: int | None = None,
+        clip_id: str | None = None,
+        pixel_format: PixelFormat = "RGB",
+        head: str | None = None,
     ) -> Answer:
         """Send a clip and return its predictions.
 
         ``frames`` must be as many as the model takes (see :meth:`model`), in ``pixel_format`` RGB (PIL, PyAV) or BGR
         (OpenCV). ``top_k`` is the number of predictions to return. ``clip_id`` is returned with the answer; the
-        default is a random UUID.
+        default is a random UUID. ``head`` is the name of a head whose labels to answer with, or ``all``.
 
         Raises:
             ClipError: the frames do not form a valid clip.
             ServiceError: the service did not classify the clip, after all retries if the error is retriable.
         """
-        body = await self.encode(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format)
+        body = await self.encode(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format, head=head)
+        return await self._with_retries(lambda: self.post(body))
+
+    async def embed(
+        self, frames: Frames, *, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
+    ) -> Embedding:
+        """Send a clip and return its features; the parameters and errors are those of :meth:`classify`."""
+        options = Options(clip_id or str(uuid4()), None, pixel_format, self._jpeg_quality, encoding_format="base64")
+        body = await self._encoded(frames, options)
+        return await self._with_retries(lambda: self._post_for_features(body))
+
+    async def encode(
+        self,
+        frames: Frames,
+        *,
+        top_k: int | None = None,
+        clip_id: str | None = None,
+        pixel_format: PixelFormat = "RGB",
+        head: str | None = None,
+    ) -> Body:
+        """Encode a clip for :meth:`post` without blocking the event loop. Raises ClipError."""
+        return await self._encoded(
+            frames, Options(clip_id or str(uuid4()), top_k, pixel_format, self._jpeg_quality, head)
+        )
+
+    async def post(self, body: Body) -> Answer:
+        """Send an encoded clip once, without retries. Raises ServiceError."""
+        return _read(await self._request("POST", INFER_PATH, self._timeout_s, body), Answer)
+
+    async def _post_for_features(self, body: Body) -> Embedding:
+        found = _read(await self._request("POST", EMBED_PATH, self._timeout_s, body), EmbedAnswer)
+        return Embedding(found.features(), found.clip_id, found.model, found.sha256, found.timings_ms)
+
+    async def _encoded(self, frames: Frames, options: Options) -> Body:
+        pictures = [np.ascontiguousarray(frame) for frame in frames]
+        if self._encoding == "jpeg":
+            return await asyncio.to_thread(encode_clip, pictures, self._encoding, options)
+        return encode_clip(pictures, self._encoding, options)
+
+    async def _with_retries(self, post: Callable[[], Awaitable[T]]) -> T:
         failures = 0
         while True:
             try:
-                return await self.post(body)
+                return await post()
             except ServiceError as error:
                 failures += 1
                 if not error.retriable or failures > self._retries:
@@ -127,20 +173,6 @@ class AsyncClient:
                 fields = {"pause_s": round(pause_s, 3), "retries_left": self._retries - failures, "reason": error.what}
                 logger.warning("trying again", extra=fields)
                 await asyncio.sleep(pause_s)
-
-    async def encode(
-        self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
-    ) -> Body:
-        """Encode a clip for :meth:`post` without blocking the event loop. Raises ClipError."""
-        options = Options(clip_id or str(uuid4()), top_k, pixel_format, self._jpeg_quality)
-        pictures = [np.ascontiguousarray(frame) for frame in frames]
-        if self._encoding == "jpeg":
-            return await asyncio.to_thread(encode_clip, pictures, self._encoding, options)
-        return encode_clip(pictures, self._encoding, options)
-
-    async def post(self, body: Body) -> Answer:
-        """Send an encoded clip once, without retries. Raises ServiceError."""
-        return _read_answer(await self._request("POST", INFER_PATH, self._timeout_s, body))
 
     async def models(self) -> tuple[Model, ...]:
         """Return the models in service; empty while none is loaded. Raises ServiceError."""
@@ -266,10 +298,10 @@ def _authorization(url: str, api_key: str | None) -> dict[str, str]:
     return {} if basic is None else {hdrs.AUTHORIZATION: basic.encode()}
 
 
-def _read_answer(reply: Reply) -> Answer:
+def _read(reply: Reply, kind: type[T]) -> T:
     if reply.status != HTTPStatus.OK:
         raise _refusal(reply)
-    return _content(reply, Answer)
+    return _content(reply, kind)
 
 
 def _content(reply: Reply, kind: type[T]) -> T:

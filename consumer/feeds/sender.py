@@ -43,13 +43,14 @@ class Sender:
         in_flight: int,
         retries: int,
         top_k: int | None,
+        head: str | None,
         counters: Counters,
     ) -> None:
         self._client = client
         self._watch = watch
         self._slots = asyncio.Semaphore(in_flight)
         self._retries = retries
-        self._top_k = top_k
+        self._top_k, self._head = top_k, head
         self._counters = counters
 
     async def reserve_slot(self) -> None:
@@ -65,7 +66,7 @@ class Sender:
         """
         started_s = time.perf_counter()
         try:
-            body = await self._client.encode(clip.pictures, top_k=self._top_k)
+            body = await self._client.encode(clip.pictures, top_k=self._top_k, head=self._head)
         except BaseException:
             self._slots.release()
             raise

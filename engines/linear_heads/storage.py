@@ -15,7 +15,6 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from commandline.programs import command
 from engines.errors import HeadError
 from engines.linear_heads.head import Head, Weights
 from engines.linear_heads.manifest import (
@@ -162,4 +161,4 @@ class _Opening:
             raise self._wrong(f"cannot be read: {error.strerror}") from None
 
     def _wrong(self, why: str) -> HeadError:
-        return HeadError(f"head {self.path} {why}", help=f"teach it again: {command('teach')} {self.path.name} DIR")
+        return HeadError(f"head {self.path} {why}", help="teach it again, or remove it")

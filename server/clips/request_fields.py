@@ -144,5 +144,5 @@ def checked_top_k(top_k: int | None, labels: int) -> int:
     if top_k is None:
         return min(DEFAULT_TOP_K, labels)
     if not 1 <= top_k <= labels:
-        raise InvalidError(f"top_k is {top_k}; accepted: 1 to {labels}, the number of labels", field="top_k")
+        raise InvalidError(f"top_k is {top_k}; accepted: 1 to {labels}, the label count", field="top_k")
     return top_k
