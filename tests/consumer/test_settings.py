@@ -21,6 +21,7 @@ GIVEN = {
     ("service", "encoding"): ("--encoding", "VJEPA_CONSUMER_ENCODING", "jpeg", "jpeg"),
     ("service", "jpeg_quality"): ("--jpeg-quality", "VJEPA_CONSUMER_JPEG_QUALITY", "75", 75),
     ("service", "top_k"): ("--top-k", "VJEPA_CONSUMER_TOP_K", "3", 3),
+    ("service", "head"): ("--head", "VJEPA_CONSUMER_HEAD", "door", "door"),
     ("service", "wait_s"): ("--wait", "VJEPA_CONSUMER_WAIT", "0", 0.0),
     ("service", "timeout_s"): ("--timeout", "VJEPA_CONSUMER_TIMEOUT", "1.5", 1.5),
     ("service", "retries"): ("--retries", "VJEPA_CONSUMER_RETRIES", "0", 0),
