@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from archive.busy import BusyTime
 from archive.classification import classify
 from archive.config.settings import Settings
-from archive.errors import ArchiveError
+from archive.errors import ArchiveError, InputError
 from archive.files.table import Description
 from archive.version import VERSION
 from archive.video import Scored, Video, WindowScores
@@ -32,8 +32,16 @@ class Labelled:
 
 
 def chosen_bundle(settings: Settings) -> Bundle:
-    """The bundle of the settings, or the one that ``serve`` would take. Raises BundleError."""
-    return open_bundle(settings.bundle or default_bundle().path)
+    """The bundle of the settings, or the one that ``serve`` would take.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        InputError: its network has no labels.
+    """
+    bundle = open_bundle(settings.bundle or default_bundle().path)
+    if not bundle.manifest.labels:
+        raise InputError(f"bundle {bundle.path} has no labels of its own", "give the --bundle of a classifier")
+    return bundle
 
 
 def load(bundle: Bundle, settings: Settings, threads: int = 0) -> Engine:

@@ -30,6 +30,8 @@ async def chosen_transport(client: AsyncClient, watch: ServiceWatch, settings: S
     if service.sending == "clips" or service.encoding == "json":
         # Services that accept nothing but JSON have no streams.
         kind, why = "clips", "as set"
+    elif service.head is not None:
+        kind, why = "clips", "streams have no heads"
     elif await _has_streams(client, watch):
         kind, why = "stream", "the service has streams" if service.sending is None else "as set"
     elif service.sending == "stream" or service.still == "skip":
@@ -57,7 +59,7 @@ class Transports:
         self, client: AsyncClient, watch: ServiceWatch, settings: Settings, kind: TransportKind, counters: Counters
     ) -> None:
         self._client, self._watch, self._settings, self._kind, self._counters = client, watch, settings, kind, counters
-        self._shared = self._sender(), Posts(client, settings.service.top_k)
+        self._shared = self._sender(), Posts(client, settings.service.top_k, settings.service.head)
 
     def of(self, source: Source) -> tuple[Sender, Transport]:
         """Clips share a limit of requests; each source has a stream of its own."""

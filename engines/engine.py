@@ -17,6 +17,9 @@ from engines.manifest import Manifest, Precision
 class Inference:
     """``probabilities``: float32 [N, labels], each row sums to 1; and where the time of the batch went.
 
+    ``features``: float32 [N, F]; None where the bundle was exported without features. A pretrained encoder has features
+    and no labels.
+
     ``copy_ms`` is the part of ``preprocess_ms`` in which frames were copied to the device. ``wait_ms`` is the time for
     which the batch was ready, but the network of the batch before was still running.
     """
@@ -26,6 +29,12 @@ class Inference:
     network_ms: float
     copy_ms: float = 0.0
     wait_ms: float = 0.0
+    features: npt.NDArray[np.float32] | None = None
+
+
+def no_probabilities(clips: int) -> npt.NDArray[np.float32]:
+    """Float32 [clips, 0]: the probabilities of a network without labels."""
+    return np.zeros((clips, 0), np.float32)
 
 
 class Model(Protocol):

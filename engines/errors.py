@@ -10,6 +10,7 @@ ServiceError
 │   ├── BundleUnsupportedError  of another format version, or for another device or runtime
 │   ├── BundleUntrustedError    of another digest than the pinned one, or others may write the code in it
 │   └── VerificationError       answers differently from the checkpoint
+├── HeadError                   a head that is damaged or does not fit
 └── EngineError                 the runtime could not be loaded, or failed on a batch
     ├── ClipTooLargeError       the engine has no memory for a clip of this size
     └── EngineLostError         its device is gone or it does not return; only a new process helps
@@ -43,6 +44,10 @@ class ExportError(ServiceError):
 
 
 class BundleError(ServiceError):
+    pass
+
+
+class HeadError(ServiceError):
     pass
 
 

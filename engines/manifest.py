@@ -17,6 +17,7 @@ FILE_NAME = "engine.json"
 Target = Literal["openvino", "tensorrt", "tensorrt-rtx", "torch"]
 Precision = Literal["fp32", "bf16", "fp16", "fp8", "int8"]
 Positive = Annotated[int, Meta(gt=0)]
+FeatureKind = Literal["tubelet_means", "tubelet_maxima", "pooled"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -68,6 +69,30 @@ class Tensor(Record, frozen=True):
     clip_shape: tuple[int, ...]
 
 
+class FeaturePart(Record, frozen=True):
+    """``size`` features of one kind.
+
+    ``tubelet_means`` and ``tubelet_maxima``: the mean and the largest value, over the patches of a tubelet of frames,
+    of each feature of the encoder's tokens; one tubelet after the other. ``pooled``: the output of the classifier's
+    pooler.
+    """
+
+    kind: FeatureKind
+    size: Positive
+
+
+class Features(Record, frozen=True):
+    """The output that describes a clip by ``output.clip_shape[0]`` numbers, and the parts that these consist of."""
+
+    output: Tensor
+    parts: tuple[FeaturePart, ...]
+
+    @property
+    def size(self) -> int:
+        """The number of features of a clip."""
+        return self.output.clip_shape[0]
+
+
 class Device(Record, frozen=True):
     """The device that the network was compiled for; ``compute_capabilities`` (``9.0``) only for CUDA."""
 
@@ -81,18 +106,22 @@ class Verification(Record, frozen=True, omit_defaults=True):
     ``clips`` counts every comparison: each clip alone, and clips in batches of up to ``max_batch``. ``log_odds_spread``
     (in nats) is how far the checkpoint's answers differ between clips; ``log_odds_error`` and ``log_odds_tolerance``
     are shares of it. Manifests of format 2 lack them, and they are not encoded for these, so old digests stay valid.
+    ``features_error`` is the largest deviation of a part of the features of a clip, relative to that part's norm; it is
+    absent for networks without features, as are the figures of probabilities for networks without labels.
     """
 
     device: str
     clips: Positive
     precision: Precision
-    max_abs_probability_error: float
-    tolerance: float
-    top1_agreement: float
-    top5_agreement: float
+    max_abs_probability_error: float | None
+    tolerance: float | None
+    top1_agreement: float | None
+    top5_agreement: float | None
     log_odds_spread: float | None = None
     log_odds_error: float | None = None
     log_odds_tolerance: float | None = None
+    features_error: float | None = None
+    features_tolerance: float | None = None
 
 
 class StageError(Record, frozen=True, omit_defaults=True):
@@ -120,7 +149,8 @@ class Manifest(Record, frozen=True):
     """The whole of ``engine.json``.
 
     ``recipe`` is a digest of all inputs and tools of the build; ``options`` are the compiler's.
-    ``verification`` is None until the bundle was verified on its target device.
+    ``verification`` is None until the bundle was verified on its target device. A pretrained encoder has no
+    ``network_output`` and no labels, only features. ``features`` is absent in bundles of earlier exports.
     """
 
     format_version: int
@@ -133,7 +163,7 @@ class Manifest(Record, frozen=True):
     precision: Precision
     max_batch: Positive
     network_input: Tensor
-    network_output: Tensor
+    network_output: Tensor | None
     device: Device
     built_at: str
     built_with: dict[str, str]
@@ -143,6 +173,24 @@ class Manifest(Record, frozen=True):
     stage_errors: tuple[StageError, ...] = ()
     files: tuple[BundleFile, ...] = ()
     digest: str = ""
+    features: Features | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """All outputs of the network in their order: probabilities, features."""
+        features = self.features.output if self.features else None
+        return tuple(output for output in (self.network_output, features) if output is not None)
+
+    def features_identity(self) -> str | None:
+        """SHA-256 of all that the features of a clip depend on; None without features.
+
+        The precision and the target are no part of it, because they only round the same features.
+        """
+        if not self.features:
+            return None
+        parts = [(part.kind, part.size) for part in self.features.parts]
+        known = (self.source.sha256, self.source.random_weights, self.frames, self.preprocessing, parts)
+        return hashlib.sha256(msgspec.json.encode(known, order="deterministic")).hexdigest()
 
     def sealed(self) -> Manifest:
         """The same manifest with ``digest`` set, so that a later change of any field is detected."""

@@ -65,13 +65,18 @@ def described_verification(manifest: Manifest) -> str:
     if found is None:
         later = "pending: on the first start on the device that the bundle is for"
         return later if carries_reference(manifest) else "never (--no-verify)"
+    described = f"{found.clips} clips in {found.precision} on {found.device}:"
+    if found.features_error is not None:
+        described += f" features within {found.features_error:.1e} (accepted: {found.features_tolerance:.0e}),"
+    if found.max_abs_probability_error is None:
+        return described.rstrip(",")
     odds = ""
     if found.log_odds_error is not None and found.log_odds_tolerance is not None:
         odds = (
             f" log-odds within {found.log_odds_error:.1e} of their spread (accepted: {found.log_odds_tolerance:.1e}),"
         )
     return (
-        f"{found.clips} clips in {found.precision} on {found.device}: probabilities within"
+        f"{described} probabilities within"
         f" {found.max_abs_probability_error:.1e} (accepted: {found.tolerance:.0e}),{odds}"
         f" same top-1 {found.top1_agreement:.0%}, top-5 {found.top5_agreement:.0%}"
     )
@@ -103,7 +108,7 @@ def _row(path: Path) -> tuple[str, ...]:
         f"1..{manifest.max_batch}",
         _device(manifest),
         described_size(manifest),
-        "no" if found is None else f"{found.max_abs_probability_error:.0e}",
+        "no" if found is None else f"{found.max_abs_probability_error or found.features_error or 0:.0e}",
         manifest.built_at[:10],
     )
 
@@ -121,6 +126,7 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
         "labels",
         f"{len(manifest.labels)}: {', '.join(manifest.labels[:3])}{', ...' if len(manifest.labels) > 3 else ''}",
     )
+    yield "features", _described_features(manifest)
     yield "verification", described_verification(manifest)
     if manifest.stage_errors:
         yield "loses most in", _worst_stages(manifest)
@@ -131,6 +137,13 @@ def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "built", f"{manifest.built_at} with {', '.join(f'{name} {was}' for name, was in manifest.built_with.items())}"
     for file in manifest.files:
         yield "file", f"{file.name}  {file.size_bytes:,} bytes  sha256 {file.sha256[:16]}"
+
+
+def _described_features(manifest: Manifest) -> str:
+    if not manifest.features:
+        return "none: this bundle was exported before there were any; export the model again to teach heads on it"
+    parts = ", ".join(f"{part.kind} {part.size:,}" for part in manifest.features.parts)
+    return f"{manifest.features.size:,}: {parts}; heads fit {manifest.features_identity()}"
 
 
 def _worst_stages(manifest: Manifest) -> str:

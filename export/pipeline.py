@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from engines.errors import BundleError, BundleUnsupportedError
+from engines.errors import BundleError, BundleUnsupportedError, ExportError
 from engines.manifest import FILE_NAME, FORMAT_VERSION, Manifest, Source, StageError
 from engines.options import EngineOptions
 from engines.runtimes.registry import open_engine
@@ -31,11 +31,11 @@ from export.compilers.calibration import calibration, calibration_digest
 from export.compilers.compile import Compiled, compile_network
 from export.network.estimate import check_room, describe, outline
 from export.network.fp8 import Fp8, calibrate, convert
-from export.network.graph import network_tensors, trace, write_onnx, write_program
+from export.network.graph import features_output, input_tensor, probabilities_output, trace, write_onnx, write_program
 from export.network.precision_probe import DTYPES, probe
 from export.network.references import ask_checkpoint, normalised
 from export.progress import say, stage
-from export.settings import ExportSettings
+from export.settings import CALIBRATED, ExportSettings
 from export.targets import check_head_size, network_precision
 
 
@@ -57,12 +57,18 @@ def export_bundle(settings: ExportSettings) -> Exported:
     # Bundles and the results of stages contain code, so nobody else may write them.
     os.umask(os.umask(0o022) | 0o022)
     checkpoint = find_checkpoint(
-        settings.model, random_weights=settings.random_weights, ignore_unknown=settings.ignore_unknown_fields
+        settings.model,
+        random_weights=settings.random_weights,
+        ignore_unknown=settings.ignore_unknown_fields,
+        frames=settings.frames,
     )
+    _check_precision(settings, checkpoint)
     output = settings.output_for(checkpoint.model)
     check_replaceable(output)
     with stage("hash checkpoint"):
-        origin = origin_of(checkpoint.sha256, checkpoint.random_weights, checkpoint.preprocessing)
+        origin = origin_of(
+            checkpoint.sha256, checkpoint.random_weights, checkpoint.preprocessing, checkpoint.clip_shape[0]
+        )
     videos = calibration_digest(settings.calibration)
     options = (settings.precision, settings.max_batch, settings.plan, settings.verify, settings.inductor, videos)
     recipe = digest_of(origin, settings.target, *options)
@@ -79,6 +85,16 @@ def export_bundle(settings: ExportSettings) -> Exported:
     say(describe(sizes, settings, checkpoint.model, output))
     check_room(sizes, output)
     return Exported(_Export(settings, checkpoint, cache, recipe, output).run(), reused=False)
+
+
+def _check_precision(settings: ExportSettings, checkpoint: Checkpoint) -> None:
+    """Raises ExportError for precisions whose loss is measured by answers, which a pretrained encoder does not give."""
+    if settings.precision in CALIBRATED and not checkpoint.labels:
+        raise ExportError(
+            f"--precision {settings.precision}: {checkpoint.model} is a pretrained encoder without labels, so what it"
+            " would lose cannot be told",
+            help="accepted: fp16, bf16 and fp32, as the target has them",
+        )
 
 
 def _built(output: Path, recipe: str) -> Bundle | None:
@@ -101,7 +117,7 @@ class _Export:
         self._settings, self._checkpoint, self._cache = settings, checkpoint, cache
         self._recipe, self._output = recipe, output
         self._precision = network_precision(settings.target, settings.precision)
-        self._tensors = network_tensors(checkpoint.clip_shape, len(checkpoint.labels), self._precision)
+        self._input = input_tensor(checkpoint.clip_shape, self._precision)
 
     def run(self) -> Bundle:
         with self._cache.locked(), staged(self._output) as directory:
@@ -112,7 +128,7 @@ class _Export:
             errors = self._probe() if self._settings.verify and self._settings.precision != "fp32" else ()
             link_files(self._graph(), directory)
             compiled = compile_network(
-                self._settings, self._tensors[0], self._checkpoint.preprocessing, directory, self._output.parent
+                self._settings, self._input, self._checkpoint.preprocessing, directory, self._output.parent
             )
             with stage("hash bundle"):
                 write_manifest(directory, self._manifest(compiled, errors))
@@ -160,7 +176,7 @@ class _Export:
             with stage("check network" if self._precision == "fp32" else f"probe {self._precision}"):
                 pixels = [normalised(clip, checkpoint.preprocessing) for clip in reference.clips]
                 probed = probe(network, pixels, self._precision)
-            check_network(probed.probabilities.numpy(), reference)
+            check_network(probed.probabilities.numpy(), probed.features.numpy(), reference, checkpoint.feature_parts)
             (directory / "errors.json").write_bytes(msgspec.json.encode(probed.errors))
 
         found = (self._cache.product(f"probe-{self._precision}", build) / "errors.json").read_bytes()
@@ -179,7 +195,7 @@ class _Export:
             # Drop the reference, because compilers need the memory.
             del self._network
             with stage("trace"):
-                program = trace(network, self._tensors[0])
+                program = trace(network, self._input)
             if self._settings.needs_onnx:
                 with stage("write ONNX"):
                     write_onnx(program, directory, self._settings.plan.opset, self._properties())
@@ -245,8 +261,9 @@ class _Export:
             target=settings.target,
             precision=settings.precision,
             max_batch=settings.max_batch,
-            network_input=self._tensors[0],
-            network_output=self._tensors[1],
+            network_input=self._input,
+            network_output=probabilities_output(len(checkpoint.labels)),
+            features=features_output(checkpoint.feature_parts),
             device=compiled.device,
             built_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             built_with={"python": platform.python_version()}

@@ -49,6 +49,7 @@ class ExportSettings:
     max_batch: int
     output: Path | None = None
     random_weights: bool = False
+    frames: int | None = None
     ignore_unknown_fields: bool = False
     verify: bool = True
     force: bool = False
@@ -87,6 +88,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> ExportSettings:
         max_batch=max_batch,
         output=flags["output"],
         random_weights=flags["random_weights"],
+        frames=flags["frames"],
         ignore_unknown_fields=flags["ignore_unknown_fields"],
         verify=flags["verify"],
         force=flags["force"],
@@ -145,7 +147,7 @@ def _parser() -> Parser:
         "model",
         nargs="?",
         default=DEFAULT_MODEL,
-        help="hub id or local directory of a VJEPA2ForVideoClassification checkpoint, or demo",
+        help="hub id or local directory of a VJEPA2ForVideoClassification or VJEPA2Model checkpoint, or demo",
     )
     parser.add(
         "--target",
@@ -164,6 +166,13 @@ def _parser() -> Parser:
         type=integer(1, 64),
         metavar="1..64",
         help="most clips in a batch (if omitted: 8 on a GPU, which gains from more, and 1 on a CPU)",
+    )
+    parser.add(
+        "--frames",
+        type=integer(2, 128),
+        metavar="2..128",
+        help="frames of a clip, for a pretrained encoder only, which takes any number: fewer are faster (if omitted: as"
+        " many as it was trained with)",
     )
     parser.add(
         "--calibration",

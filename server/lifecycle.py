@@ -36,9 +36,10 @@ async def serve(settings: Settings, load: LoadEngine = load_bundle) -> None:
     signals = Signals()
     async with _listening(settings, load) as front, _watching(settings, signals):
         _log.debug("listening", extra={"url": front.listener.url})
-        if await _started(front, signals):
-            _log.info("ready", extra={"url": front.listener.url})
-            await _serve_until_stopped(front, signals)
+        async with _watching_heads(front.service):
+            if await _started(front, signals):
+                _log.info("ready", extra={"url": front.listener.url})
+                await _serve_until_stopped(front, signals)
     _log.info("stopped")
 
 
@@ -99,6 +100,17 @@ async def _watching(settings: Settings, signals: Signals) -> AsyncIterator[None]
         yield
         return
     async with _task(watch_bundle(settings.bundle, settings.bundle_poll_s, signals.reload)):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _watching_heads(service: Service) -> AsyncIterator[None]:
+    """Load the heads, and watch them from then on."""
+    await service.heads.load()
+    if not service.settings.bundle_poll_s:
+        yield
+        return
+    async with _task(service.heads.watch(service.settings.bundle_poll_s)):
         yield
 
 

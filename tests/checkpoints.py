@@ -37,3 +37,14 @@ def write_checkpoint(path: Path, config: dict[str, Any], *, shard: str = "200KB"
         model.classifier.weight.normal_(0, spread)
     model.save_pretrained(path, max_shard_size=shard)
     return path
+
+
+def write_encoder(path: Path, config: dict[str, Any]) -> Path:
+    """A pretrained encoder alone, with its predictor, as the published ones are stored."""
+    import torch
+    from transformers import VJEPA2Config, VJEPA2Model
+
+    torch.manual_seed(7)
+    kept = {name: value for name, value in config.items() if name != "num_labels"}
+    VJEPA2Model(VJEPA2Config(**{"initializer_range": 0.05, **_SMALL_PREDICTOR, **kept})).save_pretrained(path)
+    return path

@@ -1,6 +1,6 @@
 """The typed client of the service, for this consumer and for other programs; it does not need PyAV."""
 
-from consumer.client.answer import Answer, Prediction
+from consumer.client.answer import Answer, Embedding, Prediction
 from consumer.client.async_client import AsyncClient
 from consumer.client.stream_messages import (
     StreamAnswer,
@@ -29,6 +29,7 @@ __all__ = [
     "Client",
     "ClipError",
     "ConsumerError",
+    "Embedding",
     "Health",
     "Model",
     "Prediction",

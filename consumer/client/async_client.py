@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from uuid import uuid4
 
 import aiohttp
@@ -17,7 +17,7 @@ from aiohttp import hdrs
 from numpy.typing import NDArray
 from yarl import URL
 
-from consumer.client.answer import Answer
+from consumer.client.answer import Answer, Embedding
 from consumer.client.encodings import (
     JPEG_QUALITY,
     Body,
@@ -35,22 +35,25 @@ from consumer.client.replies import (
     bounded,
     content_of,
     handshake_refusal,
-    read_answer,
+    read_reply,
     reason_of,
     refusal_of,
 )
 from consumer.client.stream import Frames as StreamFrames
 from consumer.client.stream import Stream, answers_of
 from consumer.client.stream_messages import StreamAnswer, StreamOptions
-from consumer.client.wire import Health, Model, Models, Problem, ServiceInfo
+from consumer.client.wire import EmbedAnswer, Health, Model, Models, Problem, ServiceInfo
 from consumer.errors import ServiceAnswerError, ServiceError, ServiceRefusedError, ServiceUnreachableError
 from consumer.retry import Backoff, WaitBudget
 from consumer.shown_text import without_credentials
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 DEFAULT_URL = "http://localhost:8000"
 INFER_PATH = "/api/v1/infer"
+EMBED_PATH = "/api/v1/embed"
 MODELS_PATH = "/api/v1/models"
 STREAM_PATH = "/api/v1/stream"
 STREAMS_PATH = "/api/v1/streams"
@@ -103,23 +106,68 @@ class AsyncClient:
         await self._session.close()
 
     async def classify(
-        self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
+        self,
+        frames: Frames,
+        *,
+        top_k: int | None = None,
+        clip_id: str | None = None,
+        pixel_format: PixelFormat = "RGB",
+        head: str | None = None,
     ) -> Answer:
         """Send a clip and return its predictions.
 
         ``frames`` must be as many as the model takes (see :meth:`model`), in ``pixel_format`` RGB (PIL, PyAV) or BGR
         (OpenCV). ``top_k`` is the number of predictions to return. ``clip_id`` is returned with the answer; the
-        default is a random UUID.
+        default is a random UUID. ``head`` is the name of a head whose labels to answer with, or ``all``.
 
         Raises:
             ClipError: the frames do not form a valid clip.
             ServiceError: the service did not classify the clip, after all retries if the error is retriable.
         """
-        body = await self.encode(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format)
+        body = await self.encode(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format, head=head)
+        return await self._with_retries(lambda: self.post(body))
+
+    async def embed(
+        self, frames: Frames, *, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
+    ) -> Embedding:
+        """Send a clip and return its features; the parameters and errors are those of :meth:`classify`."""
+        options = Options(clip_id or str(uuid4()), None, pixel_format, self._jpeg_quality, encoding_format="base64")
+        body = await self._encoded(frames, options)
+        return await self._with_retries(lambda: self._post_for_features(body))
+
+    async def encode(
+        self,
+        frames: Frames,
+        *,
+        top_k: int | None = None,
+        clip_id: str | None = None,
+        pixel_format: PixelFormat = "RGB",
+        head: str | None = None,
+    ) -> Body:
+        """Encode a clip for :meth:`post` without blocking the event loop. Raises ClipError."""
+        return await self._encoded(
+            frames, Options(clip_id or str(uuid4()), top_k, pixel_format, self._jpeg_quality, head)
+        )
+
+    async def post(self, body: Body) -> Answer:
+        """Send an encoded clip once, without retries. Raises ServiceError."""
+        return read_reply(await self._request("POST", INFER_PATH, self._timeout_s, body), Answer)
+
+    async def _post_for_features(self, body: Body) -> Embedding:
+        found = read_reply(await self._request("POST", EMBED_PATH, self._timeout_s, body), EmbedAnswer)
+        return Embedding(found.features(), found.clip_id, found.model, found.sha256, found.timings_ms)
+
+    async def _encoded(self, frames: Frames, options: Options) -> Body:
+        pictures = [np.ascontiguousarray(frame) for frame in frames]
+        if self._encoding == "jpeg":
+            return await asyncio.to_thread(encode_clip, pictures, self._encoding, options)
+        return encode_clip(pictures, self._encoding, options)
+
+    async def _with_retries(self, post: Callable[[], Awaitable[T]]) -> T:
         failures = 0
         while True:
             try:
-                return await self.post(body)
+                return await post()
             except ServiceError as error:
                 failures += 1
                 if not error.retriable or failures > self._retries:
@@ -128,20 +176,6 @@ class AsyncClient:
                 fields = {"pause_s": round(pause_s, 3), "retries_left": self._retries - failures, "reason": error.what}
                 logger.warning("trying again", extra=fields)
                 await asyncio.sleep(pause_s)
-
-    async def encode(
-        self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
-    ) -> Body:
-        """Encode a clip for :meth:`post` without blocking the event loop. Raises ClipError."""
-        options = Options(clip_id or str(uuid4()), top_k, pixel_format, self._jpeg_quality)
-        pictures = [np.ascontiguousarray(frame) for frame in frames]
-        if self._encoding == "jpeg":
-            return await asyncio.to_thread(encode_clip, pictures, self._encoding, options)
-        return encode_clip(pictures, self._encoding, options)
-
-    async def post(self, body: Body) -> Answer:
-        """Send an encoded clip once, without retries. Raises ServiceError."""
-        return read_answer(await self._request("POST", INFER_PATH, self._timeout_s, body))
 
     async def has_streams(self) -> bool:
         """Return whether the service accepts streams. Raises ServiceUnreachableError."""

@@ -31,12 +31,25 @@ JSON_END = b'"]}'
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The fields of a request beside its frames; with ``top_k`` of ``None`` the service uses its default."""
+    """The fields of a request beside its frames; the service uses its defaults for those that are ``None``."""
 
     clip_id: str
     top_k: int | None = None
     pixel_format: PixelFormat = "RGB"
     jpeg_quality: int = JPEG_QUALITY
+    head: str | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+
+    @property
+    def chosen(self) -> dict[str, str | int]:
+        """The fields that are the same in every encoding, without those that are ``None``."""
+        fields = {
+            "clip_id": self.clip_id,
+            "top_k": self.top_k,
+            "head": self.head,
+            "encoding_format": self.encoding_format,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +102,7 @@ def check_pictures(pictures: Sequence[Picture]) -> None:
 def _json(pictures: Sequence[Picture], options: Options) -> Body:
     """Encode frame by frame while the body is sent, so that the whole base64 text is never in memory."""
     height, width, _ = pictures[0].shape
-    fields: dict[str, object] = {"clip_id": options.clip_id, "width": width, "height": height}
-    fields["format"] = options.pixel_format
-    if options.top_k is not None:
-        fields["top_k"] = options.top_k
+    fields = {"width": width, "height": height, "format": options.pixel_format} | options.chosen
     head = msgspec.json.encode(fields)[:-1] + b',"frames":["'
 
     def chunks() -> Iterator[bytes]:
@@ -145,8 +155,7 @@ def encode_image(picture: Picture, pixel_format: PixelFormat, quality: int) -> b
 
 
 def _texts(options: Options) -> dict[str, str]:
-    top_k = {} if options.top_k is None else {"top_k": str(options.top_k)}
-    return {"clip_id": options.clip_id} | top_k
+    return {name: str(value) for name, value in options.chosen.items()}
 
 
 ENCODERS: dict[Encoding, Callable[[Sequence[Picture], Options], Body]] = {"json": _json, "raw": _raw, "jpeg": _jpeg}

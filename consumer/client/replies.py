@@ -11,7 +11,6 @@ import aiohttp
 from aiohttp import BasicAuth, hdrs
 from yarl import URL
 
-from consumer.client.answer import Answer
 from consumer.client.wire import Problem, decoded
 from consumer.errors import REDIRECTS, ServiceAnswerError, ServiceRefusedError
 from consumer.retry import retry_after_s
@@ -51,10 +50,10 @@ def authorization(url: str, api_key: str | None) -> dict[str, str]:
     return {} if basic is None else {hdrs.AUTHORIZATION: basic.encode()}
 
 
-def read_answer(reply: Reply) -> Answer:
+def read_reply(reply: Reply, kind: type[T]) -> T:
     if reply.status != HTTPStatus.OK:
         raise refusal_of(reply)
-    return content_of(reply, Answer)
+    return content_of(reply, kind)
 
 
 def content_of(reply: Reply, kind: type[T]) -> T:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, 
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from consumer.client.answer import Answer
+from consumer.client.answer import Answer, Embedding
 from consumer.client.async_client import DEFAULT_URL, AsyncClient, Frames
 from consumer.client.encodings import JPEG_QUALITY, Encoding, PixelFormat
 from consumer.client.stream import Timed
@@ -56,10 +56,16 @@ class Client:
         self._loop.close()
 
     def classify(
-        self, frames: Frames, *, top_k: int | None = None, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
+        self,
+        frames: Frames,
+        *,
+        top_k: int | None = None,
+        clip_id: str | None = None,
+        pixel_format: PixelFormat = "RGB",
+        head: str | None = None,
     ) -> Answer:
         """Send a clip and return its predictions; see AsyncClient.classify."""
-        call = self._client.classify(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format)
+        call = self._client.classify(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format, head=head)
         return self._await(call)
 
     def stream(self, frames: Iterable[Timed], options: StreamOptions | None = None) -> Iterator[StreamAnswer]:
@@ -77,6 +83,10 @@ class Client:
                 yield answer
         finally:
             self._await(_closed(answers))
+
+    def embed(self, frames: Frames, *, clip_id: str | None = None, pixel_format: PixelFormat = "RGB") -> Embedding:
+        """Send a clip and return its features; see AsyncClient.embed."""
+        return self._await(self._client.embed(frames, clip_id=clip_id, pixel_format=pixel_format))
 
     def models(self) -> tuple[Model, ...]:
         """Return the models in service; see AsyncClient.models."""

@@ -7,7 +7,10 @@ from http import HTTPStatus
 from typing import Annotated, TypeVar
 
 import msgspec
+import numpy as np
+import pybase64
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from consumer.client.answer import Text
 from consumer.errors import ServiceAnswerError
@@ -29,6 +32,29 @@ def decoded(body: bytes, kind: type[T]) -> T:
         raise ServiceAnswerError("its JSON is nested too deeply") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ServiceAnswerError(shown(str(error))) from error
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedAnswer:
+    """The body of an answer with features, which are base64 of little-endian float32."""
+
+    embedding: str
+    dim: Count
+    clip_id: Text
+    model: Text
+    sha256: Text
+    timings_ms: dict[str, float]
+
+    def features(self) -> NDArray[np.float32]:
+        """The features, float32 ``[dim]``; raises ServiceAnswerError."""
+        try:
+            data = pybase64.b64decode(self.embedding, validate=True)
+        except ValueError as error:
+            raise ServiceAnswerError(f"its embedding is not base64: {error}") from None
+        found = np.frombuffer(data, "<f4") if len(data) == 4 * self.dim else np.zeros(0, "<f4")
+        if len(found) != self.dim or not np.isfinite(found).all():
+            raise ServiceAnswerError(f"its embedding is not {self.dim} finite numbers")
+        return found.astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

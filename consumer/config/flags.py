@@ -33,6 +33,9 @@ request or could not be reached, or if some of the sources could not be read; 2 
 be read or an output cannot be written; 130 after Ctrl-C; 141 if the reader of stdout has ended. A camera that cannot be
 reached is not an error: the consumer keeps connecting to it."""
 
+# What every head answers for a clip that is none of its actions.
+UNKNOWN = "unknown"
+
 
 class _Parser(Parser):
     def error(self, message: str) -> NoReturn:
@@ -52,11 +55,14 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     # Several files are decoded at the same time, each in one thread, which costs less than many threads for each.
     file_threads = 1 if sum(not source.live for source in sources) > 1 else 0
     reading = _pick(Reading, values, link=_pick(Link, values), file_threads=file_threads)
-    rules, evidence = _pick(Rules, values, prefix="event_"), _pick(EvidenceRules, values, prefix="evidence_")
+    if values["head"] and (values["sending"] == "stream" or values["still"] == "skip"):
+        parser.error("--head needs --transport clips, without --still skip: streams have no heads")
     if values["still"] == "skip" and (values["sending"] == "clips" or values["encoding"] == "json"):
         parser.error("--still skip needs --transport stream, and --encoding raw or jpeg")
     if values["sending"] == "stream" and values["encoding"] == "json":
         parser.error("--transport stream needs --encoding raw or jpeg")
+    rules = _pick(Rules, values, prefix="event_", unknown=UNKNOWN if values["head"] else None)
+    evidence = _pick(EvidenceRules, values, prefix="evidence_")
     output = _pick(Output, values, rules=rules, evidence=evidence, retention=_pick(Retention, values))
     return Settings(tuple(sources), _pick(Sampling, values), reading, _pick(Service, values), output)
 

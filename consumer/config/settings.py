@@ -41,6 +41,7 @@ class Service:
     encoding: Encoding | None = None
     jpeg_quality: int = JPEG_QUALITY
     top_k: int | None = None
+    head: str | None = None
     wait_s: float | None = None
     timeout_s: float = 60.0
     retries: int = 5

@@ -49,13 +49,14 @@ class Transport(Protocol):
 class Posts:
     """Each clip is a request of its own; serves any number of sources."""
 
-    def __init__(self, client: AsyncClient, top_k: int | None) -> None:
+    def __init__(self, client: AsyncClient, top_k: int | None, head: str | None) -> None:
         self._client = client
-        self._top_k = top_k
+        self._top_k, self._head = top_k, head
 
     async def prepare(self, clip: Clip) -> Attempt:
         """Encode the clip; each attempt sends the same body."""
-        return functools.partial(self._client.post, await self._client.encode(clip.pictures, top_k=self._top_k))
+        body = await self._client.encode(clip.pictures, top_k=self._top_k, head=self._head)
+        return functools.partial(self._client.post, body)
 
     def grow(self, pictures: Sequence[Picture]) -> None:
         """Do nothing: a request has a whole clip."""

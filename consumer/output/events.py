@@ -17,13 +17,15 @@ class Rules:
 
     It starts after ``clips`` clips in a row with its label at a softmax probability of at least ``threshold``, and
     ends after as many clips in a row without. The actions of a live source also end if none of its clips was
-    classified for ``timeout_s`` seconds. ``labels`` are the labels to report; empty means all.
+    classified for ``timeout_s`` seconds. ``labels`` are the labels to report; empty means all. A clip whose best label
+    is ``unknown`` shows no action; None where there is no such label.
     """
 
     threshold: float = 0.5
     clips: int = 2
     timeout_s: float = 30.0
     labels: tuple[str, ...] = ()
+    unknown: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +75,15 @@ class ActionDetector:
 
     def confident(self, clip: ClassifiedClip) -> dict[str, float]:
         """The confidences by label, of the labels to report with at least the threshold."""
-        labels = self._rules.labels
+        labels, unknown = self._rules.labels, self._rules.unknown
+        if unknown is not None and clip.predictions[0].label == unknown:
+            return {}
         return {
             each.label: each.confidence
             for each in clip.predictions
-            if each.confidence >= self._rules.threshold and (not labels or each.label in labels)
+            if each.confidence >= self._rules.threshold
+            and each.label != unknown
+            and (not labels or each.label in labels)
         }
 
     def end_all(self) -> list[ActionEvent]:

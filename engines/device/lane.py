@@ -13,7 +13,7 @@ from engines.clip import Clip, PixelFormat
 from engines.device.capture_gate import CAPTURES
 from engines.device.cuda_graphs import CapturedRuns, CudaRecorder, GraphSwitch
 from engines.device.timeline import Turn, timeline
-from engines.engine import Inference
+from engines.engine import Inference, no_probabilities
 from engines.manifest import Manifest
 from engines.options import Graphs
 from engines.preprocessing.choice import FramePreprocessor
@@ -27,8 +27,11 @@ _MOST_PREPARATIONS = 32
 class DeviceNetwork(Protocol):
     """The compiled network; each lane has its own."""
 
-    def run(self, pixels: torch.Tensor, probabilities: torch.Tensor) -> None:
-        """Queue work on the current stream that fills ``probabilities`` [N, labels] from ``pixels`` [N, T, 3, ...]."""
+    def run(self, pixels: torch.Tensor, outputs: Sequence[torch.Tensor]) -> None:
+        """Queue work on the current stream that fills ``outputs`` from ``pixels`` [N, T, 3, ...].
+
+        ``outputs``: float32, one for each of the manifest's: probabilities [N, labels], features [N, F].
+        """
         ...
 
 
@@ -74,8 +77,9 @@ class Lane:
         dtype, most = DTYPES[manifest.network_input.dtype], manifest.max_batch
         self._staging = torch.empty(max_clip_bytes if device.type == "cuda" else 0, dtype=torch.uint8, device=device)
         self._pixels = torch.zeros((most, *manifest.network_input.clip_shape), dtype=dtype, device=device)
-        self._probabilities = torch.zeros((most, len(manifest.labels)), device=device)
-        self._answers = torch.zeros(self._probabilities.shape, pin_memory=device.type == "cuda")
+        self._manifest = manifest
+        self._outputs = [torch.zeros((most, *output.clip_shape), device=device) for output in manifest.outputs]
+        self._answers = [torch.zeros(output.shape, pin_memory=device.type == "cuda") for output in self._outputs]
         # Other lanes may drop tables from the cache while the device still reads them for this one.
         self._tables_in_use: list[Any] = []
         self._timeline = timeline(device, 5)
@@ -116,8 +120,10 @@ class Lane:
 
     def _inference(self, batch: int) -> Inference:
         between_ms = self._timeline.between_ms
+        answers = [answer[:batch].numpy().copy() for answer in self._answers]
         return Inference(
-            probabilities=self._answers[:batch].numpy().copy(),
+            probabilities=answers.pop(0) if self._manifest.network_output else no_probabilities(batch),
+            features=answers.pop(0) if self._manifest.features else None,
             preprocess_ms=between_ms(_STARTED, _PREPARED),
             network_ms=between_ms(_TURN, _FINISHED),
             copy_ms=between_ms(_STARTED, _COPIED),
@@ -158,11 +164,13 @@ class Lane:
         self._preparations(key, work, out)
 
     def _compute(self, batch: int) -> None:
-        self._batches(batch, functools.partial(self._run_network, batch), self._answers[:batch])
+        # A graph holds the work for all outputs, so that its first answers show whether it is right.
+        self._batches(batch, functools.partial(self._run_network, batch), self._answers[0][:batch])
 
     def _run_network(self, batch: int) -> None:
-        self._network.run(self._pixels[:batch], self._probabilities[:batch])
-        self._answers[:batch].copy_(self._probabilities[:batch], non_blocking=True)
+        self._network.run(self._pixels[:batch], [output[:batch] for output in self._outputs])
+        for answer, output in zip(self._answers, self._outputs, strict=True):
+            answer[:batch].copy_(output[:batch], non_blocking=True)
 
 
 def _pieces(clips: Sequence[Clip], room_bytes: int) -> Iterator[list[Clip]]:

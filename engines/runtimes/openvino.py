@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from engines.clip import Clip
 from engines.cores import cgroup_cores, usable_cores
-from engines.engine import Inference
-from engines.errors import BundleDamagedError, EngineError
+from engines.engine import Inference, no_probabilities
+from engines.errors import EngineError
 from engines.manifest import Manifest, Precision
 from engines.preprocessing.cpu import CpuPreprocessor
 from engines.storage.bundle import Bundle
+from engines.storage.outputs import check_outputs
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -87,12 +88,13 @@ class OpenVinoEngine:
         network_input = self._preprocess.batch(clips)
         prepared = time.perf_counter()
         try:
-            probabilities = self._request.infer([network_input], share_inputs=True)[0].copy()
+            answers = [answer.copy() for answer in self._request.infer([network_input], share_inputs=True).values()]
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on a batch of {len(clips)}: {_first_line(error)}") from error
         finished = time.perf_counter()
         return Inference(
-            probabilities=probabilities,
+            probabilities=answers.pop(0) if self._manifest.network_output else no_probabilities(len(clips)),
+            features=answers.pop(0) if self._manifest.features else None,
             preprocess_ms=(prepared - started) * 1e3,
             network_ms=(finished - prepared) * 1e3,
         )
@@ -105,7 +107,7 @@ class OpenVinoEngine:
         ov = load_openvino()
         quantized = self._precision == "int8"
         model = core.read_model(bundle.file(".xml" if quantized else ".onnx"))
-        _check_network(model, bundle)
+        check_outputs(bundle, _sizes(model))
         # With a fixed batch, the CPU plugin plans memory and kernels in advance: 2.3 ms instead of 3.0 for the demo.
         most = self._manifest.max_batch
         batch = ov.Dimension(1) if most == 1 else ov.Dimension(1, most)
@@ -144,14 +146,10 @@ def _has_bf16() -> bool:
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def _check_network(model: ov.Model, bundle: Bundle) -> None:
-    wanted = len(bundle.manifest.labels)
-    classes = model.output(0).partial_shape[1]
-    if classes.is_static and classes.get_length() != wanted:
-        raise BundleDamagedError(
-            f"bundle {bundle.path} names {wanted} labels, but its network has {classes.get_length()} outputs",
-            help="export the model again",
-        )
+def _sizes(model: ov.Model) -> list[int | None]:
+    """The values of each output for one clip."""
+    shapes = [output.partial_shape for output in model.outputs]
+    return [shape[1].get_length() if shape[1].is_static else None for shape in shapes]
 
 
 def _first_line(error: RuntimeError) -> str:

@@ -7,7 +7,7 @@ The program is either traced (torch runs it operation by operation) or compiled 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch._inductor import aoti_load_package
@@ -19,15 +19,17 @@ from engines.device.cuda_driver import FP8_SINCE, has_fp8
 from engines.device.cuda_errors import explained
 from engines.device.device_engine import DeviceEngine
 from engines.device.torch_device import compute_capability, torch_device
-from engines.errors import BundleDamagedError, BundleUnsupportedError, EngineError, first_line
+from engines.errors import BundleUnsupportedError, EngineError, first_line
 from engines.options import EngineOptions
 from engines.runtimes.torch_archive import load_program
 from engines.runtimes.torch_attention import use_fastest_attention
 from engines.storage.bundle import Bundle
+from engines.storage.outputs import check_outputs
 
 _log = logging.getLogger(__name__)
 
-Program = Callable[[torch.Tensor], torch.Tensor]
+# Programs of bundles without features return one tensor, the others one for each output.
+Program = Callable[[torch.Tensor], torch.Tensor | Sequence[torch.Tensor]]
 
 
 class TorchNetwork:
@@ -36,8 +38,10 @@ class TorchNetwork:
     def __init__(self, program: Program) -> None:
         self._program = program
 
-    def run(self, pixels: torch.Tensor, probabilities: torch.Tensor) -> None:
-        probabilities.copy_(self._program(pixels))
+    def run(self, pixels: torch.Tensor, outputs: Sequence[torch.Tensor]) -> None:
+        found = self._program(pixels)
+        for output, computed in zip(outputs, [found] if isinstance(found, torch.Tensor) else found, strict=True):
+            output.copy_(computed)
 
 
 def open_torch_engine(bundle: Bundle, options: EngineOptions) -> DeviceEngine:
@@ -85,7 +89,7 @@ def _load(bundle: Bundle, device: torch.device) -> Program:
 
 def _load_traced(bundle: Bundle, device: torch.device) -> Program:
     program = load_program(bundle.file(".pt2"))
-    _check_network(program, bundle)
+    check_outputs(bundle, _sizes(program))
     _check_fp8(bundle, compute_capability(device))
     module = move_to_device_pass(program, device).module()
     if device.type == "cuda":
@@ -103,14 +107,10 @@ def _load_compiled(bundle: Bundle, device: torch.device) -> Program:
     )
 
 
-def _check_network(program: torch.export.ExportedProgram, bundle: Bundle) -> None:
-    (output,) = (node.args[0][0] for node in program.graph.nodes if node.op == "output")
-    wanted, outputs = len(bundle.manifest.labels), output.meta["val"].shape[-1]
-    if outputs != wanted:
-        raise BundleDamagedError(
-            f"bundle {bundle.path} names {wanted} labels, but its network has {outputs} outputs",
-            help="export the model again",
-        )
+def _sizes(program: torch.export.ExportedProgram) -> list[int | None]:
+    """The values of each output for one clip."""
+    (outputs,) = (node.args[0] for node in program.graph.nodes if node.op == "output")
+    return [output.meta["val"].shape[-1] for output in outputs]
 
 
 def _check_fp8(bundle: Bundle, capability: str | None) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engines.engine import Engine
+from engines.engine import Engine, Inference
 from engines.errors import VerificationError
-from engines.manifest import Manifest, Precision, Verification
+from engines.manifest import FeaturePart, Manifest, Precision, Verification
 from engines.storage.bundle import Bundle, read_file, replace_manifest
+from engines.storage.feature_errors import TOLERANCES as FEATURE_TOLERANCES
+from engines.storage.feature_errors import feature_errors
 from engines.storage.log_odds import Scale, errors, rank_errors
 from engines.storage.reference import FILE_NAME, Floats, Reference
 
@@ -26,6 +29,9 @@ _CURES: dict[Precision, str] = {
     "fp8": "calibrate with videos of your own (--calibration), or export with --precision fp16 or fp32",
     "int8": "calibrate with videos of your own (--calibration), or export with --precision bf16 or fp32",
 }
+
+
+Places = npt.NDArray[np.int64]
 
 
 def reference_of(bundle: Bundle) -> Reference | None:
@@ -60,39 +66,101 @@ def verify(engine: Engine, reference: Reference) -> Verification:
     """
     _check_labels(engine.manifest.labels, reference)
     clips, batches = reference.clips, list(_batches(len(reference.clips), engine.manifest.max_batch))
-    answers = np.concatenate([engine.infer([clips[index] for index in batch]).probabilities for batch in batches])
-    expected = reference.probabilities[np.concatenate(batches)]
+    answers = [engine.infer([clips[index] for index in batch]) for batch in batches]
+    places = np.concatenate(batches)
+    found = Verification(
+        device=engine.device_name,
+        clips=len(places),
+        precision=engine.precision,
+        max_abs_probability_error=None,
+        tolerance=None,
+        top1_agreement=None,
+        top5_agreement=None,
+    )
+    sizes = np.repeat([len(batch) for batch in batches], [len(batch) for batch in batches])
+    if engine.manifest.labels:
+        found = _verified_probabilities(engine, reference, answers, places, sizes)
+    features = [answer.features for answer in answers if answer.features is not None]
+    if engine.manifest.features and reference.features is not None:
+        found = _verified_features(engine, found, np.concatenate(features), reference.features[places], sizes)
+    return found
+
+
+def _verified_probabilities(
+    engine: Engine, reference: Reference, answers: list[Inference], places: Places, sizes: Places
+) -> Verification:
+    """``places`` are the clips that were answered, ``sizes`` those of their batches."""
+    given, expected = np.concatenate([answer.probabilities for answer in answers]), reference.probabilities[places]
     scale = Scale.of(reference.probabilities, engine.precision)
-    found = compare(answers, expected, scale, engine.precision, engine.device_name)
-    wrong = ~_right(answers, expected, scale, found.tolerance)
+    found = compare(given, expected, scale, engine.precision, engine.device_name)
+    wrong = ~_right(given, expected, scale, TOLERANCES[engine.precision])
     if wrong.any():
-        batch = np.repeat([len(batch) for batch in batches], [len(batch) for batch in batches])[wrong].min()
-        where = f"in batches of {batch}" if batch > 1 else "clip by clip"
         raise VerificationError(
-            f"on {found.device}, {where}, the engine's {_described(answers, expected, found)}",
+            f"on {found.device}, {_where(sizes[wrong])}, the engine's {_described(given, expected, found)}",
             help=_cure(engine.precision, scale),
         )
     return found
 
 
-def wrong_answer(engine: Engine, reference: Reference, clip: int, probabilities: Floats) -> str | None:
-    """What is wrong with the answer of ``engine``, float32 [labels], to that clip of ``reference``; None if nothing."""
-    scale = Scale.of(reference.probabilities, engine.precision)
-    answer, expected = probabilities[None], reference.probabilities[clip : clip + 1]
-    found = compare(answer, expected, scale, engine.precision, engine.device_name)
-    return None if _right(answer, expected, scale, found.tolerance).all() else _described(answer, expected, found)
-
-
-def check_network(answers: Floats, reference: Reference) -> None:
-    """Compare the answers [clips, labels] of the network in FP32, before it is compiled, with the checkpoint's.
-
-    Lower precisions hide small faults of the weights, which FP32 shows. Raises VerificationError.
-    """
-    scale = Scale.of(reference.probabilities, "fp32")
-    found = compare(answers, reference.probabilities, scale, "fp32", "CPU")
-    if not _right(answers, reference.probabilities, scale, found.tolerance).all():
+def _verified_features(
+    engine: Engine, found: Verification, answers: Floats, expected: Floats, sizes: Places
+) -> Verification:
+    tolerance = FEATURE_TOLERANCES[engine.precision]
+    parts = engine.manifest.features.parts if engine.manifest.features else ()
+    off = feature_errors(answers, expected, parts)
+    wrong = ~(off <= tolerance)
+    if wrong.any():
         raise VerificationError(
-            f"before it is compiled, the network's {_described(answers, reference.probabilities, found)}",
+            f"on {found.device}, {_where(sizes[wrong])}, the engine's features are up to {off.max():.1e} of their norm"
+            f" from the checkpoint's (accepted in {found.precision}: {tolerance:.1e})",
+            help=_CURES[engine.precision],
+        )
+    return msgspec.structs.replace(found, features_error=float(off.max()), features_tolerance=tolerance)
+
+
+def _where(sizes: Places) -> str:
+    batch = sizes.min()
+    return f"in batches of {batch}" if batch > 1 else "clip by clip"
+
+
+def wrong_answer(
+    engine: Engine, reference: Reference, clip: int, probabilities: Floats, features: Floats | None = None
+) -> str | None:
+    """What is wrong with the answer of ``engine`` to that clip of ``reference``; None if nothing.
+
+    ``probabilities``: float32 [labels]; ``features``: float32 [F], compared where the network has no labels.
+    """
+    manifest, precision = engine.manifest, engine.precision
+    if not manifest.labels:
+        if not manifest.features or features is None or reference.features is None:
+            return None
+        off = float(feature_errors(features[None], reference.features[clip : clip + 1], manifest.features.parts)[0])
+        return None if off <= FEATURE_TOLERANCES[precision] else f"features are {off:.1e} of their norm off"
+    scale = Scale.of(reference.probabilities, precision)
+    answer, expected = probabilities[None], reference.probabilities[clip : clip + 1]
+    found = compare(answer, expected, scale, precision, engine.device_name)
+    right = _right(answer, expected, scale, TOLERANCES[precision]).all()
+    return None if right else _described(answer, expected, found)
+
+
+def check_network(answers: Floats, features: Floats, reference: Reference, parts: Sequence[FeaturePart]) -> None:
+    """Compare the answers of the network in FP32, before it is compiled, with the checkpoint's.
+
+    ``answers``: [clips, labels]; ``features``: [clips, F]. Lower precisions hide small faults of the weights, which
+    FP32 shows. Raises VerificationError.
+    """
+    what = None
+    if reference.labels:
+        scale = Scale.of(reference.probabilities, "fp32")
+        found = compare(answers, reference.probabilities, scale, "fp32", "CPU")
+        if not _right(answers, reference.probabilities, scale, TOLERANCES["fp32"]).all():
+            what = _described(answers, reference.probabilities, found)
+    if what is None and reference.features is not None:
+        off = float(feature_errors(features, reference.features, parts).max())
+        what = None if off <= FEATURE_TOLERANCES["fp32"] else f"features are {off:.1e} of their norm off"
+    if what is not None:
+        raise VerificationError(
+            f"before it is compiled, the network's {what}",
             help="this is a fault of the export: please report it with the checkpoint's config.json",
         )
 

@@ -9,21 +9,32 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from engines.manifest import Preprocessing
+from engines.manifest import FeatureKind, FeaturePart, Preprocessing
 
 
 class StagedNetwork(nn.Module):
-    """Normalised pixels [N, T, 3, crop, crop] to softmax probabilities in FP32, [N, labels]."""
+    """Normalised pixels [N, T, 3, crop, crop] to softmax probabilities [N, labels] and features [N, F], both in FP32.
+
+    ``classifies``: the last stage computes logits; without it, the network has only features.
+    """
+
+    classifies = True
 
     def stages(self) -> Iterator[tuple[str, nn.Module]]:
         """The names and modules that compute the logits, in the order in which a clip passes through them."""
         raise NotImplementedError
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        features = pixels
-        for _, stage in self.stages():
-            features = stage(features)
-        return features.float().softmax(-1)
+    def features(self, stage: str, output: torch.Tensor) -> dict[FeatureKind, torch.Tensor]:
+        """The features that are made of the ``output`` of that stage: FP32 [N, size] each; none of most stages."""
+        raise NotImplementedError
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        values, features = pixels, list[torch.Tensor]()
+        for name, stage in self.stages():
+            values = stage(values)
+            features += self.features(name, values).values()
+        described = torch.cat(features, -1)
+        return (values.float().softmax(-1), described) if self.classifies else (described,)
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class ReferenceProcessor:
 
 
 class Checkpoint(Protocol):
-    """A published video classifier: its identity, its input, its labels and its weights."""
+    """A published video classifier or encoder: its identity, its input, its labels and its weights."""
 
     @property
     def model(self) -> str:
@@ -87,7 +98,7 @@ class Checkpoint(Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """In the order of the outputs."""
+        """In the order of the outputs; empty for a pretrained encoder."""
         ...
 
     @property
@@ -103,8 +114,16 @@ class Checkpoint(Protocol):
         """The published model in FP32, ready for inference; raises CheckpointError."""
         ...
 
-    def probabilities(self, model: Any, pixels: torch.Tensor) -> torch.Tensor:
-        """The output of the loaded ``model`` for normalised pixels [N, T, 3, crop, crop]: FP32 [N, labels]."""
+    @property
+    def feature_parts(self) -> tuple[FeaturePart, ...]:
+        """What the features of the network are, in their order."""
+        ...
+
+    def answers(self, model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the loaded ``model`` computes from normalised pixels [N, T, 3, crop, crop].
+
+        Probabilities, FP32 [N, labels], without columns for a pretrained encoder; and features, FP32 [N, F].
+        """
         ...
 
     def network(self, model: Any, *, fused_attention: bool, stacked: bool) -> StagedNetwork:

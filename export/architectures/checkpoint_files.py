@@ -34,7 +34,8 @@ _MOST_CHARACTERS = 80
 class CheckpointFiles:
     """A checkpoint that was found: its name, its directory, its hub revision and the content of its config.json.
 
-    ``ignore_unknown``: fields and weights that the model does not know are recorded instead of refused.
+    ``ignore_unknown``: fields and weights that the model does not know are recorded instead of refused. ``frames``: the
+    frames of a clip, if they are not to be those of the checkpoint.
     """
 
     model: str
@@ -43,6 +44,7 @@ class CheckpointFiles:
     config: dict[str, Any]
     random_weights: bool = False
     ignore_unknown: bool = False
+    frames: int | None = None
 
 
 def listed(names: Iterable[str]) -> str:

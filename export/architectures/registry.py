@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from engines.errors import CheckpointError
@@ -30,14 +31,18 @@ def _open_vjepa2(files: CheckpointFiles) -> Checkpoint:
 _FAMILIES = {"vjepa2": _Family("VJEPA2ForVideoClassification", _open_vjepa2)}
 
 
-def find_checkpoint(model: str, *, random_weights: bool = False, ignore_unknown: bool = False) -> Checkpoint:
+def find_checkpoint(
+    model: str, *, random_weights: bool = False, ignore_unknown: bool = False, frames: int | None = None
+) -> Checkpoint:
     """The checkpoint for ``demo``, a local directory, or a hub id, checked without reading its weights.
 
     Raises:
         CheckpointError: as ``find_files`` does, or its files contain what the network does not compute;
-            ``ignore_unknown`` accepts fields and weights that the model does not know.
+            ``ignore_unknown`` accepts fields and weights that the model does not know. It does not take clips of
+            ``frames`` frames; None stands for those of the checkpoint.
     """
     files = find_files(model, random_weights=random_weights, ignore_unknown=ignore_unknown)
+    files = replace(files, frames=frames)
     return _FAMILIES[files.config["model_type"]].open(files)
 
 

@@ -170,7 +170,7 @@ def _largest_inputs(
 def _probabilities(network: StagedNetwork, clips: Sequence[torch.Tensor]) -> torch.Tensor:
     """Float32 [clips, labels]."""
     with torch.inference_mode():
-        return torch.cat([network(clip) for clip in clips])
+        return torch.cat([network(clip)[0] for clip in clips])
 
 
 def _scale(largest: float) -> torch.Tensor:

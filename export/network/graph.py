@@ -1,4 +1,4 @@
-"""Traces a network and writes it as an ONNX file or a torch program: normalised pixels in, probabilities out."""
+"""Traces a network and writes it as an ONNX file or a torch program: normalised pixels in, answers out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -15,11 +15,12 @@ import onnx_ir
 import torch
 
 from engines.errors import ExportError
-from engines.manifest import Precision, Tensor
+from engines.manifest import FeaturePart, Features, Precision, Tensor
 from export.architectures.base import StagedNetwork
 
 INPUT_NAME = "pixels"
 OUTPUT_NAME = "probabilities"
+FEATURES_NAME = "features"
 BATCH_NAME = "batch"
 ONNX_FILE_NAME = "model.onnx"
 PROGRAM_FILE_NAME = "model.pt2"
@@ -30,12 +31,20 @@ _LEAST_EXTERNAL_BYTES = 64 * 2**20
 _MODULE_NAMES = "pkg.torch.onnx.name_scopes"
 
 
-def network_tensors(clip_shape: tuple[int, int, int, int], labels: int, precision: Precision) -> tuple[Tensor, Tensor]:
-    """The input and the output of the network in ``precision``, as the manifest describes them."""
-    network_input = Tensor(
-        name=INPUT_NAME, dtype="float32" if precision == "fp32" else "float16", clip_shape=clip_shape
-    )
-    return network_input, Tensor(name=OUTPUT_NAME, dtype="float32", clip_shape=(labels,))
+def input_tensor(clip_shape: tuple[int, int, int, int], precision: Precision) -> Tensor:
+    """The input of the network in ``precision``, as the manifest describes it."""
+    return Tensor(name=INPUT_NAME, dtype="float32" if precision == "fp32" else "float16", clip_shape=clip_shape)
+
+
+def probabilities_output(labels: int) -> Tensor | None:
+    """The probabilities as the manifest describes them; None for a network without labels."""
+    return Tensor(name=OUTPUT_NAME, dtype="float32", clip_shape=(labels,)) if labels else None
+
+
+def features_output(parts: Sequence[FeaturePart]) -> Features:
+    """The features as the manifest describes them."""
+    size = sum(part.size for part in parts)
+    return Features(output=Tensor(name=FEATURES_NAME, dtype="float32", clip_shape=(size,)), parts=tuple(parts))
 
 
 def trace(network: StagedNetwork, network_input: Tensor) -> torch.export.ExportedProgram:
@@ -66,7 +75,7 @@ def write_onnx(
             verbose=False,
             opset_version=opset,
             input_names=[INPUT_NAME],
-            output_names=[OUTPUT_NAME],
+            output_names=_output_names(program),
             # Without it, the axis has the name of a symbol in the program.
             dynamic_shapes=({0: BATCH_NAME},),
         )
@@ -77,6 +86,10 @@ def write_onnx(
     path = directory / ONNX_FILE_NAME
     exported.save(path, external_data=_weights_bytes(exported.model) >= _LEAST_EXTERNAL_BYTES)
     onnx.checker.check_model(path, full_check=True)
+
+
+def _output_names(program: torch.export.ExportedProgram) -> list[str]:
+    return [OUTPUT_NAME, FEATURES_NAME][-len(program.graph_signature.user_outputs) :]
 
 
 def _weights_bytes(model: onnx_ir.Model) -> int:

@@ -19,10 +19,14 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 @dataclass(frozen=True)
 class Probed:
-    """The errors of each stage, none for FP32, and the network's probabilities in FP32, float32 [clips, labels]."""
+    """The errors of each stage, none for FP32, and the network's answers in FP32.
+
+    ``probabilities``: float32 [clips, labels], without columns for an encoder; ``features``: float32 [clips, F].
+    """
 
     errors: tuple[StageError, ...]
     probabilities: torch.Tensor
+    features: torch.Tensor
 
 
 def probe(network: StagedNetwork, clips: Sequence[torch.Tensor], precision: Precision) -> Probed:
@@ -35,15 +39,20 @@ def probe(network: StagedNetwork, clips: Sequence[torch.Tensor], precision: Prec
         ExportError: a value is too large for ``precision``.
     """
     exact, rounded, errors = list(clips), list(clips), []
+    features: list[list[torch.Tensor]] = [[] for _ in clips]
     with torch.inference_mode():
         for name, stage in network.stages():
             peaks = [_step(stage, exact, index) for index in range(len(clips))]
+            for found, output in zip(features, exact, strict=True):
+                found += network.features(name, output).values()
             if precision != "fp32":
                 _step_rounded(stage, rounded, DTYPES[precision])
                 _check_range(name, peaks, rounded, precision)
                 errors.append(_stage_error(name, exact, rounded, peaks))
-        probabilities = torch.cat([logits.float().softmax(-1) for logits in exact])
-    return Probed(tuple(errors), probabilities)
+        classifies = network.classifies
+        probabilities = [one.float().softmax(-1) if classifies else torch.zeros(1, 0) for one in exact]
+        described = [torch.cat(found, -1) for found in features]
+    return Probed(tuple(errors), torch.cat(probabilities), torch.cat(described))
 
 
 def _step(stage: nn.Module, exact: list[torch.Tensor], index: int) -> float:

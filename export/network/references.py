@@ -12,7 +12,8 @@ from engines.clip import Clip
 from engines.errors import CheckpointError, ExportError
 from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import CpuPreprocessor
-from engines.storage.log_odds import distances
+from engines.storage.feature_errors import feature_distances
+from engines.storage.log_odds import Doubles, distances
 from engines.storage.reference import Floats, Reference
 from export.architectures.base import Checkpoint
 from export.demo.rendering.clips import render_clip
@@ -49,7 +50,7 @@ def candidate_clips(frames: int) -> tuple[tuple[Clip, ...], ...]:
 
 
 def ask_checkpoint(checkpoint: Checkpoint, model: Any) -> Reference:
-    """The candidates whose answers differ most, and the probabilities in FP32 of ``model``, loaded from ``checkpoint``.
+    """The candidates whose answers differ most, and the answers in FP32 of ``model``, loaded from ``checkpoint``.
 
     Raises:
         CheckpointError: an answer of the model is not a number.
@@ -60,14 +61,17 @@ def ask_checkpoint(checkpoint: Checkpoint, model: Any) -> Reference:
     kind_of = [index for index, kind in enumerate(kinds) for _ in kind]
     with torch.inference_mode():
         pixels = (_prepared(clip, checkpoint) for clip in clips)
-        answers: Floats = np.stack([checkpoint.probabilities(model, one)[0].numpy() for one in pixels])
-    if not np.isfinite(answers).all():
+        found = [checkpoint.answers(model, one) for one in pixels]
+    answers: Floats = np.stack([probabilities[0].numpy() for probabilities, _ in found])
+    features: Floats = np.stack([described[0].numpy() for _, described in found])
+    if not (np.isfinite(answers).all() and np.isfinite(features).all()):
         raise CheckpointError(
             f"{checkpoint.model} itself answers with NaN in FP32, so no engine can be compared with it",
             help="the checkpoint is broken, or config.json does not belong to its weights",
         )
-    chosen = most_different(answers, kind_of)
-    return Reference(tuple(clips[index] for index in chosen), answers[chosen], checkpoint.labels)
+    chosen = most_different(distances(answers) if checkpoint.labels else feature_distances(features), kind_of)
+    kept = tuple(clips[index] for index in chosen)
+    return Reference(kept, answers[chosen], checkpoint.labels, features[chosen])
 
 
 def _prepared(clip: Clip, checkpoint: Checkpoint) -> torch.Tensor:
@@ -86,12 +90,11 @@ def _prepared(clip: Clip, checkpoint: Checkpoint) -> torch.Tensor:
     return pixels
 
 
-def most_different(answers: Floats, kind_of: list[int]) -> list[int]:
-    """The indices of ``CLIPS`` of the ``answers`` [candidates, labels], at least one of each kind.
+def most_different(apart: Doubles, kind_of: list[int]) -> list[int]:
+    """The indices of ``CLIPS`` candidates, at least one of each kind; ``apart``: [candidates, candidates].
 
     The first two are furthest apart, and each of the others is the one that is furthest from those before it.
     """
-    apart = distances(answers)
     chosen = sorted(int(index) for index in np.unravel_index(apart.argmax(), apart.shape))
     if chosen[0] == chosen[1]:  # All answers are the same.
         chosen = [0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,7 +11,9 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from engines.engine import Model as ServedModel
-from engines.manifest import Precision, Target, Verification
+from engines.linear_heads.head import Head
+from engines.linear_heads.manifest import HeadManifest
+from engines.manifest import Manifest, Precision, Target, Verification
 from server.telemetry.phases import ClipTimes
 
 Status = Literal["loading", "healthy", "draining", "unhealthy"]
@@ -44,12 +46,31 @@ class TimingsMs(msgspec.Struct):
         )
 
 
-class InferAnswer(msgspec.Struct):
-    """The answer to a classified clip; the predictions are sorted by confidence, the highest first."""
+class InferAnswer(msgspec.Struct, omit_defaults=True):
+    """The answer to a classified clip; the predictions are sorted by confidence, the highest first.
+
+    ``head``: the head that they are of, where the request named one. ``heads``: the predictions of every head that fits
+    the model, where the request asked for all; ``predictions`` are then those of the model's own labels.
+    """
 
     predictions: list[Prediction]
     clip_id: str
     model: str
+    timings_ms: TimingsMs
+    head: str | None = None
+    heads: dict[str, list[Prediction]] | None = None
+
+
+class EmbedAnswer(msgspec.Struct):
+    """The features of a clip; in base64, they are little-endian float32."""
+
+    embedding: list[float] | str
+    dim: int
+    clip_id: str
+    model: str
+    sha256: Annotated[
+        str, Meta(description="Identity of the features: embeddings of the same identity can be compared.")
+    ]
     timings_ms: TimingsMs
 
 
@@ -121,10 +142,39 @@ class Verified(msgspec.Struct, kw_only=True):
     device: Annotated[str, Meta(description="Device on which the bundle was verified.")]
     precision: Precision
     clips: Annotated[int, Meta(description="Number of comparisons.")]
-    max_abs_probability_error: Annotated[float, Meta(description="Largest difference of a probability.")]
-    tolerance: Annotated[float, Meta(description="Largest difference that was allowed.")]
-    top1_agreement: Annotated[float, Meta(description="Share of clips with the same most probable action.")]
-    top5_agreement: float
+    max_abs_probability_error: Annotated[
+        float | None, Meta(description="Largest difference of a probability; null for models without labels.")
+    ]
+    tolerance: Annotated[float | None, Meta(description="Largest difference that was allowed.")]
+    top1_agreement: Annotated[float | None, Meta(description="Share of clips with the same most probable action.")]
+    top5_agreement: float | None
+    features_error: Annotated[
+        float | None, Meta(description="Largest deviation of a part of the features, relative to its norm.")
+    ]
+
+
+class FeaturesSummary(msgspec.Struct):
+    """What an embedding consists of: the parts by kind, in their order, with the number of features of each."""
+
+    dim: int
+    sha256: Annotated[str, Meta(description="Identity of the features, to which heads are bound.")]
+    parts: dict[str, int]
+
+
+class HeadSummary(msgspec.Struct):
+    """A head that fits the model. The last label is `unknown`; recall and errors are those of held-out clips."""
+
+    name: str
+    labels: list[str]
+    sha256: Annotated[str, Meta(description="SHA-256 over the head and its weights.")]
+    fps: Annotated[float, Meta(description="Frames a second of the clips that it was taught.")]
+    taught_at: Annotated[str, Meta(description="Time of the teaching in ISO 8601.")]
+    accuracy: float
+    calibration_error: float
+    misses: Annotated[float, Meta(description="Share of the clips of actions that were answered with `unknown`.")]
+    false_alarms: Annotated[
+        float | None, Meta(description="Share of the background that was taken for an action; null without one.")
+    ]
 
 
 class Model(msgspec.Struct):
@@ -147,6 +197,10 @@ class Model(msgspec.Struct):
     target: Annotated[Target, Meta(description="Runtime of the engine.")]
     precision: Annotated[Precision, Meta(description="Precision of the network on this device.")]
     device: str
+    features: Annotated[
+        FeaturesSummary | None, Meta(description="The features; null for bundles that were exported without them.")
+    ]
+    heads: Annotated[list[HeadSummary], Meta(description="The heads that fit the model and are served.")]
     built_at: Annotated[str, Meta(description="Time of the export in ISO 8601.")]
     versions: Annotated[
         dict[str, str], Meta(description="Versions of the service and of the software that built the bundle.")
@@ -178,7 +232,7 @@ def summary_of(engine: ServedModel) -> ModelSummary:
     )
 
 
-def model_of(engine: ServedModel, service_version: str) -> Model:
+def model_of(engine: ServedModel, heads: Iterable[Head], service_version: str) -> Model:
     """The description of ``engine``'s model for ``GET /api/v1/models``."""
     manifest = engine.manifest
     return Model(
@@ -195,6 +249,8 @@ def model_of(engine: ServedModel, service_version: str) -> Model:
         target=manifest.target,
         precision=engine.precision,
         device=engine.device_name,
+        features=_features_of(manifest),
+        heads=[_head_of(head.manifest, head.labels) for head in heads],
         built_at=manifest.built_at,
         versions={"vjepa2-serve": service_version} | manifest.built_with,
         verification=None if manifest.verification is None else _verified(manifest.verification),
@@ -210,6 +266,29 @@ def _verified(found: Verification) -> Verified:
         tolerance=found.tolerance,
         top1_agreement=found.top1_agreement,
         top5_agreement=found.top5_agreement,
+        features_error=found.features_error,
+    )
+
+
+def _features_of(manifest: Manifest) -> FeaturesSummary | None:
+    if not manifest.features:
+        return None
+    parts: dict[str, int] = {part.kind: part.size for part in manifest.features.parts}
+    return FeaturesSummary(manifest.features.size, manifest.features_identity() or "", parts)
+
+
+def _head_of(manifest: HeadManifest, labels: Sequence[str]) -> HeadSummary:
+    report = manifest.report
+    return HeadSummary(
+        name=manifest.name,
+        labels=list(labels),
+        sha256=manifest.digest,
+        fps=manifest.fps,
+        taught_at=manifest.taught_at,
+        accuracy=report.accuracy,
+        calibration_error=report.calibration_error,
+        misses=report.misses,
+        false_alarms=report.false_alarms,
     )
 
 

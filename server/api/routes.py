@@ -9,9 +9,9 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from server.api import status, stream
 from server.api.docs import examples, pages
-from server.api.docs.inference_schema import ENCODINGS, inference
+from server.api.docs.inference_schema import EMBEDDINGS, ENCODINGS, embedding, inference
 from server.api.docs.watching_schema import last_event_id
-from server.api.infer import infer
+from server.api.infer import embed, infer
 from server.api.live import page
 from server.api.stream_messages import STREAM_PATH
 from server.api.v2 import routes as v2
@@ -32,6 +32,16 @@ from server.http.endpoint import Endpoint, Policy, ResponseBody
 from server.http.request_body import no_expectations
 
 _OK, _UNAVAILABLE = HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE
+_CLIP_ERRORS = (
+    UnreadableError,
+    SlowBodyError,
+    TooLargeError,
+    UnsupportedMediaError,
+    InvalidError,
+    OverloadedError,
+    NotReadyError,
+    DeadlineError,
+)
 _PROBE = Policy(needs_key=False, log_level=logging.DEBUG)
 _PAGE = Policy(needs_key=False)
 _EVENTS = """\
@@ -53,16 +63,21 @@ INFERENCE = (
         description=ENCODINGS,
         request=inference,
         answers={_OK: ResponseBody("The most probable actions.", examples.INFER_ANSWER, headers=("Server-Timing",))},
-        errors=(
-            UnreadableError,
-            SlowBodyError,
-            TooLargeError,
-            UnsupportedMediaError,
-            InvalidError,
-            OverloadedError,
-            NotReadyError,
-            DeadlineError,
-        ),
+        errors=_CLIP_ERRORS,
+        route={"expect_handler": no_expectations},
+        policy=Policy(counted=True, traced=True),
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/embed",
+        embed,
+        name="embed",
+        tag="inference",
+        summary="Compute the features of a clip",
+        description=EMBEDDINGS,
+        request=embedding,
+        answers={_OK: ResponseBody("The features.", examples.EMBED_ANSWER, headers=("Server-Timing",), raw=True)},
+        errors=_CLIP_ERRORS,
         route={"expect_handler": no_expectations},
         policy=Policy(counted=True, traced=True),
     ),

@@ -44,7 +44,8 @@ async def metrics(request: web.Request) -> web.Response:
 
 async def models(request: web.Request) -> web.Response:
     """Describe the model in service; raises NotReadyError until one is loaded."""
-    return _json(Models([model_of(request.app[SERVICE].loaded(), VERSION)]))
+    service = request.app[SERVICE]
+    return _json(Models([model_of(service.loaded(), service.fitting_heads().values(), VERSION)]))
 
 
 async def index(request: web.Request) -> web.Response:

@@ -86,6 +86,8 @@ class _Connection:
             if not authorized:
                 self._request.app[GUARD].check(self._request, f"Bearer {hello.key}" if hello.key else None)
             manifest = self._service.loaded().manifest
+            if not manifest.labels:
+                raise InvalidError("this model has no labels of its own, so a stream cannot be answered")
             top_k, options = checked_top_k(hello.top_k, len(manifest.labels)), options_of(hello, manifest)
             with self._request.app[STREAMS].opened(options, self._tell) as opened:
                 self._answers = StreamAnswers(opened, top_k, self._service.settings.max_clip_bytes)

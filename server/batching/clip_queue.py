@@ -22,10 +22,14 @@ HIGH_IN_A_ROW = 3
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """``probabilities``: float32 [labels]; ``times`` covers the phases from the queue to the end of the network."""
+    """``probabilities``: float32 [labels]; ``times`` covers the phases from the queue to the end of the network.
+
+    ``features``: float32 [F]; None where the bundle has none.
+    """
 
     probabilities: npt.NDArray[np.float32]
     times: ClipTimes
+    features: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(eq=False, slots=True)

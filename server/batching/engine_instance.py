@@ -184,7 +184,9 @@ def _engine_error(error: Exception) -> EngineError:
 
 
 def _answer(jobs: list[Job], inference: Inference, started_s: float) -> None:
-    for job, probabilities in zip(jobs, inference.probabilities, strict=True):
+    for index, (job, probabilities) in enumerate(zip(jobs, inference.probabilities, strict=True)):
         if not job.answer.done():
             queued_ms = (started_s - job.queued_at_s) * 1e3
-            job.answer.set_result(Classified(probabilities, ClipTimes.in_batch(inference, queued_ms=queued_ms)))
+            features = None if inference.features is None else inference.features[index]
+            times = ClipTimes.in_batch(inference, queued_ms=queued_ms)
+            job.answer.set_result(Classified(probabilities, times, features))

@@ -82,11 +82,16 @@ class EngineThreads:
 
 
 def check_probabilities(inference: Inference, clips: int) -> None:
-    """Raise EngineError unless there is one row per clip and each row sums to 1; rows with NaN do not."""
+    """Raise EngineError unless there is one row per clip and each row sums to 1; rows with NaN do not.
+
+    A network without labels has rows without values. Features have to be finite.
+    """
     if len(inference.probabilities) != clips:
         raise EngineError(f"the engine returned {len(inference.probabilities)} answers for {clips} clips")
+    if inference.features is not None and not np.isfinite(inference.features).all():
+        raise EngineError("the engine's features are not finite", help="export the model again with --precision fp32")
     sums = inference.probabilities.sum(axis=1)
-    if not np.allclose(sums, 1, atol=_PROBABILITY_SUM_TOLERANCE):
+    if inference.probabilities.shape[1] and not np.allclose(sums, 1, atol=_PROBABILITY_SUM_TOLERANCE):
         raise EngineError(
             f"the engine's answers are no probabilities: they sum to {sums.tolist()}, not to 1",
             help="export the model again; if the error remains, export with --precision fp32",

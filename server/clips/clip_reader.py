@@ -19,7 +19,7 @@ from server.clips.infer_request import JSON, MULTIPART, OCTET_STREAM
 from server.clips.json_encoding import parse_json
 from server.clips.multipart_encoding import parse_parts
 from server.clips.octet_stream_encoding import check_byte_count, parse_query
-from server.clips.request_fields import ClipRequest, checked
+from server.clips.request_fields import ClipRequest, Offered, checked
 from server.clips.upload import Upload
 from server.errors import TooLargeError, UnsupportedMediaError, shown
 
@@ -44,20 +44,17 @@ class ClipReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """An upload, the model that its clip is for, and what decoding may use."""
+    """An upload, the model that its clip is for, how it can be answered, and what decoding may use."""
 
     upload: Upload
     model: Model
     threads: DecodeThreads
     max_clip_bytes: int
+    offered: Offered
 
     @property
     def frames(self) -> int:
         return self.model.manifest.frames
-
-    @property
-    def labels(self) -> int:
-        return len(self.model.manifest.labels)
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         """Memory of the engine for the frames; raises TooLargeError when the engine has none for this size."""
@@ -115,7 +112,7 @@ class _PackedPixels:
     def __init__(self, decoding: Decoding) -> None:
         self._decoding = decoding
         self._query = parse_query(decoding.upload.query)
-        self._asked = checked(self._query, decoding.labels)
+        self._asked = checked(self._query, decoding.offered)
         self._pixels: npt.NDArray[np.uint8] | None = None
 
     def check(self) -> None:
@@ -143,13 +140,13 @@ class _PackedPixels:
 
 
 def _json(decoding: Decoding) -> ClipReader:
-    return _WholeBody(decoding, lambda body: parse_json(body, frames=decoding.frames, labels=decoding.labels))
+    return _WholeBody(decoding, lambda body: parse_json(body, frames=decoding.frames, offered=decoding.offered))
 
 
 def _multipart(decoding: Decoding) -> ClipReader:
     content_type = decoding.upload.content_type
     return _WholeBody(
-        decoding, lambda body: parse_parts(body, content_type, frames=decoding.frames, labels=decoding.labels)
+        decoding, lambda body: parse_parts(body, content_type, frames=decoding.frames, offered=decoding.offered)
     )
 
 

@@ -1,8 +1,8 @@
-"""What a request to classify a clip may hold, in each of its encodings."""
+"""What a request to classify or to embed a clip may hold, in each of its encodings."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,6 +15,12 @@ OCTET_STREAM = "application/octet-stream"
 MULTIPART = "multipart/form-data"
 
 
+EncodingFormat = Literal["float", "base64"]
+# Fields that only one of the two endpoints takes.
+CLASSIFIES_ONLY = ("top_k", "head")
+EMBEDS_ONLY = ("encoding_format",)
+
+
 class InferBody(msgspec.Struct, forbid_unknown_fields=True):
     """The JSON body as sent; ``frames`` stay in the body until they are decoded."""
 
@@ -24,6 +30,8 @@ class InferBody(msgspec.Struct, forbid_unknown_fields=True):
     format: str = "BGR"
     clip_id: str | None = None
     top_k: int | None = None
+    head: str | None = None
+    encoding_format: str | None = None
 
 
 class InferQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,6 +42,8 @@ class InferQuery(msgspec.Struct, forbid_unknown_fields=True):
     format: str = "BGR"
     clip_id: str | None = None
     top_k: int | None = None
+    head: str | None = None
+    encoding_format: str | None = None
 
 
 class InferParts(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,3 +55,5 @@ class InferParts(msgspec.Struct, forbid_unknown_fields=True):
     format: str = "BGR"
     clip_id: str | None = None
     top_k: int | None = None
+    head: str | None = None
+    encoding_format: str | None = None

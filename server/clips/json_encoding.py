@@ -12,7 +12,7 @@ import numpy as np
 import pybase64
 
 from server.clips.infer_request import InferBody
-from server.clips.request_fields import ClipRequest, checked
+from server.clips.request_fields import ClipRequest, Offered, checked
 from server.errors import InvalidError, UnreadableError, shown
 
 MOST_COUNTED_FRAMES = 10_000
@@ -58,15 +58,15 @@ class Base64Frames:
             raise UnreadableError(f"{field} is not base64: {error}", field=field) from None
 
 
-def parse_json(body: bytearray, *, frames: int, labels: int) -> tuple[ClipRequest, Base64Frames]:
-    """Read a JSON body for an engine of ``frames`` frames and ``labels`` labels.
+def parse_json(body: bytearray, *, frames: int, offered: Offered) -> tuple[ClipRequest, Base64Frames]:
+    """Read a JSON body for an engine of ``frames`` frames that answers as ``offered``.
 
     Raises:
         UnreadableError: not JSON.
         InvalidError: JSON, but not a request for this engine.
     """
     sent, texts = _plain(body, frames) or _parsed(body, frames)
-    return checked(sent, labels), Base64Frames(texts)
+    return checked(sent, offered), Base64Frames(texts)
 
 
 def _plain(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]] | None:

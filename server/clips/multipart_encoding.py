@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from server.clips.infer_request import InferParts
-from server.clips.request_fields import ClipRequest, checked, read_texts
+from server.clips.request_fields import ClipRequest, Offered, checked, read_texts
 from server.errors import InvalidError, UnreadableError
 
 MAX_PARTS = 1000
@@ -20,8 +20,10 @@ _FRAMES, *_TEXTS = InferParts.__struct_fields__
 _PIECE_BYTES = 2**20
 
 
-def parse_parts(body: bytearray, content_type: str, *, frames: int, labels: int) -> tuple[ClipRequest, list[bytes]]:
-    """Read a multipart body, whose boundary is in ``content_type``, for an engine of that many frames and labels.
+def parse_parts(
+    body: bytearray, content_type: str, *, frames: int, offered: Offered
+) -> tuple[ClipRequest, list[bytes]]:
+    """Read a multipart body, whose boundary is in ``content_type``, for an engine of that many frames.
 
     Raises:
         UnreadableError: not multipart, or cut off.
@@ -36,7 +38,7 @@ def parse_parts(body: bytearray, content_type: str, *, frames: int, labels: int)
         frames=[content for name, content in parts if name == _FRAMES],
         **read_texts(_texts(parts), InferParts.__struct_fields__),
     )
-    asked = checked(sent, labels)
+    asked = checked(sent, offered)
     if len(sent.frames) != frames:
         raise InvalidError(
             f"there are {len(sent.frames)} frames, each a part named frames; this model takes exactly {frames}",

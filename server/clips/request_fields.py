@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, get_args
 from uuid import uuid4
 
 from engines.clip import PixelFormat
+from engines.linear_heads.manifest import ALL
 from server.clips.infer_request import (
+    CLASSIFIES_ONLY,
     DEFAULT_TOP_K,
+    EMBEDS_ONLY,
     MAX_CLIP_ID_CHARACTERS,
     MAX_SIDE_PIXELS,
+    EncodingFormat,
     InferBody,
     InferParts,
     InferQuery,
@@ -19,6 +23,7 @@ from server.clips.infer_request import (
 from server.errors import InvalidError, shown
 
 _FORMATS: tuple[PixelFormat, ...] = get_args(PixelFormat)
+_ENCODING_FORMATS: tuple[EncodingFormat, ...] = get_args(EncodingFormat)
 _NUMBERS = ("width", "height", "top_k")
 # More digits than any accepted number has; Python reads longer numbers slowly.
 _MOST_DIGITS = 20
@@ -26,21 +31,56 @@ _MOST_DIGITS = 20
 
 @dataclass(frozen=True, slots=True)
 class ClipRequest:
-    """The checked fields; ``size`` is height and width in pixels, None when the images tell it."""
+    """The checked fields; ``size`` is height and width in pixels, None when the images tell it.
+
+    ``head``: the name of a head, ``all``, or None for the labels of the model itself.
+    """
 
     size: tuple[int, int] | None
     pixel_format: PixelFormat
     clip_id: str
     top_k: int
+    head: str | None = None
+    encoding_format: EncodingFormat = "float"
 
 
-def checked(sent: InferBody | InferQuery | InferParts, labels: int) -> ClipRequest:
-    """The fields of ``sent`` for an engine of ``labels`` labels; raises InvalidError."""
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """How a clip can be answered: with how many labels of the model itself, and how many of each head.
+
+    ``embeds``: it is answered with its features instead.
+    """
+
+    labels: int
+    heads: Mapping[str, int] = field(default_factory=dict)
+    embeds: bool = False
+
+    def labels_of(self, head: str | None) -> int:
+        """The most predictions that ``head`` gives; raises InvalidError."""
+        if head is None and self.labels:
+            return self.labels
+        if head == ALL and (self.heads or self.labels):
+            return max(self.labels, *self.heads.values(), 1)
+        if head is not None and head in self.heads:
+            return self.heads[head]
+        accepted = ", ".join((ALL, *sorted(self.heads))) if self.heads else "none, because no head fits this model"
+        if head is None:
+            raise InvalidError(f"this model has no labels of its own; accepted as head: {accepted}", field="head")
+        raise InvalidError(f"head is {shown(head)}; accepted: {accepted}", field="head")
+
+
+def checked(sent: InferBody | InferQuery | InferParts, offered: Offered) -> ClipRequest:
+    """The fields of ``sent`` for an engine that answers as ``offered``; raises InvalidError."""
+    for name in CLASSIFIES_ONLY if offered.embeds else EMBEDS_ONLY:
+        if getattr(sent, name) is not None:
+            raise InvalidError(f"{name} is no field of this endpoint", field=name)
     return ClipRequest(
         size=_checked_size(sent.height, sent.width),
         pixel_format=_checked_format(sent.format),
         clip_id=_checked_clip_id(sent.clip_id),
-        top_k=checked_top_k(sent.top_k, labels),
+        top_k=1 if offered.embeds else checked_top_k(sent.top_k, offered.labels_of(sent.head)),
+        head=sent.head,
+        encoding_format=_checked_encoding_format(sent.encoding_format),
     )
 
 
@@ -81,6 +121,14 @@ def _checked_format(name: str) -> PixelFormat:
     raise InvalidError(f"format is {name[:32]!r}; accepted: {', '.join(_FORMATS)}", field="format")
 
 
+def _checked_encoding_format(name: str | None) -> EncodingFormat:
+    for known in _ENCODING_FORMATS:
+        if name in (None, known):
+            return known
+    accepted = ", ".join(_ENCODING_FORMATS)
+    raise InvalidError(f"encoding_format is {shown(str(name)[:32])}; accepted: {accepted}", field="encoding_format")
+
+
 def _checked_clip_id(clip_id: str | None) -> str:
     if clip_id is None:
         return str(uuid4())
@@ -96,5 +144,5 @@ def checked_top_k(top_k: int | None, labels: int) -> int:
     if top_k is None:
         return min(DEFAULT_TOP_K, labels)
     if not 1 <= top_k <= labels:
-        raise InvalidError(f"top_k is {top_k}; accepted: 1 to {labels}, the model's label count", field="top_k")
+        raise InvalidError(f"top_k is {top_k}; accepted: 1 to {labels}, the label count", field="top_k")
     return top_k

@@ -169,8 +169,16 @@ def add_engine(parser: Parser) -> None:
         "--bundle-poll-s",
         type=integer(0, 86400),
         default=Settings.bundle_poll_s,
-        help="Seconds between checks whether the bundle has changed and has to be reloaded. 0 turns the checks off,"
-        " so that only SIGHUP reloads it.",
+        help="Seconds between checks whether the bundle or a head has changed and has to be reloaded. 0 turns the"
+        " checks off, so that only SIGHUP reloads the bundle, and heads stay as they were at the start.",
+    )
+    parser.add(
+        "--heads",
+        type=Path,
+        default=Settings.heads,
+        metavar="DIR",
+        help="Directory of the heads that were taught, which are served as they come, change and go. Give another one"
+        " to keep them outside the program, for example on a volume.",
     )
     parser.add(
         "--bundle-sha256",

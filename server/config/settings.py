@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from engines.device.cuda_driver import device_names
+from engines.linear_heads.storage import HEADS
 from engines.options import EngineOptions, Graphs
 
 LogFormat = Literal["auto", "json", "text"]
@@ -49,6 +50,7 @@ class Settings:
     canary_s: int = 60
     swap_clips: int = 16
     swap_max_disagreement: float = 1.0
+    heads: Path = HEADS
     bundle_sha256: tuple[str, ...] = ()
     trust_writable_bundles: bool = False
     deadline_ms: int = 30_000

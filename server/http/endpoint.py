@@ -20,12 +20,16 @@ JSON_TYPE = "application/json"
 
 @dataclass(frozen=True)
 class ResponseBody:
-    """What comes with a status. A JSON body is described by ``example``, an instance of its type."""
+    """What comes with a status. A JSON body is described by ``example``, an instance of its type.
+
+    ``raw``: the answer also comes as an octet-stream, to clients that accept only that.
+    """
 
     description: str
     example: msgspec.Struct | str
     media_type: str = JSON_TYPE
     headers: tuple[str, ...] = ()
+    raw: bool = False
 
 
 @dataclass(frozen=True)

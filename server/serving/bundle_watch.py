@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from server.serving.fingerprint import fingerprint
 from server.serving.loader import Loader
-
-Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 async def reload_on_demand(loader: Loader, demanded: asyncio.Event) -> None:
@@ -28,24 +27,3 @@ async def watch_bundle(path: Path, every_s: float, changed: asyncio.Event) -> No
             served = now
             changed.set()
         seen = now
-
-
-def fingerprint(path: Path) -> Fingerprint:
-    """Name, inode, size in bytes and modification time in nanoseconds of each file; empty if ``path`` is unreadable.
-
-    Hidden files are no part of a bundle: runtimes keep their caches there, and manifests are written there first. A
-    file that cannot be seen, such as a link whose target is gone, has zeros, so that the others are still compared.
-    """
-    try:
-        files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-        return tuple((file.name, *_state(file)) for file in files)
-    except OSError:
-        return ()
-
-
-def _state(file: Path) -> tuple[int, int, int]:
-    try:
-        stat = file.stat()
-    except OSError:
-        return 0, 0, 0
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -63,5 +63,5 @@ class Canary:
             answer = await self._batcher.check(instance, self._reference.clips[clip], latest_s)
         except EngineError as error:
             return f"the engine failed on a reference clip: {error}"
-        wrong = wrong_answer(instance.engine, self._reference, clip, answer.probabilities)
+        wrong = wrong_answer(instance.engine, self._reference, clip, answer.probabilities, answer.features)
         return None if wrong is None else f"of a reference clip, the {wrong}"

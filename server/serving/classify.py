@@ -1,18 +1,22 @@
-"""Classifies a clip for every protocol: the clip is read, admitted, decoded, classified and counted."""
+"""Classifies or embeds a clip for every protocol: it is read, admitted, decoded, computed and counted."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from engines.linear_heads.head import HeadAnswer
+from engines.linear_heads.manifest import ALL
 from engines.manifest import Manifest
 from server.batching.clip_queue import Priority
 from server.clips.clip_reader import ClipReader, Decoding, clip_reader_for
-from server.clips.request_fields import ClipRequest
+from server.clips.request_fields import ClipRequest, Offered
 from server.clips.upload import Upload
+from server.errors import InvalidError
 from server.serving.deadline import until
 from server.serving.deployment import Deployment
 from server.serving.service import Service
@@ -30,20 +34,30 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """``probabilities``: float32 [labels], in the order of the labels in ``manifest``."""
+    """``probabilities``: float32 [labels], in the order of the labels in ``manifest``.
+
+    ``features``: float32 [F], if the bundle has any. ``heads``: the answers of the heads that the request asked for.
+    """
 
     request: ClipRequest
     probabilities: npt.NDArray[np.float32]
     manifest: Manifest
     times: ClipTimes
+    features: npt.NDArray[np.float32] | None = None
+    heads: Mapping[str, HeadAnswer] = field(default_factory=dict)
 
     @property
-    def top_label(self) -> str:
-        return self.manifest.labels[int(self.probabilities.argmax())]
+    def top_label(self) -> str | None:
+        """The best label of the head that was asked for, else of the model itself; None where it has no labels."""
+        if named := self.heads.get(self.request.head or ""):
+            return named.top_label
+        return self.manifest.labels[int(self.probabilities.argmax())] if self.manifest.labels else None
 
 
-async def classify(service: Service, upload: Upload, terms: Terms) -> Classification:
+async def classify(service: Service, upload: Upload, terms: Terms, *, embeds: bool = False) -> Classification:
     """Classify the clip in ``upload`` within its deadline; its lease holds its slot and its deployment.
+
+    With ``embeds``, the request is for the features, and no label is counted.
 
     Raises:
         RequestError: the request is refused, or its deadline passed.
@@ -51,24 +65,30 @@ async def classify(service: Service, upload: Upload, terms: Terms) -> Classifica
     """
     async with until(terms.began_s + terms.deadline_ms / 1e3, terms.deadline_ms):
         deployment = upload.lease.take(service.accepted())
-        classification = await _Classifying(service, deployment, terms).run(upload)
+        classification = await _Classifying(service, deployment, terms, embeds).run(upload)
     # Their waiting is intended, so that it must not look like that of live clips.
     times = None if terms.priority == "low" else classification.times
-    service.metrics.answered_request(times, classification.top_label)
+    service.metrics.answered_request(times, None if embeds else classification.top_label)
     return classification
 
 
 class _Classifying:
     """The steps of one classification; each step may refuse the clip by raising RequestError."""
 
-    def __init__(self, service: Service, deployment: Deployment, terms: Terms) -> None:
+    def __init__(self, service: Service, deployment: Deployment, terms: Terms, embeds: bool) -> None:
         self._service = service
         self._deployment = deployment
         self._terms = terms
+        self._embeds = embeds
+        # Taken once, so that a head that changes or goes meanwhile still answers as it was.
+        self._heads = service.heads.fitting(deployment.features_identity)
 
     async def run(self, upload: Upload) -> Classification:
         service, model = self._service, self._deployment.model
-        reader = clip_reader_for(Decoding(upload, model, service.decode_threads, service.settings.max_clip_bytes))
+        self._check_features()
+        reader = clip_reader_for(
+            Decoding(upload, model, service.decode_threads, service.settings.max_clip_bytes, self._offered())
+        )
         await self._read(reader, upload)
         read_ms = self._elapsed_ms()
         upload.lease.take(service.admission.slot())
@@ -80,7 +100,26 @@ class _Classifying:
         service.recent_clips.keep(clip)
         times = answer.times
         times.read_ms, times.decode_ms, times.total_ms = read_ms, decode_ms, self._elapsed_ms()
-        return Classification(request, answer.probabilities, model.manifest, times)
+        heads = self._answers(request.head, answer.features)
+        return Classification(request, answer.probabilities, model.manifest, times, answer.features, heads)
+
+    def _offered(self) -> Offered:
+        heads = {name: len(head.labels) for name, head in self._heads.items()}
+        return Offered(len(self._deployment.model.manifest.labels), heads, self._embeds)
+
+    def _check_features(self) -> None:
+        """Raises InvalidError when features are asked of a bundle that has none."""
+        manifest = self._deployment.model.manifest
+        if self._embeds and not manifest.features:
+            raise InvalidError(
+                f"bundle {manifest.name} was exported without features; export the model again to get them"
+            )
+
+    def _answers(self, asked: str | None, features: npt.NDArray[np.float32] | None) -> dict[str, HeadAnswer]:
+        if asked is None or features is None:
+            return {}
+        names = self._heads if asked == ALL else (asked,)
+        return {name: self._heads[name].answer(features) for name in names}
 
     async def _read(self, reader: ClipReader, upload: Upload) -> None:
         """Read the body, unless the header already shows that the request has to be refused."""

@@ -12,7 +12,9 @@ from engines.manifest import Manifest
 from server.batching.batcher import Batcher
 from server.batching.clip_queue import Classified
 from server.clips.clip_reader import Decoding
+from server.clips.request_fields import Offered
 from server.clips.upload import Upload
+from server.errors import InvalidError
 from server.serving.classify import Terms
 from server.serving.deadline import until
 from server.serving.service import Service
@@ -67,7 +69,13 @@ async def classify_batch(
     async with until(terms.began_s + terms.deadline_ms / 1e3, terms.deadline_ms):
         deployment = upload.lease.take(service.accepted())
         settings = service.settings
-        reader = reader_for(Decoding(upload, deployment.model, service.decode_threads, settings.max_clip_bytes))
+        labels = len(deployment.model.manifest.labels)
+        if not labels:
+            raise InvalidError(
+                "this model has no labels of its own, so tensors cannot be classified; use /api/v1/embed"
+            )
+        model, offered = deployment.model, Offered(labels)
+        reader = reader_for(Decoding(upload, model, service.decode_threads, settings.max_clip_bytes, offered))
         reader.check()
         service.admission.check(upload.announced_bytes)
         await reader.read()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -67,6 +68,11 @@ class Deployment:
         self.in_service = False
         self._canary = canary
         self._uses = UseCount()
+
+    @functools.cached_property
+    def features_identity(self) -> str | None:
+        """What heads have to be taught on to fit; None for a bundle without features."""
+        return self.model.manifest.features_identity()
 
     @property
     def users(self) -> int:

@@ -92,6 +92,9 @@ class Loader:
         watch("vjepa_swap_clips", "Clips compared at the last reload", lambda: self._swap.clips)
         watch("vjepa_swap_answers_changed", "Of those, clips with another best label", lambda: self._swap.changed)
         watch("vjepa_swap_largest_difference", "Largest difference of a probability", lambda: self._swap.largest)
+        heads = self._service.heads
+        watch("vjepa_heads_serving", "Heads that fit the model in service", lambda: len(self._service.fitting_heads()))
+        watch("vjepa_heads_refused", "Heads that are damaged and not served as they are", lambda: len(heads.refused))
         watch("vjepa_engines_lost", "Engines that were lost while others continue", self._lost)
 
     def _waiting(self) -> float:

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import enum
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from engines.cores import usable_cores
 from engines.engine import Model
 from engines.errors import EngineLostError
+from engines.linear_heads.head import Head
 from server.clips.decode_threads import DecodeThreads
 from server.config.settings import Settings
 from server.errors import NotReadyError
 from server.limits.admission import Admission
 from server.serving.deployment import CLOSE_TIMEOUT_S, Deployment
+from server.serving.heads import Heads
 from server.serving.recent_clips import RecentClips
 from server.serving.use_count import UseCount
 from server.telemetry.metrics import Metrics
@@ -57,6 +59,7 @@ class Service:
             "decode",
             settings.decode_timeout_ms / 1e3,
         )
+        self.heads = Heads(settings.heads)
         self.recent_clips = RecentClips(settings.swap_clips, self.decode_threads)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self.draining = asyncio.Event()
@@ -93,6 +96,10 @@ class Service:
         """The model in service; None until one is loaded."""
         return self._deployment.model if self._deployment else None
 
+    def fitting_heads(self) -> Mapping[str, Head]:
+        """The heads, by name, that fit the model in service."""
+        return self.heads.fitting(self._deployment.features_identity if self._deployment else None)
+
     def loaded(self) -> Model:
         """The model in service; raises NotReadyError until one is loaded."""
         if self._deployment is None:
@@ -121,6 +128,7 @@ class Service:
         """Serve with ``fresh`` from now on; the old deployment is closed after its last request."""
         fresh.in_service = True
         old, self._deployment = self._deployment, fresh
+        self.heads.tell_fitting(fresh.features_identity, fresh.model.manifest)
         if old is not None:
             self._retire(old)
         if self._state is State.LOADING:

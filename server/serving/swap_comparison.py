@@ -31,13 +31,15 @@ async def compare_answers(old: Deployment, fresh: Deployment, clips: Sequence[Cl
     """Classify ``clips`` with both deployments, one after the other, among the clips of clients.
 
     Labels are compared by name; a probability is compared if both networks have its label. Clips of another number of
-    frames than a network takes are left out.
+    frames than a network takes are left out. Networks without labels are not compared.
 
     Raises:
         EngineError, NotReadyError: one of the engines failed, or all engines of a deployment are lost.
     """
     names = old.model.manifest.labels, fresh.model.manifest.labels
     changed, largest, compared = 0, 0.0, 0
+    if not all(names):
+        return SwapComparison()
     for clip in clips:
         if {old.model.manifest.frames, fresh.model.manifest.frames} != {len(clip.frames)}:
             continue

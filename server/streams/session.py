@@ -9,7 +9,7 @@ from engines.engine import Model
 from sampling.windows import Window
 from server.clips.lease import Lease
 from server.clips.upload import Memory
-from server.errors import RequestError
+from server.errors import NotReadyError, RequestError
 from server.serving.service import Service
 from server.streams.answering import Answering
 from server.streams.decoder import Decoder
@@ -108,7 +108,7 @@ class Session:
         """Classify the windows as they become due, until ``stop``.
 
         Raises:
-            NotReadyError: the engine is lost.
+            NotReadyError: the engine is lost, or the model was replaced by one without labels.
             OverloadedError: there is no memory for the crops of a new model.
         """
         while (due := await self._slot.take()) is not None:
@@ -140,6 +140,8 @@ class Session:
         """Make windows for ``model`` from now on, and tell the client, if it is another one."""
         if model is self._model:
             return
+        if not model.manifest.labels:
+            raise NotReadyError("the model that is in service now has no labels of its own", retry_after_s=60)
         self._model = model
         before, now = self._maker.takes, ModelInput.of(model.manifest)
         if now != before:

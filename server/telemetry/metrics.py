@@ -129,18 +129,20 @@ class Metrics:
         """Count the end of a received request."""
         self._outcomes.labels(outcome).inc()
 
-    def answered(self, times: ClipTimes | None, label: str) -> None:
-        """Count an answered clip, with its phases unless its priority was low, and its most probable label."""
+    def answered(self, times: ClipTimes | None, label: str | None) -> None:
+        """Count an answered clip, with its phases unless its priority was low, and its best label if it has one."""
         if times is None:
             self._low_priority.inc()
         for phase, ms in times.phases() if times is not None else ():
             self._phases[phase].observe(ms / 1e3)
+        if label is None:
+            return
         if label not in self._known_labels and len(self._known_labels) >= _MAX_LABELS:
             label = _OTHER_LABELS
         self._known_labels.add(label)
         self._labels.labels(label).inc()
 
-    def answered_request(self, times: ClipTimes | None, label: str) -> None:
+    def answered_request(self, times: ClipTimes | None, label: str | None) -> None:
         """Count an answered clip that is all of its request, or a window of a stream; None as for ``answered``."""
         self.answered(times, label)
         if times is not None:

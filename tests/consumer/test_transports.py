@@ -97,7 +97,8 @@ async def test_lost_stream_is_opened_again_and_loses_no_clip(aiohttp_server: Sta
     )
     starts_s = [line["start_s"] for line in told(ended, ("start_s",))]
     assert starts_s == pytest.approx([4 / 3 * index for index in range(8)], abs=0.01)
-    assert any("closed the stream (1013" in line for line in ended.errors), "\n".join(ended.errors)
+    # The connection may be gone before the code of its close is read.
+    assert any("closed the stream (" in line for line in ended.errors), "\n".join(ended.errors)
 
 
 async def test_still_clips_are_counted_and_end_actions(aiohttp_server: StartServer, tmp_path: Path) -> None:

@@ -70,12 +70,18 @@ def test_every_batch_size_returns_probabilities_in_clip_order(engine: Engine) ->
     clips = [_clip(engine, seed) for seed in range(engine.manifest.max_batch)]
     alone = np.stack([_alone(engine, clip) for clip in clips])
     assert np.ptp(alone, axis=0).max() > 0.01, "clips that all look alike cannot show an order"
+    features = np.concatenate([engine.infer([clip]).features for clip in clips])
+    assert engine.manifest.features
+    assert features.shape == (len(clips), engine.manifest.features.size)
     for batch in range(1, engine.manifest.max_batch + 1):
         inference = engine.infer(clips[:batch])
         assert inference.probabilities.dtype == np.float32
         assert inference.probabilities.shape == (batch, len(engine.manifest.labels))
         np.testing.assert_allclose(inference.probabilities.sum(1), 1, atol=1e-5)
         np.testing.assert_allclose(inference.probabilities, alone[:batch], atol=1e-5)
+        assert inference.features is not None
+        assert inference.features.dtype == np.float32
+        np.testing.assert_allclose(inference.features, features[:batch], atol=1e-4)
         assert inference.preprocess_ms > 0
         assert inference.network_ms > 0
 

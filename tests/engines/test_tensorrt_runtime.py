@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from engines.errors import BundleDamagedError, EngineError
 from engines.options import MIB, EngineOptions
 from engines.runtimes.registry import load_engine
 from tests.fakes.cuda import FakeCuda
-from tests.fakes.plan_bundle import CLIP_SHAPE, MAX_BATCH, write_plan_bundle
+from tests.fakes.plan_bundle import CLIP_SHAPE, FEATURES, MAX_BATCH, write_plan_bundle
 
 OPTIONS = EngineOptions(max_clip_bytes=MIB, page_locked_bytes=4 * MIB)
 
@@ -49,6 +50,19 @@ def test_answers_stay_right_when_all_batch_sizes_are_captured(tmp_path: Path, te
     assert {len(context.shapes) for context in contexts} == {1}
     assert len({context.memory for context in contexts}) == 1
     engine.close()
+
+
+def test_plan_with_features_gives_each_clip_its_own(tmp_path: Path, tensorrt: Any) -> None:
+    features = {"name": "features", "dtype": "FLOAT", "shape": [-1, FEATURES]}
+    with contextlib.closing(
+        load_engine(write_plan_bundle(tmp_path / "plan", "tensorrt", {"features": features}), OPTIONS)
+    ) as engine:
+        clips = _clips(engine, MAX_BATCH)
+        alone = np.concatenate([engine.infer([clip]).features for clip in clips])
+        assert alone.shape == (MAX_BATCH, FEATURES)
+        assert np.ptp(alone, axis=0).min() > 0.01
+        for batch in [1, 2, 3, 4] * 4:
+            np.testing.assert_allclose(engine.infer(clips[:batch]).features, alone[:batch], atol=1e-3)
 
 
 def test_networks_side_by_side_have_their_own_memory(tmp_path: Path, tensorrt: Any) -> None:

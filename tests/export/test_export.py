@@ -89,9 +89,9 @@ def test_onnx_file_contains_no_paths_of_the_build_machine(odd_bundle: Path) -> N
 def test_onnx_file_is_valid_and_its_dynamic_axis_is_named_batch(odd_bundle: Path) -> None:
     onnx.checker.check_model(odd_bundle / "model.onnx", full_check=True)
     model = onnx.load(odd_bundle / "model.onnx")
-    (pixels,), (probabilities,) = model.graph.input, model.graph.output
+    (pixels,), (probabilities, features) = model.graph.input, model.graph.output
     assert [dim.dim_value for dim in pixels.type.tensor_type.shape.dim[1:]] == [12, 3, 96, 96]
-    names = {value.type.tensor_type.shape.dim[0].dim_param for value in (pixels, probabilities)}
+    names = {value.type.tensor_type.shape.dim[0].dim_param for value in (pixels, probabilities, features)}
     assert names == {"batch"}
     assert {dim.dim_param for value in model.graph.value_info for dim in value.type.tensor_type.shape.dim} <= {
         "",
@@ -111,7 +111,7 @@ def test_onnx_runtime_agrees_with_transformers(odd_checkpoint: Path, odd_bundle:
 
     session = onnxruntime.InferenceSession(odd_bundle / "model.onnx")
     pixels = np.random.default_rng(0).standard_normal((3, 12, 3, 96, 96)).astype(np.float32)
-    (answer,) = session.run(None, {"pixels": pixels})
+    answer, _ = session.run(None, {"pixels": pixels})
     model = VJEPA2ForVideoClassification.from_pretrained(odd_checkpoint).eval()
     with torch.inference_mode():
         expected = model(torch.from_numpy(pixels)).logits.softmax(-1).numpy()

@@ -197,10 +197,20 @@ def test_exchanged_labels_are_refused(model: Model, tmp_path: Path) -> None:
 
 def _answers(network: nn.Module, model: Model, precision: Precision) -> Floats:
     """The answers of ``network`` in ``precision`` to the reference clips, as tensor cores compute them."""
+    return _outputs(network, model, precision)[0]
+
+
+def _outputs(network: nn.Module, model: Model, precision: Precision) -> list[Floats]:
+    """Probabilities and features."""
     lowered = copy.deepcopy(network).to(DTYPES[precision])
     with torch.inference_mode(), TensorCores():  # type: ignore[no-untyped-call]
         pixels = (normalised(clip, model.checkpoint.preprocessing) for clip in model.reference.clips)
-        return np.concatenate([lowered(one.to(DTYPES[precision])).numpy() for one in pixels])
+        answers = [lowered(one.to(DTYPES[precision])) for one in pixels]
+        return [torch.cat(output).numpy() for output in zip(*answers, strict=True)]
+
+
+def _check(network: nn.Module, model: Model) -> None:
+    check_network(*_outputs(network, model, "fp32"), model.reference, model.checkpoint.feature_parts)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -215,12 +225,12 @@ def test_lower_precisions_use_a_third_of_their_tolerance_and_see_a_missing_block
 
 
 def test_network_with_a_fault_is_refused_in_fp32_before_it_is_lowered(model: Model) -> None:
-    check_network(_answers(model.network, model, "fp32"), model.reference)
+    _check(model.network, model)
     broken = copy.deepcopy(model.network)
     with torch.no_grad():
         broken.blocks[1].norm2.weight.mul_(1.02)
     with pytest.raises(VerificationError, match="before it is compiled"):
-        check_network(_answers(broken, model, "fp32"), model.reference)
+        _check(broken, model)
 
 
 @pytest.mark.parametrize("target", ["torch", "openvino"])

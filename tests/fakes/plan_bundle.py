@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engines.manifest import FORMAT_VERSION, Device, Manifest, Preprocessing, Source, Tensor
+import msgspec
+
+from engines.manifest import FORMAT_VERSION, Device, FeaturePart, Features, Manifest, Preprocessing, Source, Tensor
 from engines.storage.bundle import Bundle, open_bundle
 from export.bundling.staging import write_manifest
 from tests.fakes.tensorrt import plan_bytes
 
-CLIP_SHAPE, LABELS, MAX_BATCH = (4, 3, 32, 32), 5, 4
+CLIP_SHAPE, LABELS, FEATURES, MAX_BATCH = (4, 3, 32, 32), 5, 6, 4
 VERSIONS = {"tensorrt": "10.13.3", "tensorrt-rtx": "1.7.1"}
 
 
@@ -37,5 +39,9 @@ def write_plan_bundle(path: Path, target: str, plan: dict[str, Any] | None = Non
         options=options,
         verification=None,
     )
+    if (plan or {}).get("features"):
+        output = Tensor(name="features", dtype="float32", clip_shape=(FEATURES,))
+        described = Features(output=output, parts=(FeaturePart(kind="pooled", size=FEATURES),))
+        manifest = msgspec.structs.replace(manifest, features=described)
     write_manifest(path, manifest)
     return open_bundle(path)

@@ -1,7 +1,8 @@
 """A module ``tensorrt`` or ``tensorrt_rtx`` that keeps the documented rules, and computes something simple.
 
 A plan is JSON (``plan_bytes``). Its network's probabilities are the softmax of sums over every ``labels``-th value of a
-clip, so that they depend on the clip only. What the library refuses is refused; what is undefined goes into
+clip, so that they depend on the clip only; its features, where a plan has them, are the first values of the clip. What
+the library refuses is refused; what is undefined goes into
 ``cuda.violations`` and spoils the graph.
 """
 
@@ -190,7 +191,8 @@ class RuntimeConfig:
 class CudaEngine:
     def __init__(self, module: Any, plan: dict[str, Any], logger: ILogger) -> None:
         self.module, self.plan, self.logger = module, plan, logger
-        self.tensors = {plan[part]["name"]: (part, plan[part]) for part in ("input", "output") if plan[part]}
+        parts = [("input", plan["input"]), ("output", plan["output"]), ("output", plan.get("features"))]
+        self.tensors = {tensor["name"]: (part, tensor) for part, tensor in parts if tensor}
         self.num_io_tensors = len(self.tensors)
         self.num_optimization_profiles = len(plan["profiles"])
         self.device_memory_size_v2 = MEMORY_BYTES
@@ -326,6 +328,9 @@ def _softmax_of_sums(plan: dict[str, Any], addresses: dict[str, int], shape: tup
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     output = _array(addresses[plan["output"]["name"]], (shape[0], labels), np.float32)
     output[:] = powers / powers.sum(axis=1, keepdims=True)
+    if features := plan.get("features"):
+        described = _array(addresses[features["name"]], (shape[0], features["shape"][1]), np.float32)
+        described[:] = clips[:, : described.shape[1]]
 
 
 def _array(address: int, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.clips.json_encoding import parse_json
+from server.clips.request_fields import Offered
 from server.errors import InvalidError, RequestError
 
 FRAMES = 3
@@ -39,7 +40,7 @@ _TOKENS = (
 def _read(body: bytes) -> tuple[Any, list[bytes]] | None:
     """The fields and the frames, or None if the body is refused."""
     try:
-        asked, frames = parse_json(bytearray(body), frames=FRAMES, labels=LABELS)
+        asked, frames = parse_json(bytearray(body), frames=FRAMES, offered=Offered(LABELS))
         return (asked.size, asked.pixel_format, asked.top_k, asked.clip_id), [frames[i] for i in range(len(frames))]
     except RequestError:
         return None
@@ -130,7 +131,7 @@ def test_repeated_field_is_refused_by_its_name(length: int, name: str, repeated:
     frame = _long("A" * length)
     body = f'{{"frames": [{frame}, {frame}, {frame}], {repeated}}}'
     with pytest.raises(InvalidError, match=f"^{name} is there twice$") as refused:
-        parse_json(bytearray(body.encode()), frames=FRAMES, labels=LABELS)
+        parse_json(bytearray(body.encode()), frames=FRAMES, offered=Offered(LABELS))
     assert refused.value.field == name
 
 
@@ -140,10 +141,10 @@ def test_repeated_field_is_refused_by_its_name(length: int, name: str, repeated:
 def test_repeated_frames_are_refused(first: str) -> None:
     body = f'{{"frames": {first}, "frames": [{_long()}, {_long()}, {_long()}]}}'
     with pytest.raises(InvalidError, match="frames is there twice"):
-        parse_json(bytearray(body.encode()), frames=FRAMES, labels=LABELS)
+        parse_json(bytearray(body.encode()), frames=FRAMES, offered=Offered(LABELS))
 
 
 def test_colons_in_values_are_no_fields() -> None:
     body = {"frames": ["AAAA"] * FRAMES, "clip_id": 'camera:7 "width": 3, "width": 4'}
-    asked, _ = parse_json(bytearray(json.dumps(body).encode()), frames=FRAMES, labels=LABELS)
+    asked, _ = parse_json(bytearray(json.dumps(body).encode()), frames=FRAMES, offered=Offered(LABELS))
     assert asked.clip_id == body["clip_id"]

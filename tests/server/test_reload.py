@@ -24,8 +24,8 @@ from export.bundling.staging import staged, write_manifest
 from server.config.flags import parse_settings
 from server.config.settings import Settings
 from server.lifecycle import serve
-from server.serving.bundle_watch import fingerprint
 from server.serving.deployment import load_bundle
+from server.serving.fingerprint import fingerprint
 from tests.live_server import LiveServer, run_module, serving
 from tests.server.conftest import Answer
 from tests.server.peers import clients, encoded, metrics, send, small_clips

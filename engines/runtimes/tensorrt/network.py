@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
@@ -38,7 +38,7 @@ class TensorRtNetwork:
         self._contexts: dict[int, _Context] = {}
         self._cache = cache
 
-    def run(self, pixels: torch.Tensor, probabilities: torch.Tensor) -> None:
+    def run(self, pixels: torch.Tensor, outputs: Sequence[torch.Tensor]) -> None:
         plan, batch, stream = self._plan, len(pixels), torch.cuda.current_stream()
         self._errors.clear()
         is_new = batch not in self._contexts
@@ -50,7 +50,10 @@ class TensorRtNetwork:
         context = made.context
         started = (
             context.set_tensor_address(plan.input, pixels.data_ptr())
-            and context.set_tensor_address(plan.output, probabilities.data_ptr())
+            and all(
+                context.set_tensor_address(name, output.data_ptr())
+                for name, output in zip(plan.outputs, outputs, strict=True)
+            )
             and context.execute_async_v3(stream.cuda_stream)
         )
         if not started:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +24,11 @@ _DTYPES = {"float32": "FLOAT", "float16": "HALF"}
 
 @dataclass(frozen=True)
 class Plan:
-    """``engine`` with the names of its input and output, and the batch sizes of each optimisation profile."""
+    """``engine`` with the names of its input and outputs, and the batch sizes of each optimisation profile."""
 
     engine: trt.ICudaEngine
     input: str
-    output: str
+    outputs: tuple[str, ...]
     batches: tuple[range, ...]
 
     def profile(self, batch: int) -> int:
@@ -44,24 +44,27 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
 
 
 def checked(tensorrt: TensorRt, engine: trt.ICudaEngine, bundle: Bundle) -> Plan:
-    """``engine`` as a plan; raises BundleDamagedError unless it has the input and output of the bundle's manifest."""
+    """``engine`` as a plan; raises BundleDamagedError unless it has the input and outputs of the bundle's manifest."""
     manifest, modes = bundle.manifest, tensorrt.module.TensorIOMode
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name) == modes.INPUT]
     outputs = [name for name in names if engine.get_tensor_mode(name) == modes.OUTPUT]
-    _compare(bundle, "input", [_told(engine, name) for name in inputs], manifest.network_input)
-    _compare(bundle, "output", [_told(engine, name) for name in outputs], manifest.network_output)
-    plan = Plan(engine, inputs[0], outputs[0], _batches(engine, inputs[0]))
+    _compare(bundle, "input", [_told(engine, name) for name in inputs], (manifest.network_input,))
+    _compare(bundle, "output", [_told(engine, name) for name in outputs], manifest.outputs)
+    plan = Plan(engine, inputs[0], tuple(outputs), _batches(engine, inputs[0]))
     missing = set(range(1, manifest.max_batch + 1)).difference(*plan.batches)
     if missing:
         _refuse(bundle, f"it takes no batch of {min(missing)}, and the manifest promises 1 to {manifest.max_batch}")
     return plan
 
 
-def _compare(bundle: Bundle, what: str, found: list[str], wanted: Tensor) -> None:
-    expected = _description(_DTYPES[wanted.dtype], wanted.clip_shape)
-    if found != [expected]:
-        _refuse(bundle, f"its {what} is {' and '.join(found) or 'missing'}, and the manifest says {expected}")
+def _compare(bundle: Bundle, what: str, found: list[str], wanted: Sequence[Tensor]) -> None:
+    expected = [_description(_DTYPES[one.dtype], one.clip_shape) for one in wanted]
+    if found != expected:
+        _refuse(
+            bundle,
+            f"its {what} is {' and '.join(found) or 'missing'}, and the manifest says {' and '.join(expected)}",
+        )
 
 
 def _refuse(bundle: Bundle, why: str) -> None:

@@ -1,4 +1,4 @@
-"""A published V-JEPA 2 classifier: its configuration, its preprocessing and its weights."""
+"""A published V-JEPA 2, a classifier or a pretrained encoder: its configuration, its preprocessing and its weights."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import VJEPA2Config, VJEPA2ForVideoClassification
+from transformers import VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 
 from engines.errors import CheckpointError, first_line
-from engines.manifest import Preprocessing
+from engines.manifest import FeaturePart, Preprocessing
 from export.architectures.base import NetworkSizes, ReferenceProcessor
 from export.architectures.checkpoint_files import CheckpointFiles, digest_of_files, listed
 from export.architectures.vjepa2.config_fields import (
     CLASSIFIER,
+    ENCODER,
     check_architecture,
     check_sizes,
     check_values,
+    chosen_frames,
     unknown_fields,
 )
-from export.architectures.vjepa2.network import LeanClassifier
+from export.architectures.vjepa2.network import LeanClassifier, LeanEncoder, tubelet_features
 from export.architectures.vjepa2.preprocessor import Preprocessor, read_preprocessor
 from export.architectures.vjepa2.processor import reference_processor
-from export.architectures.vjepa2.weights import PREDICTOR, check_finite, check_weights, skeleton
+from export.architectures.vjepa2.weights import PREDICTOR, Published, check_finite, check_weights, skeleton
 from export.architectures.weight_files import stored_weights
 
 # The checkpoint does not choose how transformers computes the reference: in FP32, with torch's attention.
@@ -37,7 +39,7 @@ _TOKEN_WIDTHS = 16
 
 @dataclass(frozen=True)
 class VJepa2Checkpoint:
-    """Implements ``export.architectures.base.Checkpoint``."""
+    """Implements ``export.architectures.base.Checkpoint``; ``classifies``: it is a classifier, not an encoder alone."""
 
     model: str
     path: Path
@@ -46,6 +48,7 @@ class VJepa2Checkpoint:
     preprocessor: Preprocessor
     random_weights: bool
     ignored: tuple[str, ...] = ()
+    classifies: bool = True
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -57,6 +60,8 @@ class VJepa2Checkpoint:
 
     @property
     def labels(self) -> tuple[str, ...]:
+        if not self.classifies:
+            return ()
         names: Mapping[int, str] = self.config.id2label
         return tuple(names[index] for index in range(len(names)))
 
@@ -69,28 +74,41 @@ class VJepa2Checkpoint:
         config = self.config
         return config.frames_per_clip, config.in_chans, config.crop_size, config.crop_size
 
+    @property
+    def feature_parts(self) -> tuple[FeaturePart, ...]:
+        size = self._tubelets * self.config.hidden_size
+        tubelets = (FeaturePart(kind="tubelet_means", size=size), FeaturePart(kind="tubelet_maxima", size=size))
+        pooled = FeaturePart(kind="pooled", size=self.config.hidden_size)
+        return (*tubelets, pooled) if self.classifies else tubelets
+
+    @property
+    def _tubelets(self) -> int:
+        """How many tubelets follow each other in a clip."""
+        return max(1, int(self.config.frames_per_clip) // int(self.config.tubelet_size))
+
     def sizes(self) -> NetworkSizes:
-        """The checkpoint also stores the predictor, which the classifier does not use."""
+        """The checkpoint also stores the predictor, which is not used."""
         config = self.config
-        model = skeleton(config)
+        model = skeleton(config, classifies=self.classifies)
         stored = sum(parameter.numel() for parameter in model.parameters())
-        predictor = sum(parameter.numel() for parameter in model.vjepa2.predictor.parameters())
-        tokens = (config.crop_size // config.patch_size) ** 2 * max(1, config.frames_per_clip // config.tubelet_size)
+        predictor = sum(parameter.numel() for parameter in _encoder_of(model).predictor.parameters())
+        tokens = (config.crop_size // config.patch_size) ** 2 * self._tubelets
         activation_bytes = int(tokens * config.hidden_size * _TOKEN_WIDTHS * 4)
         head_size = config.hidden_size // config.num_attention_heads
         return NetworkSizes(stored - predictor, stored, activation_bytes, head_size)
 
-    def load(self) -> VJEPA2ForVideoClassification:
+    def load(self) -> Published:
         """The model in FP32, ready for inference, with seeded random weights if ``random_weights`` is set.
 
         Raises:
             CheckpointError: weights are unreadable, NaN or infinite.
         """
+        kind = VJEPA2ForVideoClassification if self.classifies else VJEPA2Model
         if self.random_weights:
             torch.manual_seed(_SEED)
-            return VJEPA2ForVideoClassification._from_config(self.config, attn_implementation="sdpa").eval()
+            return kind._from_config(self.config, attn_implementation="sdpa").eval()
         try:
-            model, loading = VJEPA2ForVideoClassification.from_pretrained(
+            model, loading = kind.from_pretrained(
                 self.path,
                 config=self.config,
                 dtype=torch.float32,
@@ -107,38 +125,55 @@ class VJepa2Checkpoint:
         check_finite(self.model, model)
         return model.eval()
 
-    def probabilities(self, model: VJEPA2ForVideoClassification, pixels: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = model(pixels).logits
-        return logits.softmax(-1)
+    def answers(self, model: Published, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens: torch.Tensor = _encoder_of(model)(pixels, skip_predictor=True).last_hidden_state
+        features = list(tubelet_features(tokens, self._tubelets).values())
+        if not self.classifies:
+            return torch.zeros(len(pixels), 0), torch.cat(features, -1)
+        pooled = model.pooler(tokens)
+        logits: torch.Tensor = model.classifier(pooled)
+        return logits.softmax(-1), torch.cat([*features, pooled], -1)
 
-    def network(self, model: VJEPA2ForVideoClassification, *, fused_attention: bool, stacked: bool) -> LeanClassifier:
-        return LeanClassifier(model, fused_attention=fused_attention, stacked=stacked)
+    def network(self, model: Published, *, fused_attention: bool, stacked: bool) -> LeanEncoder:
+        lean = LeanClassifier if self.classifies else LeanEncoder
+        return lean(model, fused_attention=fused_attention, stacked=stacked)
+
+
+def _encoder_of(model: Published) -> VJEPA2Model:
+    return model if isinstance(model, VJEPA2Model) else model.vjepa2
 
 
 def open_vjepa2(files: CheckpointFiles) -> VJepa2Checkpoint:
     """Open a checkpoint and check it without reading its weights; raises CheckpointError."""
-    check_architecture(files.config, random_weights=files.random_weights)
+    classifies = check_architecture(files.config)
     check_values(files.config)
-    config = _read_config(files)
+    config = _read_config(files, classifies)
     check_sizes(config)
     fields = unknown_fields(files.config, config)
-    weights = () if files.random_weights else check_weights(files.model, stored_weights(files.path), config)
+    weights = _unknown_weights(files, config, classifies)
     if not files.ignore_unknown:
         _refuse_unknown(files.model, fields, weights)
     preprocessor = read_preprocessor(files.path, config.crop_size)
     ignored = (*fields, *weights)
     return VJepa2Checkpoint(
-        files.model, files.path, files.revision, config, preprocessor, files.random_weights, ignored
+        files.model, files.path, files.revision, config, preprocessor, files.random_weights, ignored, classifies
     )
 
 
-def _read_config(files: CheckpointFiles) -> VJEPA2Config:
-    content = {name: value for name, value in files.config.items() if name not in _CHOSEN_HERE}
+def _unknown_weights(files: CheckpointFiles, config: VJEPA2Config, classifies: bool) -> tuple[str, ...]:
+    if files.random_weights:
+        return ()
+    return check_weights(files.model, stored_weights(files.path), config, classifies=classifies)
+
+
+def _read_config(files: CheckpointFiles, classifies: bool) -> VJEPA2Config:
+    content = chosen_frames(files.config, files.frames, classifies=classifies)
+    content = {name: value for name, value in content.items() if name not in _CHOSEN_HERE}
     try:
         return VJEPA2Config.from_dict(content)
     except Exception as error:  # transformers raises many types of exceptions for invalid values
         raise CheckpointError(
-            f"cannot use {files.path / 'config.json'}: {first_line(error)}", help=f"supported: {CLASSIFIER}"
+            f"cannot use {files.path / 'config.json'}: {first_line(error)}", help=f"supported: {CLASSIFIER}, {ENCODER}"
         ) from error
 
 

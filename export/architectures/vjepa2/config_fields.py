@@ -18,7 +18,7 @@ from engines.errors import CheckpointError
 from export.architectures.checkpoint_files import listed
 
 CLASSIFIER = "VJEPA2ForVideoClassification"
-_ENCODER = "VJEPA2Model"
+ENCODER = "VJEPA2Model"
 
 
 class _Rule(NamedTuple):
@@ -134,19 +134,38 @@ def check_values(content: Mapping[str, Any]) -> None:
     _check_labels(content)
 
 
-def check_architecture(content: Mapping[str, Any], *, random_weights: bool) -> None:
-    """Raises CheckpointError when the weights are those of another class; random weights may be of an encoder."""
+def check_architecture(content: Mapping[str, Any]) -> bool:
+    """Whether the weights are those of a classifier; raises CheckpointError unless they are, or of an encoder."""
     classes = content.get("architectures")
-    if classes == [_ENCODER]:
-        if not random_weights:
-            raise CheckpointError(
-                f"config.json: the checkpoint is a pretrained encoder without labels ({_ENCODER})",
-                help=f"give a checkpoint of a {CLASSIFIER}, or --random-weights to measure the speed",
-            )
-    elif classes not in (None, [], [CLASSIFIER]):
+    if classes == [ENCODER]:
+        return False
+    if classes not in (None, [], [CLASSIFIER]):
         raise CheckpointError(
-            f"config.json: {_pair('architectures', classes)} cannot be exported", help=f'accepted: ["{CLASSIFIER}"]'
+            f"config.json: {_pair('architectures', classes)} cannot be exported",
+            help=f'accepted: ["{CLASSIFIER}"], ["{ENCODER}"]',
         )
+    return True
+
+
+def chosen_frames(content: Mapping[str, Any], frames: int | None, *, classifies: bool) -> dict[str, Any]:
+    """``content`` for clips of ``frames`` frames; None keeps those of the checkpoint.
+
+    Raises:
+        CheckpointError: a classifier was trained on another number, or the frames do not fill the encoder's tubelets.
+    """
+    if frames is None:
+        return dict(content)
+    own, tubelet = content.get("frames_per_clip"), content.get("tubelet_size", 2)
+    if classifies and frames != own:
+        raise CheckpointError(
+            f"--frames {frames}: this classifier was trained on clips of {own} frames",
+            help="leave --frames out; only a pretrained encoder takes another number of frames",
+        )
+    if frames % tubelet:
+        raise CheckpointError(
+            f"--frames {frames}: the encoder takes frames by {tubelet}", help=f"give a multiple of {tubelet}"
+        )
+    return {**content, "frames_per_clip": frames}
 
 
 def unknown_fields(content: Mapping[str, Any], config: VJEPA2Config) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The lean network: a V-JEPA 2 classifier in which everything that does not depend on the pixels is precomputed.
+"""The lean network: a V-JEPA 2 in which everything that does not depend on the pixels is precomputed.
 
 Architecture: V-JEPA 2 (arXiv 2506.09985), as in transformers' ``modeling_vjepa2``. Tubelets of the clip become tokens.
 Transformer blocks process them, with rotary positions over frame, row and column. An attentive pooler, which consists
@@ -21,47 +21,80 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import VJEPA2ForVideoClassification
+from transformers import VJEPA2ForVideoClassification, VJEPA2Model
 
+from engines.manifest import FeatureKind
 from export.architectures.base import StagedNetwork
 from export.architectures.vjepa2.rotary import Rotary, half_split_order
 
 
-class LeanClassifier(StagedNetwork):
-    """Normalised pixels [N, T, 3, crop, crop] to softmax probabilities in FP32, [N, L].
+class LeanEncoder(StagedNetwork):
+    """Normalised pixels [N, T, 3, crop, crop] to features in FP32, [N, F], of the encoder's tokens.
 
     Takes over the modules of ``model``, which becomes unusable, so that no weight is held twice. With
     ``fused_attention``, attention is one operation, for runtimes with a kernel for it; otherwise it is two products and
     a softmax. With ``stacked``, Q, K and V are one product, which is faster on GPUs; OpenVINO would copy its parts.
     """
 
-    def __init__(
-        self, model: VJEPA2ForVideoClassification, *, fused_attention: bool = False, stacked: bool = True
-    ) -> None:
+    classifies = False
+
+    def __init__(self, model: VJEPA2Model, *, fused_attention: bool = False, stacked: bool = True) -> None:
         super().__init__()
-        config, encoder = model.config, model.vjepa2.encoder
+        config, encoder = model.config, model.encoder
         heads = config.num_attention_heads
         self.patches = Patches(encoder.embeddings.patch_embeddings.proj, config.frames_per_clip, config.crop_size)
         grid = self.patches.grid
         rotary = Rotary(config.hidden_size // heads, self.patches.depth * grid**2, grid)
         self.blocks = nn.Sequential(*(_encoder_block(layer, heads, rotary, stacked) for layer in encoder.layer))
         self.norm = encoder.layernorm
-        self.pooler_blocks = nn.Sequential(
-            *(_pooler_block(layer, heads, stacked) for layer in model.pooler.self_attention_layers)
-        )
-        self.pooler = Pooler(model.pooler, heads)
-        self.classifier = model.classifier
-        for module in self.modules():
-            if isinstance(module, Attention):
-                module.fused = fused_attention
+        self._choose_attention(fused_attention)
 
     def stages(self) -> Iterator[tuple[str, nn.Module]]:
         yield "patches", self.patches
         yield from ((f"blocks.{index}", block) for index, block in enumerate(self.blocks))
         yield "norm", self.norm
+
+    def features(self, stage: str, output: torch.Tensor) -> dict[FeatureKind, torch.Tensor]:
+        return tubelet_features(output, self.patches.depth) if stage == "norm" else {}
+
+    def _choose_attention(self, fused: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.fused = fused
+
+
+def tubelet_features(tokens: torch.Tensor, depth: int) -> dict[FeatureKind, torch.Tensor]:
+    """Mean and maximum over the patches of each of ``depth`` tubelets of ``tokens`` [N, S, C]: FP32 [N, depth * C]."""
+    # In FP32, because a sum over the patches may exceed the range of FP16.
+    by_tubelet = tokens.float().reshape(-1, depth, tokens.shape[1] // depth, tokens.shape[2])
+    return {"tubelet_means": by_tubelet.mean(2).flatten(1), "tubelet_maxima": by_tubelet.amax(2).flatten(1)}
+
+
+class LeanClassifier(LeanEncoder):
+    """The encoder with its pooler, whose output is a feature too, and its classifier: probabilities in FP32, [N, L]."""
+
+    classifies = True
+
+    def __init__(
+        self, model: VJEPA2ForVideoClassification, *, fused_attention: bool = False, stacked: bool = True
+    ) -> None:
+        super().__init__(model.vjepa2, stacked=stacked)
+        heads = model.config.num_attention_heads
+        self.pooler_blocks = nn.Sequential(
+            *(_pooler_block(layer, heads, stacked) for layer in model.pooler.self_attention_layers)
+        )
+        self.pooler = Pooler(model.pooler, heads)
+        self.classifier = model.classifier
+        self._choose_attention(fused_attention)
+
+    def stages(self) -> Iterator[tuple[str, nn.Module]]:
+        yield from super().stages()
         yield from ((f"pooler_blocks.{index}", block) for index, block in enumerate(self.pooler_blocks))
         yield "pooler", self.pooler
         yield "classifier", self.classifier
+
+    def features(self, stage: str, output: torch.Tensor) -> dict[FeatureKind, torch.Tensor]:
+        return {"pooled": output.float()} if stage == "pooler" else super().features(stage, output)
 
 
 class Patches(nn.Module):

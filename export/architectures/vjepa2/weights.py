@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import torch
-from transformers import VJEPA2Config, VJEPA2ForVideoClassification
+from transformers import VJEPA2Config, VJEPA2ForVideoClassification, VJEPA2Model
 
 from engines.errors import CheckpointError
 from export.architectures.weight_files import StoredWeight
 
-# The classifier does not use the predictor, so nothing is asked of its weights.
-PREDICTOR = "vjepa2.predictor."
+Published: TypeAlias = VJEPA2ForVideoClassification | VJEPA2Model
+
+# Neither the classifier nor its encoder uses the predictor, so nothing is asked of its weights.
+PREDICTOR = ("vjepa2.predictor.", "predictor.")
+_ENCODER = "vjepa2."
 _LAYERS = {"num_hidden_layers": "vjepa2.encoder.layer.", "num_pooler_layers": "pooler.self_attention_layers."}
 _HEAD = ("pooler.", "classifier.")
 _QKV_BIAS = re.compile(r"vjepa2\.encoder\.layer\.\d+\.attention\.(query|key|value)\.bias")
@@ -20,25 +24,30 @@ _FLOATS = ("F64", "F32", "BF16", "F16")
 _OTHER_CONFIG = "give the config.json that belongs to these weights"
 
 
-def skeleton(config: VJEPA2Config) -> VJEPA2ForVideoClassification:
+def skeleton(config: VJEPA2Config, *, classifies: bool = True) -> Published:
     """The model without memory for its weights."""
     with torch.device("meta"):
-        return VJEPA2ForVideoClassification(config)
+        return VJEPA2ForVideoClassification(config) if classifies else VJEPA2Model(config)
 
 
-def check_weights(model: str, stored: Mapping[str, StoredWeight], config: VJEPA2Config) -> tuple[str, ...]:
-    """The names of the weights in ``stored`` that the classifier does not take and that change nothing it takes.
+def check_weights(
+    model: str, stored: Mapping[str, StoredWeight], config: VJEPA2Config, *, classifies: bool = True
+) -> tuple[str, ...]:
+    """The names of the weights in ``stored`` that the model does not take and that change nothing it takes.
 
     Raises:
         CheckpointError: weights contradict ``config``, are missing, or are stored as integers.
     """
-    network = skeleton(config)
-    expected = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
+    network = skeleton(config, classifies=classifies)
+    # An encoder's weights are named as they are in a classifier.
+    prefix = "" if classifies else _ENCODER
+    expected = {f"{prefix}{name}": tuple(weight.shape) for name, weight in network.state_dict().items()}
     found = {_full_name(name, expected): weight for name, weight in stored.items()}
     found = {name: weight for name, weight in found.items() if not name.startswith(PREDICTOR)}
     expected = {name: shape for name, shape in expected.items() if not name.startswith(PREDICTOR)}
-    _check_head(model, found)
-    _check_depth(model, found, config)
+    if classifies:
+        _check_head(model, found)
+    _check_depth(model, found, config, _LAYERS if classifies else ("num_hidden_layers",))
     _check_biases(model, found, config)
     _check_types(model, {name: weight for name, weight in found.items() if name in expected})
     _check_shapes(model, found, expected)
@@ -57,12 +66,14 @@ def _check_head(model: str, found: Mapping[str, StoredWeight]) -> None:
     if not any(name.startswith(_HEAD) for name in found):
         raise CheckpointError(
             f"{model} has no weights of a classifier",
-            help="give a checkpoint of a VJEPA2ForVideoClassification (a pretrained encoder alone has no labels)",
+            help="give a checkpoint of a VJEPA2ForVideoClassification, or say in config.json that it is a pretrained"
+            ' encoder: "architectures": ["VJEPA2Model"]',
         )
 
 
-def _check_depth(model: str, found: Mapping[str, StoredWeight], config: VJEPA2Config) -> None:
-    for field, prefix in _LAYERS.items():
+def _check_depth(model: str, found: Mapping[str, StoredWeight], config: VJEPA2Config, fields: Iterable[str]) -> None:
+    for field in fields:
+        prefix = _LAYERS[field]
         numbers = {name[len(prefix) :].partition(".")[0] for name in found if name.startswith(prefix)}
         depth = len([number for number in numbers if number.isdecimal()])
         if depth != getattr(config, field):
@@ -113,13 +124,13 @@ def _check_shapes(model: str, found: Mapping[str, StoredWeight], expected: Mappi
 def _check_complete(model: str, missing: set[str]) -> None:
     if missing:
         raise CheckpointError(
-            f"{model} lacks {len(missing)} of the classifier's weights, for example {min(missing)}",
+            f"{model} lacks {len(missing)} of the model's weights, for example {min(missing)}",
             help="give a complete checkpoint, with all files of its weights",
         )
 
 
-def check_finite(model: str, network: VJEPA2ForVideoClassification) -> None:
-    """Raises CheckpointError when a weight that the classifier uses is NaN or infinite."""
+def check_finite(model: str, network: Published) -> None:
+    """Raises CheckpointError when a weight that is used is NaN or infinite."""
     named = ((name, weight) for name, weight in network.named_parameters() if not name.startswith(PREDICTOR))
     broken = [name for name, weight in named if not torch.isfinite(weight).all()]
     if broken:

@@ -8,6 +8,9 @@ from server import errors
 from server.api.answers import (
     Alive,
     Document,
+    EmbedAnswer,
+    FeaturesSummary,
+    HeadSummary,
     Health,
     Index,
     InferAnswer,
@@ -38,6 +41,15 @@ INFER_ANSWER = InferAnswer(
     timings_ms=TimingsMs(decode=1.854, queue=0.03, infer=11.031, total=13.981),
 )
 
+EMBED_ANSWER = EmbedAnswer(
+    embedding=[0.2817, -1.0342],
+    dim=2,
+    clip_id=INFER_ANSWER.clip_id,
+    model=INFER_ANSWER.model,
+    sha256="5b1f7a2d09c8e6437f20c1d8a9b3e5f4061728394a5b6c7d8e9f00112233445a",
+    timings_ms=INFER_ANSWER.timings_ms,
+)
+
 MODELS = Models(
     [
         Model(
@@ -54,6 +66,24 @@ MODELS = Models(
             target="tensorrt",
             precision="fp16",
             device="NVIDIA L4",
+            features=FeaturesSummary(
+                dim=17408,
+                sha256=EMBED_ANSWER.sha256,
+                parts={"tubelet_means": 8192, "tubelet_maxima": 8192, "pooled": 1024},
+            ),
+            heads=[
+                HeadSummary(
+                    name="door",
+                    labels=["opens", "closes", "unknown"],
+                    sha256="c7be1ed902fb8dd4d48997c6452f5d7e509fbcdbe2808b16bcf4edce4c07d14e",
+                    fps=3.0,
+                    taught_at="2026-11-27T16:02:11+00:00",
+                    accuracy=0.95,
+                    calibration_error=0.03,
+                    misses=0.04,
+                    false_alarms=0.01,
+                )
+            ],
             built_at="2026-11-23T17:35:08+00:00",
             versions={"vjepa2-serve": "0.1.0", "tensorrt": "10.13.3"},
             verification=Verified(
@@ -64,6 +94,7 @@ MODELS = Models(
                 tolerance=0.02,
                 top1_agreement=1.0,
                 top5_agreement=0.998,
+                features_error=0.0016,
             ),
         )
     ]

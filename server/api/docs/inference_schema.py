@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -11,15 +12,19 @@ import numpy as np
 from PIL import Image
 
 from engines.clip import PixelFormat
+from engines.linear_heads.manifest import ALL
 from engines.manifest import Manifest
 from server.batching.clip_queue import Priority
 from server.clips.infer_request import (
+    CLASSIFIES_ONLY,
     DEFAULT_TOP_K,
+    EMBEDS_ONLY,
     JSON,
     MAX_CLIP_ID_CHARACTERS,
     MAX_SIDE_PIXELS,
     MULTIPART,
     OCTET_STREAM,
+    EncodingFormat,
     InferBody,
     InferParts,
     InferQuery,
@@ -39,6 +44,12 @@ smallest.
 fastest.
 """
 
+EMBEDDINGS = """\
+Returns the features that the network computes of a clip, which takes the encodings of `/api/v1/infer`. Clips that show
+alike have features that are near each other. With `Accept: application/octet-stream`, the answer is little-endian
+float32 without anything around it.
+"""
+
 _PAIRED = {"dependentRequired": {"width": ["height"], "height": ["width"]}}
 _IMAGE_TYPES = "image/jpeg, image/png, image/webp"
 _EXAMPLE_SIDE_PIXELS = 32
@@ -47,13 +58,24 @@ _EXAMPLE_SQUARE_PIXELS = 8
 
 def inference(manifest: Manifest) -> JsonObject:
     """``parameters`` and ``requestBody`` of the operation object."""
+    return _request(manifest, EMBEDS_ONLY)
+
+
+def embedding(manifest: Manifest) -> JsonObject:
+    """The same for a request for features."""
+    return _request(manifest, CLASSIFIES_ONLY)
+
+
+def _request(manifest: Manifest, without: Sequence[str]) -> JsonObject:
+    """The request whose fields are all but ``without``."""
+    json, multipart = _json(manifest, without), _multipart(manifest, without)
     content: JsonObject = {
-        JSON: {"schema": _json(manifest), "examples": {"clip": _example(manifest)}},
-        MULTIPART: {"schema": _multipart(manifest), "encoding": {"frames": {"contentType": _IMAGE_TYPES}}},
+        JSON: {"schema": json, "examples": {"clip": _example(manifest, without)}},
+        MULTIPART: {"schema": multipart, "encoding": {"frames": {"contentType": _IMAGE_TYPES}}},
         OCTET_STREAM: {},
     }
     return {
-        "parameters": [*header_parameters(), *_query(manifest)],
+        "parameters": [*header_parameters(), *_query(manifest, without)],
         "requestBody": {
             "required": True,
             "description": f"{manifest.frames} frames of the same size.",
@@ -62,7 +84,7 @@ def inference(manifest: Manifest) -> JsonObject:
     }
 
 
-def _json(manifest: Manifest) -> JsonObject:
+def _json(manifest: Manifest, without: Sequence[str]) -> JsonObject:
     frame = {
         "type": "string",
         "contentEncoding": "base64",
@@ -71,16 +93,16 @@ def _json(manifest: Manifest) -> JsonObject:
         "description": "Packed 8-bit pixels, `height * width * 3` bytes, or a JPEG, PNG or WebP image, recognised"
         " by its signature.",
     }
-    schema = _schema(InferBody, manifest)
+    schema = _schema(InferBody, manifest, without)
     schema["properties"]["frames"] |= _exactly(manifest.frames, frame)
     return schema | {"title": "Clip", "description": "A clip as JSON."} | _PAIRED
 
 
-def _multipart(manifest: Manifest) -> JsonObject:
+def _multipart(manifest: Manifest, without: Sequence[str]) -> JsonObject:
     image = {"type": "string", "format": "binary", "description": "A JPEG, PNG or WebP image."}
-    schema = _without_null(_schema(InferParts, manifest))
+    schema = _without_null(_schema(InferParts, manifest, without))
     # Of the page's own form (assets/clip-form.js); OpenAPI has no way to give files as an example.
-    example = {"x-example-images": _example(manifest)["value"]["frames"]}
+    example = {"x-example-images": _example(manifest, without)["value"]["frames"]}
     schema["properties"]["frames"] = _exactly(manifest.frames, image) | example
     return schema | {"title": "ClipParts", "description": "A clip as a multipart form."} | _PAIRED
 
@@ -90,9 +112,9 @@ def _exactly(count: int, frame: JsonObject) -> JsonObject:
     return {"type": "array", "minItems": count, "maxItems": count, "items": frame, "description": description}
 
 
-def _query(manifest: Manifest) -> list[JsonObject]:
+def _query(manifest: Manifest, without: Sequence[str]) -> list[JsonObject]:
     """The query parameters of an octet-stream; the other encodings have these fields in the body."""
-    schema = _without_null(_schema(InferQuery, manifest))
+    schema = _without_null(_schema(InferQuery, manifest, without))
     return [
         _parameter("query", name, field, f"For `{OCTET_STREAM}` only. ") for name, field in schema["properties"].items()
     ]
@@ -103,12 +125,14 @@ def _parameter(place: str, name: str, schema: JsonObject, prefix: str = "") -> J
     return {"name": name, "in": place, "description": description, "schema": schema}
 
 
-def _schema(kind: type[msgspec.Struct], manifest: Manifest) -> JsonObject:
+def _schema(kind: type[msgspec.Struct], manifest: Manifest, without: Sequence[str]) -> JsonObject:
     """The schema of the type that parses the fields, with the limits that are checked after parsing."""
     (_, components) = msgspec.json.schema_components([kind])
     schema: JsonObject = components[kind.__name__]
     for name, limits in _limits(manifest).items():
         schema["properties"][name] |= limits
+    for name in without:
+        del schema["properties"][name]
     return schema
 
 
@@ -127,7 +151,17 @@ def _limits(manifest: Manifest) -> dict[str, JsonObject]:
         "top_k": {
             "description": f"Number of predictions in the answer; {min(DEFAULT_TOP_K, labels)} by default.",
             "minimum": 1,
-            "maximum": labels,
+            **({"maximum": labels} if labels else {}),
+        },
+        "head": {
+            "description": "Name of a head whose labels to answer with, or `all`; see `heads` in `/api/v1/models`."
+            " Without it, the labels are the model's own.",
+            # A name that is not served is refused, so that none can be made up.
+            "enum": [ALL],
+        },
+        "encoding_format": {
+            "description": "How the embedding stands in JSON: as numbers, or as base64 of little-endian float32.",
+            "enum": list(get_args(EncodingFormat)),
         },
     }
 
@@ -141,8 +175,9 @@ def _without_null(schema: JsonObject) -> JsonObject:
     return schema
 
 
-def _example(manifest: Manifest) -> JsonObject:
-    value = {"frames": example_frames(manifest), "top_k": min(3, len(manifest.labels))}
+def _example(manifest: Manifest, without: Sequence[str]) -> JsonObject:
+    chosen = {"top_k": min(3, len(manifest.labels))} if manifest.labels else {"head": ALL}
+    value = {"frames": example_frames(manifest)} | ({} if "top_k" in without else chosen)
     return {"summary": "A square that moves up, as small images", "value": value}
 
 

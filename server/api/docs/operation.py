@@ -80,7 +80,8 @@ def _answer(body: ResponseBody) -> JsonObject:
     content: JsonObject = {"schema": {"type": "string"}, "example": body.example}
     if isinstance(body.example, msgspec.Struct):
         content["schema"] = _ref(type(body.example))
-    return _response(body.description, body.headers, {body.media_type: content})
+    raw: JsonObject = {"application/octet-stream": {}} if body.raw else {}
+    return _response(body.description, body.headers, {body.media_type: content, **raw})
 
 
 def _errors(kinds: Iterable[type[RequestError]]) -> JsonObject:

@@ -104,8 +104,11 @@ export class ServiceView {
 
 function card(model, engines, version) {
   const found = model.verification;
+  const agreement = found && (model.labels.length
+    ? `the same action first in ${percent(found.top1_agreement)}, probabilities at most ${found.max_abs_probability_error.toPrecision(2)} apart (allowed: ${found.tolerance})`
+    : `features at most ${found.features_error.toPrecision(2)} apart`);
   const verified = found
-    ? `on ${found.device}, ${found.clips} comparisons: the same action first in ${percent(found.top1_agreement)}, probabilities at most ${found.max_abs_probability_error.toPrecision(2)} apart (allowed: ${found.tolerance})`
+    ? `on ${found.device}, ${found.clips} comparisons: ${agreement}`
     : "not verified: run “just export verify” with this bundle";
   const rows = [
     ["Bundle", model.bundle],
