@@ -51,3 +51,8 @@ def integer(low: int, high: int, *, other: str = "") -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """A flag type for a list of texts between commas; empty ones are left out."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

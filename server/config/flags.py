@@ -10,8 +10,13 @@ from typing import NoReturn
 from commandline.parser import Parser
 from engines.runtimes.default_bundle import default_bundle
 from engines.storage.bundle import find_bundle
-from server.config.flag_groups import GROUPS
+from server.config.engine_flags import add_checks, add_engine
+from server.config.load_flags import add_load, add_sizes, add_stop
+from server.config.network_flags import add_access, add_log, add_network
 from server.config.settings import MIB, Settings
+
+# In the order of --help.
+_GROUPS = (add_network, add_access, add_engine, add_checks, add_load, add_sizes, add_stop, add_log)
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
@@ -39,7 +44,7 @@ def _parser() -> Parser:
         " that `export use` pinned, else the newest verified one that runs on this machine, else the newest unverified"
         " one, else the demo. [env var: VJEPA_BUNDLE]",
     )
-    for add_flags in GROUPS:
+    for add_flags in _GROUPS:
         add_flags(parser)
     for name in ("--http-workers", "--http-worker-timeout-s"):
         parser.add(name, action=_Retired, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
