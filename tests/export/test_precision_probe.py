@@ -119,7 +119,7 @@ def test_values_near_the_limit_of_fp16_are_pointed_out() -> None:
 
 def test_measuring_does_not_change_the_network(network: LeanClassifier, pixels: list[torch.Tensor]) -> None:
     with torch.inference_mode():
-        before = torch.cat([network(one) for one in pixels])
+        before = torch.cat([network(one)[0] for one in pixels])
     probed = probe(network, pixels, "fp16")
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     np.testing.assert_array_equal(probed.probabilities.numpy(), before.numpy())
