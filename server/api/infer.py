@@ -63,10 +63,10 @@ def _of_all(found: Classification) -> dict[str, list[Prediction]]:
 
 def _embedded(request: web.Request, found: Classification) -> web.Response:
     asked, manifest, timings = found.request, found.manifest, TimingsMs.of(found.times)
-    if found.features is None:
+    if found.features is None or found.features_identity is None:
         raise AssertionError("a bundle with features gave none")
     data = found.features.astype("<f4").tobytes()
-    identity = manifest.features_identity() or ""
+    identity = found.features_identity
     if request.headers.get(hdrs.ACCEPT, "").partition(";")[0].strip().lower() == OCTET_STREAM:
         response = _response(request, found, timings, data, OCTET_STREAM)
         response.headers["X-Features-Sha256"] = identity

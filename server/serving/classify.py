@@ -36,7 +36,8 @@ class Terms:
 class Classification:
     """``probabilities``: float32 [labels], in the order of the labels in ``manifest``.
 
-    ``features``: float32 [F], if the bundle has any. ``heads``: the answers of the heads that the request asked for.
+    ``features``: float32 [F], of ``features_identity``, if the bundle has any. ``heads``: the answers of the heads that
+    the request asked for.
     """
 
     request: ClipRequest
@@ -44,6 +45,7 @@ class Classification:
     manifest: Manifest
     times: ClipTimes
     features: npt.NDArray[np.float32] | None = None
+    features_identity: str | None = None
     heads: Mapping[str, HeadAnswer] = field(default_factory=dict)
 
     @property
@@ -66,9 +68,8 @@ async def classify(service: Service, upload: Upload, terms: Terms, *, embeds: bo
     async with until(terms.began_s + terms.deadline_ms / 1e3, terms.deadline_ms):
         deployment = upload.lease.take(service.accepted())
         classification = await _Classifying(service, deployment, terms, embeds).run(upload)
-    # Their waiting is intended, so that it must not look like that of live clips.
-    times = None if terms.priority == "low" else classification.times
-    service.metrics.answered_request(times, None if embeds else classification.top_label)
+    label = None if embeds else classification.top_label
+    service.metrics.answered_request([(classification.times, label)], low_priority=terms.priority == "low")
     return classification
 
 
@@ -101,7 +102,8 @@ class _Classifying:
         times = answer.times
         times.read_ms, times.decode_ms, times.total_ms = read_ms, decode_ms, self._elapsed_ms()
         heads = self._answers(request.head, answer.features)
-        return Classification(request, answer.probabilities, model.manifest, times, answer.features, heads)
+        identity = self._deployment.features_identity
+        return Classification(request, answer.probabilities, model.manifest, times, answer.features, identity, heads)
 
     def _offered(self) -> Offered:
         heads = {name: len(head.labels) for name, head in self._heads.items()}

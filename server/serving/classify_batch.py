@@ -113,13 +113,9 @@ async def _answered(batcher: Batcher, clips: list[Clip], deadline_s: float, term
 
 
 def _count(service: Service, batch: BatchClassification, terms: Terms) -> None:
-    # The waiting of low priority is intended, so that it must not look like that of live clips.
-    low = terms.priority == "low"
-    for answer in batch.answers:
-        label = batch.manifest.labels[int(answer.probabilities.argmax())]
-        service.metrics.answered(None if low else answer.times, label)
-    if not low:
-        service.metrics.statistics.succeeded([answer.times for answer in batch.answers])
+    labels = batch.manifest.labels
+    clips = [(answer.times, labels[int(answer.probabilities.argmax())]) for answer in batch.answers]
+    service.metrics.answered_request(clips, low_priority=terms.priority == "low")
 
 
 def _elapsed_ms(terms: Terms) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -129,12 +129,16 @@ class Metrics:
         """Count the end of a received request."""
         self._outcomes.labels(outcome).inc()
 
-    def answered(self, times: ClipTimes | None, label: str | None) -> None:
-        """Count an answered clip, with its phases unless its priority was low, and its best label if it has one."""
-        if times is None:
+    def answered(self, times: ClipTimes, label: str | None, *, low_priority: bool = False) -> None:
+        """Count an answered clip, with its phases and its best label if it has one.
+
+        The waiting of low priority is intended, so its phases are left out: they would look like those of live clips.
+        """
+        if low_priority:
             self._low_priority.inc()
-        for phase, ms in times.phases() if times is not None else ():
-            self._phases[phase].observe(ms / 1e3)
+        else:
+            for phase, ms in times.phases():
+                self._phases[phase].observe(ms / 1e3)
         if label is None:
             return
         if label not in self._known_labels and len(self._known_labels) >= _MAX_LABELS:
@@ -142,11 +146,12 @@ class Metrics:
         self._known_labels.add(label)
         self._labels.labels(label).inc()
 
-    def answered_request(self, times: ClipTimes | None, label: str | None) -> None:
-        """Count an answered clip that is all of its request, or a window of a stream; None as for ``answered``."""
-        self.answered(times, label)
-        if times is not None:
-            self.statistics.succeeded([times])
+    def answered_request(self, clips: Sequence[tuple[ClipTimes, str | None]], *, low_priority: bool = False) -> None:
+        """Count the answered clips of one request, or one window of a stream, each as ``answered`` does."""
+        for times, label in clips:
+            self.answered(times, label, low_priority=low_priority)
+        if not low_priority:
+            self.statistics.succeeded([times for times, _ in clips])
 
     def cancelled(self, reason: str, *, started: bool) -> None:
         """Count a clip that was cancelled because its client is ``gone`` or its ``deadline`` passed."""

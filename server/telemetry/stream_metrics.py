@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -22,15 +22,15 @@ _OTHER_END = "other"
 
 
 class StreamMetrics:
-    """Counts what all streams do; ``answered_clip`` counts an answer together with those to single clips."""
+    """Counts what all streams do; ``answered_request`` counts an answer together with those to single clips."""
 
     def __init__(
         self,
         registry: CollectorRegistry,
         buckets_s: tuple[float, ...],
-        answered_clip: Callable[[ClipTimes, str], None],
+        answered_request: Callable[[Sequence[tuple[ClipTimes, str]]], None],
     ) -> None:
-        self._answered_clip = answered_clip
+        self._answered_request = answered_request
         self._frames = Counter("vjepa_stream_frames", "Frames of streams, by outcome", ["outcome"], registry=registry)
         self._windows = Counter(
             "vjepa_stream_windows", "Windows of streams, by outcome", ["outcome"], registry=registry
@@ -65,7 +65,7 @@ class StreamMetrics:
         """Count an answered window, with its phases, its most probable label and its age."""
         self._windows.labels("answered").inc()
         self._age.observe(age_s)
-        self._answered_clip(times, label)
+        self._answered_request([(times, label)])
 
     def gap(self, reason: str) -> None:
         self._gaps.labels(reason).inc()
