@@ -67,52 +67,34 @@ _SERVER = (
     ),
 )
 
+
+def _of_model(path: str, handler: Handler, name: str, summary: str, answer: ResponseBody) -> Endpoint:
+    """An endpoint that describes the model."""
+    return Endpoint(
+        "GET",
+        f"{_MODEL}{path}",
+        handler,
+        name=name,
+        tag=_TAG,
+        summary=summary,
+        answers={_OK: answer},
+        errors=(NotFoundError, NotReadyError),
+        request=openapi.model_path,
+    )
+
+
+_READY = ResponseBody("The model accepts requests.", openapi.MODEL_READY)
+_CONFIG = ResponseBody("The configuration in the terms of Triton.", openapi.CONFIG)
+_STATISTICS = ResponseBody("Counts and times since the start.", openapi.STATISTICS)
 _MODELS = (
-    Endpoint(
-        "GET",
-        _MODEL,
-        model.metadata,
-        name="v2_model",
-        tag=_TAG,
-        summary="Describe the model",
-        answers={_OK: ResponseBody("Its inputs and outputs.", openapi.METADATA)},
-        errors=(NotFoundError, NotReadyError),
-        request=openapi.model_path,
+    _of_model(
+        "", model.metadata, "v2_model", "Describe the model", ResponseBody("Its inputs and outputs.", openapi.METADATA)
     ),
-    Endpoint(
-        "GET",
-        f"{_MODEL}/ready",
-        model.ready,
-        name="v2_model_ready",
-        tag=_TAG,
-        summary="Readiness probe of the model",
-        answers={_OK: ResponseBody("The model accepts requests.", openapi.MODEL_READY)},
-        errors=(NotFoundError, NotReadyError),
-        request=openapi.model_path,
-        policy=_PROBE,
+    dataclasses.replace(
+        _of_model("/ready", model.ready, "v2_model_ready", "Readiness probe of the model", _READY), policy=_PROBE
     ),
-    Endpoint(
-        "GET",
-        f"{_MODEL}/config",
-        model.config,
-        name="v2_model_config",
-        tag=_TAG,
-        summary="Configuration of the model",
-        answers={_OK: ResponseBody("The configuration in the terms of Triton.", openapi.CONFIG)},
-        errors=(NotFoundError, NotReadyError),
-        request=openapi.model_path,
-    ),
-    Endpoint(
-        "GET",
-        f"{_MODEL}/stats",
-        model.statistics,
-        name="v2_model_statistics",
-        tag=_TAG,
-        summary="Statistics of the model",
-        answers={_OK: ResponseBody("Counts and times since the start.", openapi.STATISTICS)},
-        errors=(NotFoundError, NotReadyError),
-        request=openapi.model_path,
-    ),
+    _of_model("/config", model.config, "v2_model_config", "Configuration of the model", _CONFIG),
+    _of_model("/stats", model.statistics, "v2_model_statistics", "Statistics of the model", _STATISTICS),
     Endpoint(
         "POST",
         f"{_MODEL}/infer",
