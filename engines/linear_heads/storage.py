@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from engines.linear_heads.manifest import (
     WEIGHTS_FILE_NAME,
     HeadManifest,
 )
+from engines.storage.staging import staged
 
 HEADS = Path(__file__).parents[1] / "heads"
 _ARRAYS = {"weight": 2, "bias": 1, "subspace": 2, "origin": 1, "taught": 2}
@@ -47,13 +46,16 @@ def write_head(
         HeadError: ``path`` exists and is no head, or cannot be written.
     """
     check_replaceable(path)
-    content = io.BytesIO()
-    np.savez_compressed(content, **{name: getattr(weights, name) for name in _ARRAYS})
-    data = content.getvalue()
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **{name: getattr(weights, name) for name in _ARRAYS})
+    data = archive.getvalue()
     sealed = msgspec.structs.replace(manifest, weights_sha256=hashlib.sha256(data).hexdigest()).sealed()
     text = msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
     try:
-        _write_aside(path, {WEIGHTS_FILE_NAME: data, **pictures, FILE_NAME: text})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staged(path) as directory:
+            for name, content in {WEIGHTS_FILE_NAME: data, **pictures, FILE_NAME: text}.items():
+                (directory / name).write_bytes(content)
     except OSError as error:
         raise HeadError(f"cannot write {path}: {error.strerror}", help="choose another directory") from None
     return sealed
@@ -63,25 +65,6 @@ def check_replaceable(path: Path) -> None:
     """Raises HeadError when ``path`` exists and is no head."""
     if path.exists() and not (path / FILE_NAME).is_file():
         raise HeadError(f"{path} exists and is no head", help="remove it, or choose another name")
-
-
-def _write_aside(path: Path, files: Mapping[str, bytes]) -> None:
-    """Write ``files`` into a hidden directory, which becomes ``path`` when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
-        for name, data in files.items():
-            (aside / name).write_bytes(data)
-        aside.chmod(0o755)
-        if path.exists():
-            replaced = path.with_name(f"{aside.name}.replaced")
-            path.rename(replaced)
-            aside.rename(path)
-            shutil.rmtree(replaced)
-        else:
-            aside.rename(path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def open_head(path: Path) -> Head:

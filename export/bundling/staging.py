@@ -1,10 +1,8 @@
-"""Writes a bundle into a hidden directory and renames it when it is complete, so that it is never seen half-written."""
+"""Writes a bundle aside: it gets its name when it is complete, so that it is never seen half-written."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import msgspec
 from engines import manifest as manifests
 from engines.errors import ExportError
 from engines.manifest import BundleFile, Manifest
+from engines.storage import staging
 from engines.storage.bundle import sha256_of
 
 
@@ -24,19 +23,15 @@ def staged(output: Path) -> Iterator[Path]:
         ExportError: ``output`` exists and is not a bundle, or cannot be written.
     """
     check_replaceable(output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
-    except OSError as error:
-        raise ExportError(
-            f"cannot write in {output.parent}: {error.strerror}", help="choose another --output"
-        ) from None
-    try:
-        yield staging
-        staging.chmod(0o755)
-        _replace(output, staging)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            directory = stack.enter_context(staging.staged(output))
+        except OSError as error:
+            raise ExportError(
+                f"cannot write in {output.parent}: {error.strerror}", help="choose another --output"
+            ) from None
+        yield directory
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Manifest:
@@ -56,13 +51,3 @@ def check_replaceable(output: Path) -> None:
     """Raises ExportError when ``output`` exists and is not a bundle."""
     if output.exists() and not (output / manifests.FILE_NAME).is_file():
         raise ExportError(f"{output} exists and is not a bundle", help="remove it, or choose another --output")
-
-
-def _replace(output: Path, staging: Path) -> None:
-    if not output.exists():
-        staging.rename(output)
-        return
-    replaced = output.with_name(f"{staging.name}.replaced")
-    output.rename(replaced)
-    staging.rename(output)
-    shutil.rmtree(replaced)
