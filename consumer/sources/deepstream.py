@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from consumer.errors import BackendMissingError, SourceSilentError, SourceStoppedError
-from consumer.sources.ffmpeg import Link, open_container
+from consumer.sources.ffmpeg import Link, open_live_container
 from consumer.sources.source import Kind, Source
 from sampling.live_timeline import Clock, LiveTimeline
 from sampling.timeline import Timed
@@ -68,10 +68,10 @@ class DeepStreamVideo:
 def open_deepstream_video(
     source: Source, link: Link, max_gap_s: float, stopped: threading.Event
 ) -> Iterator[DeepStreamVideo]:
-    """Connect to a camera; raises BackendMissingError and the errors of ``open_container``."""
+    """Connect to a camera; raises BackendMissingError and the errors of ``open_live_container``."""
     sdk, cupy = import_sdk(source)
     # The multiplexer scales to a configured size, so the camera's own size has to be known first.
-    with open_container(source, link) as (_, stream):
+    with open_live_container(source, link) as (_, stream):
         width, height, interval_s = stream.width, stream.height, float(1 / frame_rate(stream))
     timeline = LiveTimeline(NANOSECONDS, interval_s, max_gap_s, None, Clock())
     video = DeepStreamVideo(source, link, timeline, stopped)

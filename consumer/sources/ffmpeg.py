@@ -54,8 +54,8 @@ class Link:
 
 
 @contextmanager
-def open_container(source: Source, link: Link) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open ``source`` and choose its video stream.
+def open_live_container(source: Source, link: Link) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open ``source``, a live one, and choose its video stream.
 
     Raises SourceUnreadableError, SourceSilentError or NoVideoError.
     """

@@ -15,7 +15,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from consumer.errors import SourceSilentError, SourceStoppedError, SourceUnreadableError
-from consumer.sources.ffmpeg import HINTS, Link, open_container, translated_errors, translated_video_errors
+from consumer.sources.ffmpeg import HINTS, Link, open_live_container, translated_errors, translated_video_errors
 from consumer.sources.footage import Footage
 from consumer.sources.source import Source
 from sampling.live_timeline import Clock, LiveTimeline
@@ -180,7 +180,7 @@ def open_live_video(
 
     Raises SourceUnreadableError, SourceSilentError or NoVideoError.
     """
-    with open_container(source, link) as (container, stream):
+    with open_live_container(source, link) as (container, stream):
         # Frame threads, as used for files, would delay the output by one frame per thread.
         stream.thread_type = "SLICE"
         if footage is not None:

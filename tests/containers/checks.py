@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from http.client import HTTPException
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.request import Request, urlopen
 from engines.storage.bundle import DEMO
 from engines.storage.reference import FILE_NAME, Reference
 from tests.containers.engine import Podman, WrongError
+from tests.ports import free_port
 
 SERVICE, CONSUMER = "vjepa2-serve:cpu", "vjepa2-consumer"
 # What an image may add to its base, in MB, a tenth more than it does.
@@ -81,11 +81,6 @@ def check_stop(container: str, podman: Podman) -> None:
 def inspect(container: str, podman: Podman) -> dict[str, Any]:
     """The container's state."""
     return dict(json.loads(podman("inspect", "--format", "{{json .State}}", container)))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def require(holds: bool, otherwise: str) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from export.demo.labels import PUSH_RIGHT
 from export.demo.show import write_motion
-from tests.containers.checks import check_answer, check_stop, free_port, inspect, require, wait_until_healthy
+from tests.containers.checks import check_answer, check_stop, inspect, require, wait_until_healthy
 from tests.containers.engine import Podman, SkippedError, WrongError, run
+from tests.ports import free_port
 
 _FILES = ("docker-compose.yml", "consumer/docker-compose.yml", "tests/containers/compose.yml")
 _SERVICE, _CONSUMER = "together_service-cpu_1", "together_consumer_1"

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.fleet.instances import Instance, free_port
+from tests.fleet.instances import Instance
 from tests.live_server import ROOT
+from tests.ports import free_port
 
 CONFIGURATION = ROOT / "deploy/haproxy.cfg"
 BACKENDS = ("clips", "streams")

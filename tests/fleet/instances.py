@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 from collections.abc import Iterator
 
 from engines.storage.bundle import DEMO
 from tests.live_server import LiveServer
+from tests.ports import free_port
 
 # Longer than HAProxy takes to notice that an instance is not ready.
 DRAIN_DELAY_S = 3
@@ -74,8 +74,3 @@ def instances(count: int, pace: str) -> Iterator[list[Instance]]:
             started.append(Instance(number, pace))
             stack.callback(started[-1].kill)
         yield started
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

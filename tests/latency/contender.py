@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,7 @@ import psutil
 from tests.latency.generator import AnswerError, Connection, first_label
 from tests.latency.payloads import Payload
 from tests.live_server import ROOT
+from tests.ports import free_port
 
 _START_S = 300
 _STOP_S = 20
@@ -98,7 +98,7 @@ class Running:
 @contextlib.contextmanager
 def running(contender: Contender, payload: Payload) -> Iterator[Running]:
     """``contender`` for the block, from its first answer to ``payload`` on; raises AnswerError."""
-    port = _free_port()
+    port = free_port()
     command = [part.format(port=port) for part in contender.command]
     environment = os.environ | contender.environment
     with tempfile.TemporaryFile() as log:
@@ -139,12 +139,6 @@ def _signal(processes: Iterable[psutil.Process], number: signal.Signals) -> None
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _high_water_bytes(pid: int) -> int:
