@@ -77,9 +77,10 @@ def image_size(data: bytes, kind: ImageKind) -> tuple[int, int]:
 
 
 def _check_passes(data: bytes) -> None:
-    if (passes := count_passes(data)) > _MAX_JPEG_PASSES:
+    if count_passes(data, _MAX_JPEG_PASSES) > _MAX_JPEG_PASSES:
         raise ImageError(
-            f"its scans go over {passes} components, each with all pixels; accepted: at most {_MAX_JPEG_PASSES}"
+            f"its scans go over more than {_MAX_JPEG_PASSES} components, each with all pixels; accepted: at most"
+            f" {_MAX_JPEG_PASSES}"
         )
 
 
@@ -88,7 +89,7 @@ def decode_seconds(data: bytes, kind: ImageKind, size: tuple[int, int]) -> float
     height, width = size
     pixels = height * width
     if kind == "JPEG":
-        return pixels * (_JPEG_PIXEL_S + _JPEG_PASS_S * count_passes(data))
+        return pixels * (_JPEG_PIXEL_S + _JPEG_PASS_S * count_passes(data, _MAX_JPEG_PASSES))
     if kind == "PNG":
         return pixels * _PNG_PIXEL_S
     return pixels * _WEBP_PIXEL_S + _most_code_groups(data, height, width) * _WEBP_GROUP_S

@@ -8,6 +8,7 @@ import statistics
 import warnings
 
 import aiohttp
+import numpy as np
 import pytest
 
 from engines.storage.bundle import DEMO
@@ -17,31 +18,39 @@ from tests.server.requests import image_body
 from tests.server.test_image_bombs import END, PROFILE, SIGNATURE, header, jpeg_of_scans
 
 ATTACKERS = 10
-PHASE_S = 4
+PHASE_S = 5
 BODY = encoded(small_clips(1)[0], top_k=1)
 
 
-def _body(image: bytes) -> bytes:
-    """16 times ``image``, about 2 MB."""
-    return json.dumps(image_body([image] * 16)).encode()
+def _bombs() -> list[bytes]:
+    """Requests of at most 2 MB: too many scans, chunks that inflate to 90 MiB, and as many scans as are accepted."""
+    images = [
+        jpeg_of_scans(6949, np.zeros((16, 16, 3), np.uint8)),
+        SIGNATURE + header(64) + PROFILE * 90 + END,
+        jpeg_of_scans(18, np.zeros((1024, 1024, 3), np.uint8)),
+    ]
+    return [json.dumps(image_body([image] * 16)).encode() for image in images]
 
 
 @pytest.mark.alone
 async def test_others_are_answered_in_time_beside_ten_clients_that_send_costly_images() -> None:
     """Without bounds on what follows from a few bytes, each of these requests took more than 4 s of CPU time."""
-    bombs = [_body(jpeg_of_scans(900)), _body(SIGNATURE + header(64) + PROFILE * 90 + END)]
+    bombs = _bombs()
+    assert max(map(len, bombs)) < 2.1e6
     with serving(DEMO) as server:
         async with clients(server) as session:
             await _latencies_ms(session, 1)
             alone_ms = await _latencies_ms(session, PHASE_S)
-            attackers = [asyncio.create_task(_attack(session, bombs[index % 2])) for index in range(ATTACKERS)]
+            attackers = [asyncio.create_task(_attack(session, bombs[index % len(bombs)])) for index in range(ATTACKERS)]
             beside_ms = await _latencies_ms(session, PHASE_S)
             for attacker in attackers:
                 attacker.cancel()
             statuses = await asyncio.gather(*attackers)
     assert all(set(sent) <= {400, 504} for sent in statuses)
-    assert statistics.median(beside_ms) < 8 * statistics.median(alone_ms)
-    if (ratio := _p99(beside_ms) / _p99(alone_ms)) > 2:
+    assert statistics.median(beside_ms) < 2 * statistics.median(alone_ms)
+    ratio = _p99(beside_ms) / _p99(alone_ms)
+    assert ratio < 5
+    if ratio > 2:
         warnings.warn(f"the 99th percentile was {ratio:.1f} times as long, not 2", stacklevel=1)
 
 

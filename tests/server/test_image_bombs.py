@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -58,10 +60,10 @@ PNG_BOMBS = {
 }
 
 
-def jpeg_of_scans(scans: int) -> bytes:
-    """A progressive JPEG whose last scan is there many times."""
+def jpeg_of_scans(scans: int, frame: npt.NDArray[np.uint8] = FRAME) -> bytes:
+    """A progressive JPEG of ``frame``, uint8 [H, W, 3], whose last scan is there many times."""
     encoded = io.BytesIO()
-    Image.fromarray(FRAME).save(encoded, "JPEG", progressive=True)
+    Image.fromarray(frame).save(encoded, "JPEG", progressive=True)
     data = encoded.getvalue()
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * scans + data[-2:]
@@ -128,7 +130,7 @@ def test_jpegs_of_encoders_are_within_the_accepted_passes(mode: str, progressive
     image.save(encoded, "JPEG", progressive=progressive, exif=thumbnail)
     data = encoded.getvalue()
     passes = {"L": 6, "RGB": 14, "CMYK": 24}[mode] if progressive else len(mode)
-    assert count_passes(data) == passes
+    assert count_passes(data, most=passes) == passes
     assert image_size(data, "JPEG") == (SIZE, SIZE)
 
 
@@ -140,12 +142,12 @@ def test_jpegs_of_many_scans_are_refused_before_they_are_decoded(scans: int) -> 
 
 
 def test_an_end_within_a_segment_hides_no_scans() -> None:
-    data = jpeg_of_scans(50)
+    data, passes_of = jpeg_of_scans(50), functools.partial(count_passes, most=1000)
     first = data.index(b"\xff\xda")
     comment = b"\xff\xfe" + struct.pack(">H", 4) + b"\xff\xd9"
-    assert count_passes(data[:first] + comment + data[first:]) == count_passes(data)
+    assert passes_of(data[:first] + comment + data[first:]) == passes_of(data)
     # A decoder passes over restarts and fill bytes between the segments.
-    assert count_passes(data[:first] + b"\xff\xd0\xff\xff" + data[first:]) == count_passes(data)
+    assert passes_of(data[:first] + b"\xff\xd0\xff\xff" + data[first:]) == passes_of(data)
 
 
 def test_the_expected_work_follows_from_pixels_and_passes() -> None:
