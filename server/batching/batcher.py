@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from engines.clip import Clip
 from engines.engine import Engine
-from engines.errors import EngineLostError
+from engines.errors import EngineError, EngineLostError
 from server.batching.clip_queue import Classified, ClipQueue, Job, Priority, StreamShare
 from server.batching.engine_instance import EngineInstance
 from server.errors import NotReadyError
 from server.limits.throughput import Throughput
-from server.telemetry.metrics import Metrics
+from server.telemetry.model_metrics import ModelMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Batcher:
         engines: Sequence[Engine],
         timeout_s: float,
         throughput: Throughput,
-        metrics: Metrics,
+        metrics: ModelMetrics,
         batch_wait_s: float = 0,
     ) -> None:
         self._max_batch = engines[0].manifest.max_batch
@@ -158,6 +158,18 @@ class Batcher:
         finally:
             self._checks.pop(instance, None)
             del job
+
+    async def check_all(self) -> None:
+        """Have each engine classify a clip first of all; one that fails on it is lost."""
+        await asyncio.gather(*(self._check_engine(one) for one in self.instances if one not in self._checks))
+
+    async def _check_engine(self, instance: EngineInstance) -> None:
+        # An engine that is lost meanwhile has already been reported.
+        with contextlib.suppress(NotReadyError):
+            try:
+                await self.check(instance, instance.probe, time.monotonic())
+            except EngineError as error:
+                self.lose(instance, EngineLostError(str(error)))
 
     def lose(self, instance: EngineInstance, error: EngineLostError) -> None:
         """Use ``instance`` no more, because its answers are wrong."""

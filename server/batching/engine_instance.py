@@ -13,7 +13,7 @@ from server.batching.clip_queue import Classified, Job
 from server.batching.engine_threads import EngineThreads
 from server.batching.warm_up import noise_clip, warm_up
 from server.limits.throughput import Throughput
-from server.telemetry.metrics import Metrics
+from server.telemetry.model_metrics import ModelMetrics
 from server.telemetry.phases import ClipTimes
 
 _log = logging.getLogger(__name__)
@@ -35,20 +35,20 @@ class EngineInstance:
     it counts only while ``_batches`` is not empty. ``_failures`` counts consecutive clips that failed alone.
     """
 
-    def __init__(self, engine: Engine, timeout_s: float, throughput: Throughput, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, timeout_s: float, throughput: Throughput, metrics: ModelMetrics) -> None:
         self.engine = engine
         self._threads = EngineThreads(engine, timeout_s)
         self._throughput = throughput
         self._metrics = metrics
         self._estimate = _LatencyEstimate()
-        self._probe = noise_clip(engine)
+        self.probe = noise_clip(engine)
         self._failures = 0
         self._batches: dict[asyncio.Task[None], list[Job]] = {}
         self._ends_s = 0.0
 
     async def warm_up(self) -> None:
         """Run every batch size before the first client comes; see ``warm_up`` for the errors."""
-        await warm_up(self.engine, self._threads, self._probe)
+        await warm_up(self.engine, self._threads, self.probe)
 
     @property
     def is_idle(self) -> bool:
@@ -140,7 +140,7 @@ class EngineInstance:
     async def _check_engine(self, last_error: Exception) -> None:
         """Raise EngineLostError if even the noise clip fails; clips of clients may be at fault themselves."""
         try:
-            await self._threads.infer([self._probe])
+            await self._threads.infer([self.probe])
         except EngineLostError:
             raise
         except Exception as error:

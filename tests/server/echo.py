@@ -79,7 +79,7 @@ def no_loss(error: EngineLostError) -> None:
 @contextlib.asynccontextmanager
 async def batching(*engines: Engine, wait_s: float = 0) -> AsyncIterator[Batcher]:
     """A batcher for ``engines``; the test fails if one of them gets lost."""
-    batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]), wait_s)
+    batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]).of_model("a"), wait_s)
     batcher.start(no_loss)
     yield batcher
     assert await batcher.stop(60) == list(engines)

@@ -73,11 +73,14 @@ async def send(session: aiohttp.ClientSession, sent: bytes | Sent, headers: dict
 
 
 async def metrics(session: aiohttp.ClientSession) -> dict[str, float]:
-    """Every sample of /metrics, as ``name`` or ``name{label="value"}``."""
+    """Every sample of /metrics, as ``name`` or ``name{label="value"}``, summed over the models."""
     async with session.get("/metrics") as response:
         assert response.status == 200
         families = text_string_to_metric_families(await response.text())
-    return {_series(sample): sample.value for family in families for sample in family.samples}
+    values: dict[str, float] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        values[_series(sample)] = values.get(_series(sample), 0.0) + sample.value
+    return values
 
 
 async def until_metric(session: aiohttp.ClientSession, series: str, reached: Callable[[float], bool]) -> float:
@@ -89,7 +92,7 @@ async def until_metric(session: aiohttp.ClientSession, series: str, reached: Cal
 
 
 def _series(sample: Any) -> str:
-    labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+    labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()) if name != "model")
     return f"{sample.name}{{{labels}}}" if labels else str(sample.name)
 
 

@@ -20,6 +20,7 @@ from engines.engine import Engine, Inference
 from engines.errors import EngineError
 from engines.options import EngineOptions
 from engines.storage.bundle import DEMO, open_bundle
+from server.config.model_sources import source_of
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
 from server.serving.deployment import Deployment, LoadEngine, deploy, load_bundle
@@ -52,8 +53,11 @@ class Recorded:
 
 
 async def _deployed(load: LoadEngine, bundle: Path = DEMO) -> Deployment:
-    settings = Settings(bundle=bundle, max_inflight_bytes=8 * 2**20, max_clip_bytes=2**20)
-    return await deploy(settings, load, Throughput(), Metrics(["healthy"]), lambda error: None)
+    source = source_of(bundle)
+    settings = Settings(models=(source,), max_inflight_bytes=8 * 2**20, max_clip_bytes=2**20)
+    return await deploy(
+        settings, source, load, Throughput(), Metrics(["healthy"]).of_model("a"), lambda deployment, error: None
+    )
 
 
 async def test_every_batch_size_is_run_in_every_thread_of_the_engine(caplog: pytest.LogCaptureFixture) -> None:
