@@ -14,6 +14,7 @@ from engines.clip import Clip
 from engines.engine import Engine
 from engines.errors import EngineError, EngineLostError
 from server.batching.clip_queue import Classified, ClipQueue, Job, Priority, StreamShare
+from server.batching.device_turns import Claim, Devices
 from server.batching.engine_instance import EngineInstance
 from server.errors import NotReadyError
 from server.limits.throughput import Throughput
@@ -56,15 +57,21 @@ class Batcher:
         throughput: Throughput,
         metrics: ModelMetrics,
         batch_wait_s: float = 0,
+        devices: Devices | None = None,
+        weight: float = 1.0,
     ) -> None:
+        """``devices``: those that engines of other batchers may be on too, of which these get a share by ``weight``."""
         self._max_batch = engines[0].manifest.max_batch
-        self._instances = [EngineInstance(engine, timeout_s, throughput, metrics) for engine in engines]
+        self._changed = asyncio.Event()
+        self._instances = [
+            EngineInstance(engine, timeout_s, throughput, metrics, self._claim(engine, devices, weight))
+            for engine in engines
+        ]
         self._engines = len(engines)
         self._metrics = metrics
         self._batch_wait_s = batch_wait_s
         self._queue = ClipQueue()
         self._checks: dict[EngineInstance, _Check] = {}
-        self._changed = asyncio.Event()
         self._on_lost: Callable[[EngineLostError], None] = lambda error: None
         self._task: asyncio.Task[None] | None = None
 
@@ -185,6 +192,8 @@ class Batcher:
                 jobs = self._take(instance)
                 if jobs:
                     instance.start(jobs, self._ended)
+                else:
+                    instance.leave_turn()
                 jobs = []  # do not keep the clips in memory while the task waits
         except Exception as error:  # otherwise every client would wait until its deadline
             _refuse(jobs)
@@ -195,17 +204,36 @@ class Batcher:
         """Wait until a batch should be started, and return the engine for it."""
         while True:
             self._changed.clear()
-            checked = next((one for one in self._checks if self._is_due(one)), None)
-            if checked is not None:
-                return checked
-            # While all lanes are taken, only a change can make room, so that there is no timeout.
-            free = min((one for one in self._instances if one.has_room), key=lambda one: one.load, default=None)
-            wait_s = self._wait_s(free) if free is not None else None
-            if free is not None and wait_s is not None and wait_s <= 0:
-                return free
+            wanted, wait_s = self._wanted()
+            for one in self._instances:
+                if one not in wanted:
+                    one.not_now()
+            for one in wanted:
+                if one.take_turn():
+                    return one
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
+
+    def _wanted(self) -> tuple[list[EngineInstance], float | None]:
+        """The engines that should start a batch, the first if its device lets it; else the seconds until one should.
+
+        None instead of seconds: when something changes.
+        """
+        checked = [one for one in self._checks if self._is_due(one)]
+        if checked:
+            return checked[:1], None
+        # While all lanes are taken, only a change can make room, so that there is no timeout.
+        free = sorted((one for one in self._instances if one.has_room), key=lambda one: one.load)
+        wait_s = self._wait_s(free[0]) if free else None
+        if wait_s is None or wait_s > 0:
+            return [], wait_s
+        return [one for one in free if (due_s := self._wait_s(one)) is not None and due_s <= 0], None
+
+    def _claim(self, engine: Engine, devices: Devices | None, weight: float) -> Claim | None:
+        if devices is None or engine.share is None:
+            return None
+        return devices.turns(engine.share.device).claim(weight, engine.lanes, self._changed.set)
 
     def _take(self, instance: EngineInstance) -> list[Job]:
         if self._is_due(instance):

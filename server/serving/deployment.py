@@ -19,6 +19,7 @@ from engines.storage.pinned import opened
 from engines.storage.reference import Reference
 from engines.storage.verification import reference_in
 from server.batching.batcher import Batcher
+from server.batching.device_turns import Devices
 from server.config.model_sources import ModelSource
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
@@ -80,6 +81,12 @@ class Deployment:
         """Number of requests that use this deployment, from the reading of their body to the answer."""
         return self._uses.users
 
+    @property
+    def reserved_mib(self) -> int:
+        """Memory of devices that the engines have reserved."""
+        shares = (instance.engine.share for instance in self.batcher.instances)
+        return sum(share.reserved_mib for share in shares if share is not None)
+
     @contextlib.contextmanager
     def used(self) -> Iterator[Deployment]:
         """Count the block as a user, so that ``unused`` waits for its end."""
@@ -108,6 +115,7 @@ async def deploy(
     load: LoadEngine,
     throughput: Throughput,
     metrics: ModelMetrics,
+    devices: Devices,
     on_lost: Callable[[Deployment, EngineLostError], None],
 ) -> Deployment:
     """Load and warm up the engines of ``source``, one for each device, and start their batcher.
@@ -117,8 +125,12 @@ async def deploy(
     """
     started_s = time.perf_counter()
     engines, reference = await _load_in_thread(settings, source.path, load)
-    batcher = Batcher(engines, settings.engine_timeout_ms / 1e3, throughput, metrics, settings.batch_wait_ms / 1e3)
+    timeout_s, wait_s = settings.engine_timeout_ms / 1e3, settings.batch_wait_ms / 1e3
+    batcher = Batcher(engines, timeout_s, throughput, metrics, wait_s, devices, source.weight)
     await _warm_up(batcher)
+    for engine in engines:
+        if engine.share is not None:
+            engine.share.take_turns()
     canary = _canary(settings, batcher, reference, metrics)
     deployment = Deployment(engines[0], batcher, _description(engines), reference, canary)
     batcher.start(lambda error: on_lost(deployment, error))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
-from engines.errors import BundleError, ConfigurationError, EngineLostError
+from engines.errors import BundleError, ConfigurationError, EngineError, EngineLostError, MemoryShortError
+from server.batching.device_turns import Devices
 from server.config.model_sources import found_in
 from server.serving.deployment import CLOSE_TIMEOUT_S, Deployment, LoadEngine, deploy
 from server.serving.fingerprint import fingerprint
@@ -23,6 +25,7 @@ class Loader:
         self._service = service
         self._load = load
         self._turn = asyncio.Lock()
+        self._devices = Devices()
 
     async def start(self) -> None:
         """Load all models, then put them in service; one of several that cannot be loaded is left out.
@@ -76,6 +79,8 @@ class Loader:
             return await self._deploy(model)
         except (ConfigurationError, EngineLostError):
             raise
+        except MemoryShortError as error:
+            raise _too_much(model, loaded, error) from None
         except Exception as error:
             model.reason = str(error)
             is_last = model is list(self._service.models)[-1]
@@ -143,4 +148,18 @@ class Loader:
         def lost(deployment: Deployment, error: EngineLostError) -> None:
             service.engine_lost(model, deployment, error)
 
-        return await deploy(service.settings, model.source, self._load, model.throughput, model.metrics, lost)
+        return await deploy(
+            service.settings, model.source, self._load, model.throughput, model.metrics, self._devices, lost
+        )
+
+
+def _too_much(model: ServedModel, loaded: Mapping[ServedModel, Deployment], error: MemoryShortError) -> EngineError:
+    """The error for ``model``, for which those that are ``loaded`` left too little memory."""
+    if not loaded:
+        return error
+    taken = ", ".join(f"{other.name} takes {deployment.reserved_mib} MiB" for other, deployment in loaded.items())
+    return MemoryShortError(
+        f"the models do not fit into the memory together: {taken}, and {model.name} has no room beside: {error.message}",
+        help="serve fewer models, lower --max-clip-mb or --max-inflight-mb, take --lanes 1, or export with a smaller"
+        " --max-batch",
+    )

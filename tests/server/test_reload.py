@@ -22,6 +22,7 @@ from engines.options import EngineOptions
 from engines.storage.bundle import DEMO, open_bundle
 from export.bundling.staging import staged, write_manifest
 from server.config.flags import parse_settings
+from server.config.model_sources import source_of
 from server.config.settings import Settings
 from server.lifecycle import serve
 from server.serving.deployment import load_bundle
@@ -175,7 +176,7 @@ async def test_bundle_that_changes_while_it_is_loaded_is_loaded_again(
         return engine
 
     logging.getLogger("server").addHandler(watcher)
-    serving_task = asyncio.create_task(serve(Settings(bundle, port=0, bundle_poll_s=1), load))
+    serving_task = asyncio.create_task(serve(Settings((source_of(bundle),), port=0, bundle_poll_s=1), load))
     try:
         await asyncio.wait_for(swapped.wait(), 60)
         os.kill(os.getpid(), signal.SIGTERM)
