@@ -87,7 +87,7 @@ async def _listening(settings: Settings, load: LoadEngine) -> AsyncIterator[_Fro
     loader = Loader(service, load)
     try:
         async with (
-            connecting(make_app(service), service) as connections,
+            connecting(make_app(service, loader), service) as connections,
             listening(settings, connections) as listener,
         ):
             yield _Front(service, loader, listener, Demands())

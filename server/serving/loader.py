@@ -5,17 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from engines.errors import BundleError, ConfigurationError, EngineError, EngineLostError, MemoryShortError
 from server.batching.device_turns import Devices
-from server.config.model_sources import found_in
+from server.config.model_sources import ModelSource, found_in
 from server.serving.deployment import CLOSE_TIMEOUT_S, Deployment, LoadEngine, deploy
 from server.serving.fingerprint import fingerprint
-from server.serving.models.served_model import ServedModel
+from server.serving.models.served_model import ModelState, ServedModel
 from server.serving.service import Service
 from server.serving.swap_comparison import SwapComparison, compare_answers
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model that is or could be in service; ``reason`` says why it is not."""
+
+    name: str
+    state: str
+    reason: str
 
 
 class Loader:
@@ -26,6 +36,7 @@ class Loader:
         self._load = load
         self._turn = asyncio.Lock()
         self._devices = Devices()
+        self._loading: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Load all models, then put them in service; one of several that cannot be loaded is left out.
@@ -62,8 +73,11 @@ class Loader:
             NotFoundError: there is no such model.
             Exception: it cannot be loaded; what was in service before stays.
         """
-        async with self._turn:
-            await self._replace(await self._found(name))
+        task = asyncio.create_task(self._load_or_tell(name), name="load")
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
+        # A client that leaves must not leave behind an engine that nobody closes.
+        await asyncio.shield(task)
 
     async def unload(self, name: str) -> None:
         """Serve the model ``name`` no more, and free it after its last request; raises NotFoundError."""
@@ -72,6 +86,26 @@ class Loader:
             model.is_wanted = False
             model.withdraw("it was unloaded")
         _log.info("model unloaded", extra={"model": model.name})
+
+    async def listed(self) -> list[Listed]:
+        """All models, and the bundles that could be loaded from the directories."""
+        models = [Listed(model.name, model.state.value, model.reason) for model in self._service.models]
+        known = {model.name for model in models}
+        others = [source for source in await self._found() if source.name not in known]
+        return models + [Listed(source.name, ModelState.UNAVAILABLE.value, "it was not loaded") for source in others]
+
+    async def _found(self) -> list[ModelSource]:
+        return await asyncio.to_thread(lambda: list(found_in(self._service.settings.directories)))
+
+    async def _load_or_tell(self, name: str) -> None:
+        async with self._turn:
+            model = await self._known_or_new(name)
+            try:
+                await self._replace(model)
+            except Exception as error:
+                if model.deployment is None:
+                    model.reason = str(error)
+                raise
 
     async def _started(self, model: ServedModel, loaded: dict[ServedModel, Deployment]) -> Deployment | None:
         """The deployment of ``model``; None if the others, of which some may be in ``loaded``, are served without."""
@@ -101,12 +135,12 @@ class Loader:
         else:
             _log.info("model loaded", extra=extra)
 
-    async def _found(self, name: str) -> ServedModel:
-        models, directories = self._service.models, self._service.settings.directories
-        known = {model.name for model in models}
-        for source in await asyncio.to_thread(lambda: list(found_in(directories))):
-            if source.name == name and name not in known:
-                return models.add(source)
+    async def _known_or_new(self, name: str) -> ServedModel:
+        models = self._service.models
+        if name not in {model.name for model in models}:
+            for source in await self._found():
+                if source.name == name:
+                    return models.add(source)
         return models.of(name)
 
     async def _check_swap(self, model: ServedModel, fresh: Deployment) -> None:
@@ -159,7 +193,7 @@ def _too_much(model: ServedModel, loaded: Mapping[ServedModel, Deployment], erro
         return error
     taken = ", ".join(f"{other.name} takes {deployment.reserved_mib} MiB" for other, deployment in loaded.items())
     return MemoryShortError(
-        f"the models do not fit into the memory together: {taken}, and {model.name} has no room beside: {error.message}",
+        f"the models do not fit into the memory together: {taken}, and {model.name} finds no room: {error.message}",
         help="serve fewer models, lower --max-clip-mb or --max-inflight-mb, take --lanes 1, or export with a smaller"
         " --max-batch",
     )

@@ -34,7 +34,7 @@ from tests.server.streams import (
     times,
     window_confidences,
 )
-from tests.server.test_reload import demo_copy
+from tests.server.demo_bundles import demo_copy
 
 
 @st.composite

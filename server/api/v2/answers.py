@@ -133,6 +133,15 @@ class Statistics(msgspec.Struct):
     model_stats: list[ModelStatistics]
 
 
+class RepositoryModel(msgspec.Struct):
+    """A model of the repository; ``state`` is READY, LOADING or UNAVAILABLE, and ``reason`` says why the latter."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
 class ResponseTensor(msgspec.Struct, omit_defaults=True):
     """An output; its elements are in ``data``, after the JSON (``binary_data_size``) or in a shared region."""
 
