@@ -14,7 +14,7 @@ from engines.clip import Clip
 from engines.engine import Engine
 from engines.errors import EngineError, EngineLostError
 from server.batching.clip_queue import Classified, ClipQueue, Job, Priority, StreamShare
-from server.batching.device_turns import Claim, Devices
+from server.batching.device_turns import ModelShares
 from server.batching.engine_instance import EngineInstance
 from server.errors import NotReadyError
 from server.limits.throughput import Throughput
@@ -57,14 +57,15 @@ class Batcher:
         throughput: Throughput,
         metrics: ModelMetrics,
         batch_wait_s: float = 0,
-        devices: Devices | None = None,
-        weight: float = 1.0,
+        shares: ModelShares | None = None,
     ) -> None:
-        """``devices``: those that engines of other batchers may be on too, of which these get a share by ``weight``."""
+        """``shares``: in the devices that engines of other batchers may be on too."""
         self._max_batch = engines[0].manifest.max_batch
         self._changed = asyncio.Event()
         self._instances = [
-            EngineInstance(engine, timeout_s, throughput, metrics, self._claim(engine, devices, weight))
+            EngineInstance(
+                engine, timeout_s, throughput, metrics, shares.claim(engine, self._changed.set) if shares else None
+            )
             for engine in engines
         ]
         self._engines = len(engines)
@@ -101,7 +102,7 @@ class Batcher:
     async def warm_up(self) -> None:
         """Warm the engines up, one after the other, before ``start``; raises EngineError if one fails."""
         for instance in self._instances:
-            await instance.warm_up()
+            await instance.warm_up(self._changed)
 
     def start(self, on_lost: Callable[[EngineLostError], None]) -> None:
         """Start to classify; ``on_lost`` is called once, when the last engine is lost."""
@@ -229,11 +230,6 @@ class Batcher:
         if wait_s is None or wait_s > 0:
             return [], wait_s
         return [one for one in free if (due_s := self._wait_s(one)) is not None and due_s <= 0], None
-
-    def _claim(self, engine: Engine, devices: Devices | None, weight: float) -> Claim | None:
-        if devices is None or engine.share is None:
-            return None
-        return devices.turns(engine.share.device).claim(weight, engine.lanes, self._changed.set)
 
     def _take(self, instance: EngineInstance) -> list[Job]:
         if self._is_due(instance):

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+
+from engines.engine import Engine
+
+
+@dataclass(eq=False, slots=True)
+class Account:
+    """What all engines of one model had of a device: ``used_s`` seconds divided by their ``weight``."""
+
+    weight: float
+    used_s: float = 0.0
 
 
 class DeviceTurns:
     """The turns of the engines on one device (start-time fair queueing).
 
     At most as many batches are on the device as one engine has lanes: one computes, the next is prepared. When there
-    is room, of the engines that have clips for a batch the one starts that had the least of the device so far, relative
-    to its weight. An engine that had nothing to do gets no credit for that time. So an engine that is alone never
+    is room, of the engines that have clips for a batch the one starts whose model had the least of the device so far,
+    relative to its weight. A model that had nothing to do gets no credit for that time. So a model that is alone never
     waits, and under overload each gets its share of the device's time, whatever its batches take.
 
     Invariants: belongs to the event loop. ``_waiting`` are those that were refused; each is woken when there is room
-    and it is the next, and then takes its turn or withdraws. ``_now_s`` is the start of the latest turn, in seconds of
-    the device divided by weights.
+    and it is the next, and then takes its turn or withdraws. ``_now_s`` is the start of the latest turn, as ``used_s``.
     """
 
     def __init__(self) -> None:
@@ -24,10 +34,10 @@ class DeviceTurns:
         self._waiting: dict[Claim, None] = {}
         self._now_s = 0.0
 
-    def claim(self, weight: float, lanes: int, wake: Callable[[], None]) -> Claim:
+    def claim(self, account: Account, lanes: int, wake: Callable[[], None]) -> Claim:
         """The claim of an engine of so many lanes; ``wake`` is called when it should ask for a turn again."""
         self._room = max(self._room, lanes)
-        return Claim(self, weight, wake)
+        return Claim(self, account, wake)
 
     def take(self, claim: Claim) -> bool:
         """Whether ``claim`` has a turn now; else it waits."""
@@ -39,7 +49,7 @@ class DeviceTurns:
             first.wake()
             return False
         del self._waiting[claim]
-        claim.used_s = self._now_s = self._begin_s(claim)
+        claim.account.used_s = self._now_s = self._begin_s(claim)
         self._running += 1
         return True
 
@@ -62,16 +72,16 @@ class DeviceTurns:
         return min(self._waiting, key=self._begin_s)
 
     def _begin_s(self, claim: Claim) -> float:
-        return max(self._now_s, claim.used_s)
+        return max(self._now_s, claim.account.used_s)
 
 
 class Claim:
-    """What one engine has of a device; ``used_s``: how much it had, divided by its weight."""
+    """The claim of one engine on its device."""
 
-    def __init__(self, turns: DeviceTurns, weight: float, wake: Callable[[], None]) -> None:
-        self.used_s = 0.0
+    def __init__(self, turns: DeviceTurns, account: Account, wake: Callable[[], None]) -> None:
+        self.account = account
         self.wake = wake
-        self._turns, self._weight = turns, weight
+        self._turns = turns
 
     def take(self) -> bool:
         """Whether a batch may start now; if not, ``wake`` is called when to ask again, unless it withdraws."""
@@ -79,7 +89,7 @@ class Claim:
 
     def charge(self, seconds: float) -> None:
         """Count ``seconds`` of the device; less than 0 corrects an estimate."""
-        self.used_s += seconds / self._weight
+        self.account.used_s += seconds / self.account.weight
 
     def give_back(self) -> None:
         """The batch has ended."""
@@ -98,3 +108,18 @@ class Devices:
 
     def turns(self, device: str) -> DeviceTurns:
         return self._turns.setdefault(device, DeviceTurns())
+
+
+class ModelShares:
+    """The shares of one model in ``devices``, by its ``weight``; those of an engine in service and of the next one."""
+
+    def __init__(self, devices: Devices, weight: float) -> None:
+        self._devices, self._weight = devices, weight
+        self._accounts: dict[str, Account] = {}
+
+    def claim(self, engine: Engine, wake: Callable[[], None]) -> Claim | None:
+        """The claim of ``engine`` on its device; None where it takes no turns. ``wake`` as in ``DeviceTurns``."""
+        if engine.share is None:
+            return None
+        account = self._accounts.setdefault(engine.share.device, Account(self._weight))
+        return self._devices.turns(engine.share.device).claim(account, engine.lanes, wake)

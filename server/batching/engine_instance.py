@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from engines.engine import Engine, Inference
 from engines.errors import EngineError, EngineLostError
@@ -56,9 +58,24 @@ class EngineInstance:
         self._batches: dict[asyncio.Task[None], list[Job]] = {}
         self._ends_s = 0.0
 
-    async def warm_up(self) -> None:
-        """Run every batch size before the first client comes; see ``warm_up`` for the errors."""
-        await warm_up(self.engine, self._threads, self.probe)
+    async def warm_up(self, changed: asyncio.Event) -> None:
+        """Run every batch size before the first client comes; see ``warm_up`` for the errors.
+
+        ``changed`` is set when to ask for a turn again.
+        """
+        await warm_up(self.engine, self._threads, self.probe, functools.partial(self._turn, changed))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, changed: asyncio.Event) -> AsyncIterator[None]:
+        while not self.take_turn():
+            changed.clear()
+            await changed.wait()
+        began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._charge(time.monotonic() - began_s)
+            self.leave_turn()
 
     @property
     def is_idle(self) -> bool:

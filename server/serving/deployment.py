@@ -19,7 +19,7 @@ from engines.storage.pinned import opened
 from engines.storage.reference import Reference
 from engines.storage.verification import reference_in
 from server.batching.batcher import Batcher
-from server.batching.device_turns import Devices
+from server.batching.device_turns import ModelShares
 from server.config.model_sources import ModelSource
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
@@ -115,7 +115,7 @@ async def deploy(
     load: LoadEngine,
     throughput: Throughput,
     metrics: ModelMetrics,
-    devices: Devices,
+    shares: ModelShares,
     on_lost: Callable[[Deployment, EngineLostError], None],
 ) -> Deployment:
     """Load and warm up the engines of ``source``, one for each device, and start their batcher.
@@ -126,7 +126,7 @@ async def deploy(
     started_s = time.perf_counter()
     engines, reference = await _load_in_thread(settings, source.path, load)
     timeout_s, wait_s = settings.engine_timeout_ms / 1e3, settings.batch_wait_ms / 1e3
-    batcher = Batcher(engines, timeout_s, throughput, metrics, wait_s, devices, source.weight)
+    batcher = Batcher(engines, timeout_s, throughput, metrics, wait_s, shares)
     await _warm_up(batcher)
     for engine in engines:
         if engine.share is not None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engines.errors import BundleError, ConfigurationError, EngineError, EngineLostError, MemoryShortError
-from server.batching.device_turns import Devices
 from server.config.model_sources import ModelSource, found_in
 from server.serving.deployment import CLOSE_TIMEOUT_S, Deployment, LoadEngine, deploy
 from server.serving.fingerprint import fingerprint
@@ -35,7 +34,6 @@ class Loader:
         self._service = service
         self._load = load
         self._turn = asyncio.Lock()
-        self._devices = Devices()
         self._loading: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -183,7 +181,7 @@ class Loader:
             service.engine_lost(model, deployment, error)
 
         return await deploy(
-            service.settings, model.source, self._load, model.throughput, model.metrics, self._devices, lost
+            service.settings, model.source, self._load, model.throughput, model.metrics, model.shares, lost
         )
 
 

@@ -12,6 +12,7 @@ from engines.cores import usable_cores
 from engines.engine import Model
 from engines.errors import EngineLostError
 from engines.linear_heads.head import Head
+from server.batching.device_turns import Devices
 from server.clips.decode_threads import DecodeThreads
 from server.config.model_sources import ModelSource
 from server.config.settings import Settings
@@ -62,6 +63,7 @@ class Service:
             settings.decode_timeout_ms / 1e3,
         )
         self.heads = Heads(settings.heads)
+        self._devices = Devices()
         self.models = Registry(settings.models, self._new_model)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self.draining = asyncio.Event()
@@ -190,7 +192,7 @@ class Service:
         self.decode_threads.close()
 
     def _new_model(self, source: ModelSource) -> ServedModel:
-        model = ServedModel(source, self.settings, self.metrics, self.admission, self.decode_threads)
+        model = ServedModel(source, self.settings, self.metrics, self.admission, self.decode_threads, self._devices)
         watch_model(model, self.heads)
         return model
 

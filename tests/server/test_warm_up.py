@@ -20,7 +20,7 @@ from engines.engine import Engine, Inference
 from engines.errors import EngineError
 from engines.options import EngineOptions
 from engines.storage.bundle import DEMO, open_bundle
-from server.batching.device_turns import Devices
+from server.batching.device_turns import Devices, ModelShares
 from server.config.model_sources import source_of
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
@@ -63,7 +63,7 @@ async def _deployed(load: LoadEngine, bundle: Path = DEMO) -> Deployment:
         load,
         Throughput(),
         Metrics(["healthy"]).of_model("a"),
-        Devices(),
+        ModelShares(Devices(), 1),
         lambda deployment, error: None,
     )
 

@@ -6,6 +6,7 @@ import asyncio
 import enum
 
 from engines.engine import Model
+from server.batching.device_turns import Devices, ModelShares
 from server.clips.decode_threads import DecodeThreads
 from server.config.model_sources import ModelSource
 from server.config.settings import Settings
@@ -39,13 +40,20 @@ class ServedModel:
     """
 
     def __init__(
-        self, source: ModelSource, settings: Settings, metrics: Metrics, admission: Admission, threads: DecodeThreads
+        self,
+        source: ModelSource,
+        settings: Settings,
+        metrics: Metrics,
+        admission: Admission,
+        threads: DecodeThreads,
+        devices: Devices,
     ) -> None:
         self.source = source
         self.metrics = metrics.of_model(source.name)
         self.throughput = Throughput()
         self.slots = admission.of_model(self.throughput)
         self.recent_clips = RecentClips(settings.swap_clips, threads)
+        self.shares = ModelShares(devices, source.weight)
         self.swap = SwapComparison()
         self.files: Fingerprint = ()
         self.reason = ""
