@@ -8,8 +8,12 @@ from pathlib import Path
 import msgspec
 
 from engines import manifest as manifests
-from engines.storage.bundle import DEMO
+from engines.storage.bundle import DEMO, open_bundle
 from export.bundling.staging import staged, write_manifest
+
+LABELS = open_bundle(DEMO).manifest.labels
+# Models of ``demo_copies``, and how far the labels of each are moved, so that its answers are its own.
+MOVED = {"first": 0, "second": 1, "third": 4}
 
 
 def demo_copy(bundle: Path, name: str, network: bytes | None = None, labels_moved: int = 0) -> None:
@@ -22,3 +26,10 @@ def demo_copy(bundle: Path, name: str, network: bytes | None = None, labels_move
         if network is not None:
             (directory / "model.onnx").write_bytes(network)
         write_manifest(directory, msgspec.structs.replace(manifest, name=name, source=source, labels=labels))
+
+
+def demo_copies(directory: Path) -> Path:
+    """Fill ``directory`` with the models of ``MOVED``."""
+    for name, moved in MOVED.items():
+        demo_copy(directory / name, name, labels_moved=moved)
+    return directory

@@ -72,6 +72,15 @@ async def send(session: aiohttp.ClientSession, sent: bytes | Sent, headers: dict
         return Answer(response.status, response.headers, await response.json(content_type=None))
 
 
+async def statuses(session: aiohttp.ClientSession, *paths: str) -> list[int]:
+    """The status of a GET of each of ``paths``."""
+    found = []
+    for path in paths:
+        async with session.get(path) as answer:
+            found.append(answer.status)
+    return found
+
+
 async def metrics(session: aiohttp.ClientSession, *, sums: bool = True) -> dict[str, float]:
     """Every sample of /metrics, as ``name`` or ``name{label="value"}``; with ``sums``, those of all models together."""
     async with session.get("/metrics") as response:

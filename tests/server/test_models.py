@@ -1,13 +1,11 @@
-"""Several models in one service: each request is answered by its own, whatever happens to the others."""
+"""Several models in one service: each request is answered by its own."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import shutil
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -16,32 +14,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines.storage.bundle import DEMO, open_bundle
-from tests.live_server import LiveServer, serving
-from tests.server.demo_bundles import demo_copy
-from tests.server.peers import clients, metrics, send, small_clips
+from consumer.client.sync_client import Client
+from consumer.errors import ServiceRefusedError
+from tests.live_server import ROOT, LiveServer, run_module, serving
+from tests.server.demo_bundles import LABELS, MOVED, demo_copies, demo_copy
+from tests.server.peers import clients, metrics, send, small_clips, statuses
 from tests.server.requests import ENCODINGS, Sent, octet_request
 from tests.server.streams import END, MOTION, frame_messages
 from tests.server.tensors import ask, pixels
 
+SAMPLE = ROOT / "export/demo/sample.mp4"
 CLIPS = small_clips(3)
-LABELS = open_bundle(DEMO).manifest.labels
-# How far the labels of each model are moved, so that its answers are its own.
-MOVED = {"first": 0, "second": 1, "third": 4}
-KEY = {"Authorization": "Bearer a-key"}
-
-
-def _bundles(directory: Path) -> Path:
-    """A directory of the models of ``MOVED`` and of one whose network is damaged."""
-    for name, moved in MOVED.items():
-        demo_copy(directory / name, name, labels_moved=moved)
-    demo_copy(directory / "spoilt", "spoilt", b"no network at all")
-    return directory
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    with serving(_bundles(tmp_path_factory.mktemp("models")), "--model-weights", "second=2") as server:
+    directory = demo_copies(tmp_path_factory.mktemp("models"))
+    demo_copy(directory / "spoilt", "spoilt", b"no network at all")
+    with serving(directory, "--model-weights", "second=2") as server:
         yield server
         assert server.stop() == 0
 
@@ -96,9 +86,9 @@ async def test_a_damaged_bundle_is_told_and_leaves_the_others_in_service(server:
     (told,) = server.entries("model not served")
     assert told["model"] == "spoilt"
     async with clients(server) as session:
-        assert await _statuses(session, "/health", "/health/ready", "/health/ready?model=second") == [200, 200, 200]
-        assert await _statuses(session, "/health/ready?model=spoilt", "/health/ready?model=none") == [503, 404]
-        assert await _statuses(session, "/v2/models/second/ready", "/v2/models/spoilt/ready") == [200, 503]
+        assert await statuses(session, "/health", "/health/ready", "/health/ready?model=second") == [200, 200, 200]
+        assert await statuses(session, "/health/ready?model=spoilt", "/health/ready?model=none") == [503, 404]
+        assert await statuses(session, "/v2/models/second/ready", "/v2/models/spoilt/ready") == [200, 503]
         async with session.get("/api/v1/models") as answer:
             listed = (await answer.json())["models"]
         document = await (await session.get("/openapi.json")).json()
@@ -166,80 +156,30 @@ async def test_without_keys_nobody_may_load_or_unload(server: LiveServer) -> Non
                 assert "--api-key-file" in (await answer.json())["error"]
 
 
-@contextlib.asynccontextmanager
-async def _load(session: aiohttp.ClientSession, model: str, answers: list[Any]) -> AsyncIterator[None]:
-    """Three clients of ``model`` that send one request after the other while the block runs."""
-    ended = False
-
-    async def ask_on() -> None:
-        while not ended:
-            answers.append(await send(session, octet_request(CLIPS[0], model=model), KEY))
-
-    tasks = [asyncio.create_task(ask_on()) for _ in range(3)]
-    try:
-        yield
-    finally:
-        ended = True
-        await asyncio.gather(*tasks)
-
-
-async def test_swaps_loads_and_unloads_leave_others_alone_and_lose_no_accepted_request(tmp_path: Path) -> None:
-    directory, keys = _bundles(tmp_path / "models"), tmp_path / "keys"
-    keys.write_text("a-key\n")
-    shutil.rmtree(directory / "spoilt")
-    answers: dict[str, list[Any]] = {"first": [], "second": []}
-    with serving(directory, "--api-key-file", str(keys), "--bundle-poll-s", "1") as server:
-        async with clients(server) as session:
-            async with session.post("/v2/repository/index") as refused:
-                assert refused.status == 401
-            async with _load(session, "first", answers["first"]), _load(session, "second", answers["second"]):
-                demo_copy(directory / "second", "swapped", labels_moved=1)
-                swapped = await asyncio.to_thread(server.wait_for, "engine swapped")
-                assert swapped["model"] == "second"
-                assert await _repository(session, "models/second/unload") == {}
-                assert (await send(session, octet_request(CLIPS[0], model="second"), KEY)).status == 503
-                assert await _states(session) == {"first": "READY", "second": "UNAVAILABLE", "third": "READY"}
-                # What was unloaded stays so, although its files change.
-                demo_copy(directory / "second", "again", labels_moved=1)
-                demo_copy(directory / "new", "new")
-                assert await _repository(session, "models/second/load") == {}
-                assert await _repository(session, "models/new/load") == {}
-            demo_copy(directory / "bad", "bad", b"no network at all")
-            assert "cannot be loaded" in (await _repository(session, "models/bad/load"))["detail"]
-            assert "accepted" in (await _repository(session, "models/..%2Fkeys/load"))["detail"]
-            states = await _states(session)
-            assert (await send(session, octet_request(CLIPS[0], model="new"), KEY)).body["model"] == "new"
-        assert await asyncio.to_thread(server.stop) == 0
-    assert states == {"first": "READY", "second": "READY", "third": "READY", "new": "READY", "bad": "UNAVAILABLE"}
-    assert {(answer.status, answer.body["model"]) for answer in answers["first"]} == {(200, "first")}
-    assert {answer.status for answer in answers["second"]} <= {200, 503}
-    refused_of_second = {answer.body["detail"] for answer in answers["second"] if answer.status == 503}
-    assert refused_of_second <= {"the model second is unavailable: it was unloaded"}
-    assert {answer.body["model"] for answer in answers["second"] if answer.status == 200} == {
-        "second",
-        "swapped",
-        "again",
-    }
-
-
-async def _repository(session: aiohttp.ClientSession, path: str) -> Any:
-    async with session.post(f"/v2/repository/{path}", headers=KEY) as answer:
-        return await answer.json()
-
-
-async def _states(session: aiohttp.ClientSession) -> dict[str, str]:
-    return {model["name"]: model["state"] for model in await _repository(session, "index")}
-
-
-async def _statuses(session: aiohttp.ClientSession, *paths: str) -> list[int]:
-    statuses = []
-    for path in paths:
-        async with session.get(path) as answer:
-            statuses.append(answer.status)
-    return statuses
-
-
 async def _of_model(session: aiohttp.ClientSession, model: str) -> dict[str, float]:
     return {
         series: value for series, value in (await metrics(session, sums=False)).items() if f'model="{model}"' in series
     }
+
+
+def test_typed_clients_and_the_consumer_ask_the_model_that_they_are_told(
+    server: LiveServer, top_labels: list[int]
+) -> None:
+    for encoding in ("raw", "jpeg", "json"):
+        with Client(server.url, encoding=encoding) as client:  # type: ignore[arg-type]
+            for name in MOVED:
+                answer = client.classify(CLIPS[0], model=name)
+                assert (answer.model, answer.predictions[0].label) == (name, _label(name, top_labels[0]))
+            assert client.embed(CLIPS[0], model="third").model == "third"
+            described = client.model("second")
+            assert described is not None
+            assert described.name == "second"
+            assert client.model("fourth") is None
+            with pytest.raises(ServiceRefusedError, match="fourth"):
+                client.classify(CLIPS[0], model="fourth")
+    for transport in ("stream", "clips"):
+        flags = ("--service-url", server.url, "--transport", transport, "--json", "--model", "third")
+        told = run_module("consumer", str(SAMPLE), *flags)
+        assert told.returncode == 0, told.stderr
+        first, *_ = (json.loads(line) for line in told.stdout.splitlines())
+        assert first["model"] == "third"
