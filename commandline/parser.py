@@ -22,7 +22,7 @@ class HelpFormatter(configargparse.HelpFormatter):  # type: ignore[misc]
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help
         default = action.default
-        told = default not in (None, argparse.SUPPRESS, (), []) and not isinstance(default, bool)
+        told = default not in (None, argparse.SUPPRESS, (), [], {}) and not isinstance(default, bool)
         if text is None or not told or "(default:" in text or "%(default)" in text:
             return text
         return f"{text} (default: %(default)s)"

@@ -130,7 +130,7 @@ async def _run_feeds(
 ) -> int:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(_client(settings))
-        watch = await stack.enter_async_context(ServiceWatch(client, _max_outage_s(settings)))
+        watch = await stack.enter_async_context(ServiceWatch(client, _max_outage_s(settings), settings.service.model))
         await watch.wait_at_start()
         transports = Transports(client, watch, settings, await chosen_transport(client, watch, settings), metrics)
         stack.callback(tally.log_summary)

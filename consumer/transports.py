@@ -59,7 +59,10 @@ class Transports:
         self, client: AsyncClient, watch: ServiceWatch, settings: Settings, kind: TransportKind, counters: Counters
     ) -> None:
         self._client, self._watch, self._settings, self._kind, self._counters = client, watch, settings, kind, counters
-        self._shared = self._sender(), Posts(client, settings.service.top_k, settings.service.head)
+        self._shared = (
+            self._sender(),
+            Posts(client, settings.service.top_k, settings.service.head, settings.service.model),
+        )
 
     def of(self, source: Source) -> tuple[Sender, Transport]:
         """Clips share a limit of requests; each source has a stream of its own."""
@@ -78,6 +81,7 @@ def stream_options(source: Source, settings: Settings) -> StreamOptions:
     service, sampling, rules = settings.service, settings.sampling, settings.output.rules
     options = StreamOptions(
         name=source.name[:128],
+        model=service.model,
         fps=sampling.fps if _LEAST_FPS <= sampling.fps <= _MOST_FPS else 1.0,
         stride=sampling.clip_stride,
         top_k=service.top_k,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,19 @@ class Inference:
 def no_probabilities(clips: int) -> npt.NDArray[np.float32]:
     """Float32 [clips, 0]: the probabilities of a network without labels."""
     return np.zeros((clips, 0), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceShare:
+    """The part that an engine has of a ``device`` on which other engines may be: its memory, and its turns.
+
+    ``take_turns`` is called once, before the engine serves: from then on no two networks of engines that take turns
+    are on the device at once.
+    """
+
+    device: str
+    reserved_mib: int
+    take_turns: Callable[[], None]
 
 
 class Model(Protocol):
@@ -71,6 +84,11 @@ class Engine(Model, Protocol):
     @property
     def compiles_each_batch(self) -> bool:
         """Whether the first runs of a batch size take long, so that all sizes must be run before clients wait."""
+        ...
+
+    @property
+    def share(self) -> DeviceShare | None:
+        """None on a CPU, whose cores all engines use as they need them."""
         ...
 
     def infer(self, clips: Sequence[Clip]) -> Inference:

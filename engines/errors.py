@@ -13,6 +13,7 @@ ServiceError
 ├── HeadError                   a head that is damaged or does not fit
 └── EngineError                 the runtime could not be loaded, or failed on a batch
     ├── ClipTooLargeError       the engine has no memory for a clip of this size
+    ├── MemoryShortError        the device or the host has too little memory for the engine
     └── EngineLostError         its device is gone or it does not return; only a new process helps
 """
 
@@ -76,6 +77,10 @@ class EngineError(ServiceError):
 
 
 class ClipTooLargeError(EngineError):
+    pass
+
+
+class MemoryShortError(EngineError):
     pass
 
 

@@ -1,4 +1,4 @@
-"""``python -m server [BUNDLE]``: exit code 0 after a stop, 2 for an error the user can fix, 1 if the engine failed."""
+"""``python -m server [BUNDLE ...]``: exit code 0 after a stop, 2 for what the user can fix, 1 if the engine failed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _exit_code(serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
     configure_image_decoders()
     configure_logs(settings.log_format, settings.log_level)
     if settings.bundle_reason is not None:
-        chosen = {"bundle": str(settings.bundle), "reason": settings.bundle_reason}
+        chosen = {"bundle": str(settings.models[0].path), "reason": settings.bundle_reason}
         logging.getLogger("server").info("bundle chosen", extra=chosen)
     try:
         asyncio.run(serve(settings))

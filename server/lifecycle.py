@@ -14,10 +14,10 @@ from server.api.app import make_app
 from server.config.settings import Settings
 from server.http.transport.listener import Listener, connecting, listening
 from server.limits.admission import Admission
-from server.limits.throughput import Throughput
-from server.serving.bundle_watch import reload_on_demand, watch_bundle
+from server.serving.bundle_watch import Demands, demand_all, reload_on_demand, watch_bundles
 from server.serving.deployment import LoadEngine, load_bundle
 from server.serving.loader import Loader
+from server.serving.models.gauges import watch_service
 from server.serving.service import Service, State
 from server.telemetry.metrics import Metrics
 
@@ -34,7 +34,7 @@ async def serve(settings: Settings, load: LoadEngine = load_bundle) -> None:
         EngineLostError: the engine got lost while it served.
     """
     signals = Signals()
-    async with _listening(settings, load) as front, _watching(settings, signals):
+    async with _listening(settings, load) as front, _watching(front, signals):
         _log.debug("listening", extra={"url": front.listener.url})
         async with _watching_heads(front.service):
             if await _started(front, signals):
@@ -71,35 +71,38 @@ class Signals:
 
 @dataclass(frozen=True)
 class _Front:
-    """The service, the loader of its deployment, and the socket to which clients connect."""
+    """The service, the loader of its models and what it is to reload, and the socket to which clients connect."""
 
     service: Service
     loader: Loader
     listener: Listener
+    demands: Demands
 
 
 @contextlib.asynccontextmanager
 async def _listening(settings: Settings, load: LoadEngine) -> AsyncIterator[_Front]:
-    metrics, throughput = Metrics(state.value for state in State), Throughput()
-    service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes, throughput))
-    loader = Loader(service, load, throughput, metrics)
+    metrics = Metrics(state.value for state in State)
+    service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes))
+    watch_service(metrics, service.admission, service.decode_threads, service.heads)
+    loader = Loader(service, load)
     try:
         async with (
-            connecting(make_app(service), service) as connections,
+            connecting(make_app(service, loader), service) as connections,
             listening(settings, connections) as listener,
         ):
-            yield _Front(service, loader, listener)
+            yield _Front(service, loader, listener, Demands())
     finally:
         await service.close()
 
 
 @contextlib.asynccontextmanager
-async def _watching(settings: Settings, signals: Signals) -> AsyncIterator[None]:
-    """Watch the bundle from before it is loaded, so that no change while it loads is missed."""
-    if not settings.bundle_poll_s:
-        yield
-        return
-    async with _task(watch_bundle(settings.bundle, settings.bundle_poll_s, signals.reload)):
+async def _watching(front: _Front, signals: Signals) -> AsyncIterator[None]:
+    """Demand reloads on SIGHUP and when bundles change."""
+    models, every_s = front.service.models, front.service.settings.bundle_poll_s
+    async with contextlib.AsyncExitStack() as tasks:
+        await tasks.enter_async_context(_task(demand_all(models, signals.reload, front.demands)))
+        if every_s:
+            await tasks.enter_async_context(_task(watch_bundles(models, every_s, front.demands)))
         yield
 
 
@@ -125,7 +128,7 @@ async def _started(front: _Front, signals: Signals) -> bool:
 
 async def _serve_until_stopped(front: _Front, signals: Signals) -> None:
     service = front.service
-    async with _task(reload_on_demand(front.loader, signals.reload)), _task(signals.stop.wait()) as stop:
+    async with _task(reload_on_demand(front.loader, front.demands)), _task(signals.stop.wait()) as stop:
         waits: list[asyncio.Future[Any]] = [stop, service.lost]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     if not service.lost.done():

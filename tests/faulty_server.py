@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.clip import Clip
-from engines.engine import Engine, Inference
+from engines.engine import DeviceShare, Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from engines.manifest import Manifest, Precision
 from engines.options import EngineOptions
@@ -119,6 +119,10 @@ class FaultyEngine:
     @property
     def compiles_each_batch(self) -> bool:
         return self._engine.compiles_each_batch
+
+    @property
+    def share(self) -> DeviceShare | None:
+        return self._engine.share
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         self._orders.granted.wait()

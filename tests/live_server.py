@@ -109,11 +109,9 @@ def _entry(line: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(
-    bundle: Path, *arguments: str, until: str = "ready", module: str = "server", most_files: int | None = None
-) -> Iterator[LiveServer]:
-    """A live server for the block; killed after it when it has not stopped by then."""
-    server = LiveServer(bundle, *arguments, until=until, module=module, most_files=most_files)
+def serving(bundle: Path, *arguments: str, **options: Any) -> Iterator[LiveServer]:
+    """A live server for the block, with the ``options`` of it; killed after it when it has not stopped by then."""
+    server = LiveServer(bundle, *arguments, **options)
     try:
         yield server
     finally:

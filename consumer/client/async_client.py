@@ -113,25 +113,36 @@ class AsyncClient:
         clip_id: str | None = None,
         pixel_format: PixelFormat = "RGB",
         head: str | None = None,
+        model: str | None = None,
     ) -> Answer:
         """Send a clip and return its predictions.
 
         ``frames`` must be as many as the model takes (see :meth:`model`), in ``pixel_format`` RGB (PIL, PyAV) or BGR
         (OpenCV). ``top_k`` is the number of predictions to return. ``clip_id`` is returned with the answer; the
         default is a random UUID. ``head`` is the name of a head whose labels to answer with, or ``all``.
+        ``model`` is the name of one of several models of the service; the default is its first one.
 
         Raises:
             ClipError: the frames do not form a valid clip.
             ServiceError: the service did not classify the clip, after all retries if the error is retriable.
         """
-        body = await self.encode(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format, head=head)
+        body = await self.encode(
+            frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format, head=head, model=model
+        )
         return await self._with_retries(lambda: self.post(body))
 
     async def embed(
-        self, frames: Frames, *, clip_id: str | None = None, pixel_format: PixelFormat = "RGB"
+        self,
+        frames: Frames,
+        *,
+        clip_id: str | None = None,
+        pixel_format: PixelFormat = "RGB",
+        model: str | None = None,
     ) -> Embedding:
         """Send a clip and return its features; the parameters and errors are those of :meth:`classify`."""
-        options = Options(clip_id or str(uuid4()), None, pixel_format, self._jpeg_quality, encoding_format="base64")
+        options = Options(
+            clip_id or str(uuid4()), None, pixel_format, self._jpeg_quality, encoding_format="base64", model=model
+        )
         body = await self._encoded(frames, options)
         return await self._with_retries(lambda: self._post_for_features(body))
 
@@ -143,10 +154,11 @@ class AsyncClient:
         clip_id: str | None = None,
         pixel_format: PixelFormat = "RGB",
         head: str | None = None,
+        model: str | None = None,
     ) -> Body:
         """Encode a clip for :meth:`post` without blocking the event loop. Raises ClipError."""
         return await self._encoded(
-            frames, Options(clip_id or str(uuid4()), top_k, pixel_format, self._jpeg_quality, head)
+            frames, Options(clip_id or str(uuid4()), top_k, pixel_format, self._jpeg_quality, head, model=model)
         )
 
     async def post(self, body: Body) -> Answer:
@@ -228,13 +240,15 @@ class AsyncClient:
             return ()
         raise refusal
 
-    async def model(self) -> Model | None:
-        """Return the model in service, or ``None`` if the service does not tell. Raises ServiceUnreachableError.
+    async def model(self, name: str | None = None) -> Model | None:
+        """Return the model that the service has under ``name``, or its first one; ``None`` if it does not tell.
+
+        Raises ServiceUnreachableError.
 
         A description that cannot be right, for example one of no frames, is reported in the log and not used.
         """
         try:
-            return next(iter(await self.models()), None)
+            return next((model for model in await self.models() if name in (None, model.served_as)), None)
         except ServiceRefusedError:
             return await self._summary()
         except ServiceAnswerError as error:
@@ -249,7 +263,7 @@ class AsyncClient:
         except ServiceAnswerError as error:
             self._log_unusable(error)
             return None
-        return None if found is None else Model(found.frames, found.name, found.crop)
+        return None if found is None else Model(found.frames, found.name, crop=found.crop)
 
     def _log_unusable(self, error: ServiceAnswerError) -> None:
         fields = {"url": self.url, "reason": error.what}

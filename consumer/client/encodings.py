@@ -39,6 +39,12 @@ class Options:
     jpeg_quality: int = JPEG_QUALITY
     head: str | None = None
     encoding_format: Literal["float", "base64"] | None = None
+    model: str | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The model, by which a service of several knows at once for which of them the body is."""
+        return {} if self.model is None else {"model": self.model}
 
     @property
     def chosen(self) -> dict[str, str | int]:
@@ -115,12 +121,14 @@ def _json(pictures: Sequence[Picture], options: Options) -> Body:
 
     breaks = len(FRAME_BREAK) * (len(pictures) - 1)
     size_bytes = len(head) + 4 * height * width * len(pictures) + breaks + len(JSON_END)
-    return Body({}, "application/json", size_bytes, chunks)
+    return Body(options.query, "application/json", size_bytes, chunks)
 
 
 def _raw(pictures: Sequence[Picture], options: Options) -> Body:
     height, width, _ = pictures[0].shape
-    query = {"width": str(width), "height": str(height), "format": options.pixel_format} | _texts(options)
+    query = (
+        {"width": str(width), "height": str(height), "format": options.pixel_format} | _texts(options) | options.query
+    )
 
     def chunks() -> Iterator[memoryview]:
         for picture in pictures:
@@ -135,7 +143,7 @@ def _jpeg(pictures: Sequence[Picture], options: Options) -> Body:
     parts += [_part(boundary, "frames", image, f"{i}.jpg") for i, image in enumerate(_images(pictures, options))]
     parts.append(f"--{boundary}--\r\n".encode())
     content_type = f"multipart/form-data; boundary={boundary}"
-    return Body({}, content_type, sum(map(len, parts)), lambda: iter(parts))
+    return Body(options.query, content_type, sum(map(len, parts)), lambda: iter(parts))
 
 
 def _part(boundary: str, name: str, content: bytes, file_name: str | None = None) -> bytes:

@@ -34,6 +34,7 @@ class StreamOptions:
     do not overlap). ``policy`` is latest for cameras (a window that waits for the engine is replaced by the next one)
     or wait for recordings (nothing is skipped, and sending waits). After ``max_gap_s`` seconds without a frame the next
     window begins anew. ``weight`` is the share of the engine beside other streams.
+    ``model`` is the name of one of several models of the service.
 
     With ``still`` skip, windows in which less than ``still_threshold`` grey levels move are skipped, except for the
     share ``still_check`` of them. Of these, the service counts as missed those that show one of ``event_labels``
@@ -41,6 +42,7 @@ class StreamOptions:
     """
 
     name: str | None = None
+    model: str | None = None
     fps: float | None = None
     stride: int | None = None
     top_k: int | None = None

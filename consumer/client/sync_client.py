@@ -63,9 +63,12 @@ class Client:
         clip_id: str | None = None,
         pixel_format: PixelFormat = "RGB",
         head: str | None = None,
+        model: str | None = None,
     ) -> Answer:
         """Send a clip and return its predictions; see AsyncClient.classify."""
-        call = self._client.classify(frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format, head=head)
+        call = self._client.classify(
+            frames, top_k=top_k, clip_id=clip_id, pixel_format=pixel_format, head=head, model=model
+        )
         return self._await(call)
 
     def stream(self, frames: Iterable[Timed], options: StreamOptions | None = None) -> Iterator[StreamAnswer]:
@@ -84,17 +87,24 @@ class Client:
         finally:
             self._await(_closed(answers))
 
-    def embed(self, frames: Frames, *, clip_id: str | None = None, pixel_format: PixelFormat = "RGB") -> Embedding:
+    def embed(
+        self,
+        frames: Frames,
+        *,
+        clip_id: str | None = None,
+        pixel_format: PixelFormat = "RGB",
+        model: str | None = None,
+    ) -> Embedding:
         """Send a clip and return its features; see AsyncClient.embed."""
-        return self._await(self._client.embed(frames, clip_id=clip_id, pixel_format=pixel_format))
+        return self._await(self._client.embed(frames, clip_id=clip_id, pixel_format=pixel_format, model=model))
 
     def models(self) -> tuple[Model, ...]:
         """Return the models in service; see AsyncClient.models."""
         return self._await(self._client.models())
 
-    def model(self) -> Model | None:
+    def model(self, name: str | None = None) -> Model | None:
         """Return the model in service; see AsyncClient.model."""
-        return self._await(self._client.model())
+        return self._await(self._client.model(name))
 
     def health(self) -> Health:
         """Return the state of the service; see AsyncClient.health."""

@@ -90,13 +90,15 @@ class Problem:
 class Model:
     """A model in service; members that the service does not give are empty or ``None``.
 
-    A clip has exactly ``frames`` frames. The service resizes their short edge to ``resize`` pixels and crops the
-    central square of ``crop`` pixels. ``labels`` are in the order of the model's outputs. Up to ``max_batch`` clips
-    are computed at once by the engine ``target`` on ``device`` in ``precision``.
+    ``served_as`` is its name for ``model`` in requests. A clip has exactly ``frames`` frames. The service resizes their
+    short edge to ``resize`` pixels and crops the central square of ``crop`` pixels. ``labels`` are in the order of the
+    model's outputs. Up to ``max_batch`` clips are computed at once by the engine ``target`` on ``device`` in
+    ``precision``.
     """
 
     frames: FrameCount
     name: Text = ""
+    served_as: Text | None = None
     crop: Edge | None = None
     resize: Edge | None = None
     labels: tuple[Text, ...] = ()
@@ -128,6 +130,7 @@ class ModelSummary:
 
     frames: FrameCount
     name: Text = ""
+    served_as: Text | None = None
     crop: Edge | None = None
 
 

@@ -30,6 +30,12 @@ def add_service_flags(group: Any) -> None:
         " (default: that of the service)",
     )
     group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="model that answers, for a service that has several; GET /api/v1/models lists them under served_as"
+        " (default: the first one of the service)",
+    )
+    group.add_argument(
         "--head",
         metavar="NAME",
         help="head whose labels to ask for and to report in events, instead of the model's own; clips that it answers"

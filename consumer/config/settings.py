@@ -42,6 +42,7 @@ class Service:
     jpeg_quality: int = JPEG_QUALITY
     top_k: int | None = None
     head: str | None = None
+    model: str | None = None
     wait_s: float | None = None
     timeout_s: float = 60.0
     retries: int = 5

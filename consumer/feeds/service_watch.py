@@ -21,15 +21,17 @@ class ServiceWatch:
     """Watches the service of ``client``; an async context manager.
 
     The service may be away for ``max_outage_s`` seconds (``None``: without limit). ``outages`` counts the outages so
-    far; ``model`` is the last model that the service reported. ``_asking`` is the poll in progress, if any;
+    far; ``model`` is the last model that the service
+    reported, of that name or its first. ``_asking`` is the poll in progress, if any;
     ``_met`` says whether the service was ready once.
     """
 
-    def __init__(self, client: AsyncClient, max_outage_s: float | None) -> None:
+    def __init__(self, client: AsyncClient, max_outage_s: float | None, model: str | None = None) -> None:
         self.outages = 0
         self.model: Model | None = None
         self._client = client
         self._max_outage_s = max_outage_s
+        self._name = model
         self._asking: asyncio.Task[bool] | None = None
         self._met = False
 
@@ -68,7 +70,7 @@ class ServiceWatch:
 
     async def refresh_model(self) -> None:
         """Ask the service for its model, which may have been replaced. Raises ServiceUnreachableError."""
-        model = await self._client.model()
+        model = await self._client.model(self._name)
         if model is not None and self.model is not None and model != self.model:
             fields = {"model": model.name, "frames": model.frames, "crop": model.crop}
             logger.warning("the service has another model now", extra=fields)

@@ -49,13 +49,13 @@ class Transport(Protocol):
 class Posts:
     """Each clip is a request of its own; serves any number of sources."""
 
-    def __init__(self, client: AsyncClient, top_k: int | None, head: str | None) -> None:
+    def __init__(self, client: AsyncClient, top_k: int | None, head: str | None, model: str | None = None) -> None:
         self._client = client
-        self._top_k, self._head = top_k, head
+        self._top_k, self._head, self._model = top_k, head, model
 
     async def prepare(self, clip: Clip) -> Attempt:
         """Encode the clip; each attempt sends the same body."""
-        body = await self._client.encode(clip.pictures, top_k=self._top_k, head=self._head)
+        body = await self._client.encode(clip.pictures, top_k=self._top_k, head=self._head, model=self._model)
         return functools.partial(self._client.post, body)
 
     def grow(self, pictures: Sequence[Picture]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from engines.errors import EngineError, EngineLostError, first_line
+from engines.errors import EngineError, EngineLostError, MemoryShortError, first_line
 from engines.options import MIB
 
 # Error numbers of the CUDA runtime. After one of these errors, every further call fails.
@@ -60,7 +60,7 @@ def explained_page_locking(size_bytes: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise EngineError(
+        raise MemoryShortError(
             f"{size_bytes // MIB} MiB of the host's memory cannot be page-locked: {first_line(error)}",
             help="lower --max-inflight-mb, or give the container more memory (docker run --ulimit memlock=-1)",
         ) from error
@@ -80,7 +80,7 @@ def _explained(device: torch.device, error: RuntimeError) -> EngineError:
 
 
 def _out_of_memory(device: torch.device, error: RuntimeError) -> EngineError:
-    return EngineError(
+    return MemoryShortError(
         f"{device} is out of memory: {first_line(error)}",
         help="stop what else runs there, or lower --max-clip-mb, or take --lanes 1, or export with a smaller"
         " --max-batch",

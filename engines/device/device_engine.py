@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from engines.device.lane import DTYPES, DeviceNetwork, Lane, LaneGraphs
 from engines.device.memory import DeviceMemory
 from engines.device.page_locked import PageLockedMemory
 from engines.device.timeline import Turn
-from engines.engine import Inference
+from engines.engine import DeviceShare, Inference
 from engines.errors import ClipTooLargeError, EngineError, first_line
 from engines.manifest import Manifest, Precision
 from engines.options import MIB, EngineOptions
@@ -43,6 +44,8 @@ class DeviceEngine:
         self._manifest, self._device, self._options = manifest, device, options
         self._on_cuda = device.type == "cuda"
         self._memory: PageLockedMemory | None = None
+        self._reserved_mib = 0
+        self._turns: list[Turn] = []
         self._free_lanes: queue.SimpleQueue[Lane] = queue.SimpleQueue()
         with explained(device):
             for lane in self._new_lanes(new_network):
@@ -67,6 +70,12 @@ class DeviceEngine:
     @property
     def compiles_each_batch(self) -> bool:
         return self._on_cuda
+
+    @property
+    def share(self) -> DeviceShare | None:
+        if not self._on_cuda:
+            return None
+        return DeviceShare(str(self._device), self._reserved_mib, self._take_turns)
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         shape = (self._manifest.frames, height, width, 3)
@@ -129,7 +138,8 @@ class DeviceEngine:
         return lanes
 
     def _lanes_for(self, networks: Sequence[DeviceNetwork]) -> list[Lane]:
-        options, turn, graphs = self._options, Turn(), LaneGraphs(self._device, self._options.graphs)
+        options, graphs = self._options, LaneGraphs(self._device, self._options.graphs)
+        self._turns = [Turn() for _ in (networks if options.side_by_side else networks[:1])]
         dtype = DTYPES[self._manifest.network_input.dtype]
         preprocess = device_preprocessor(self._manifest.preprocessing, self._device, dtype)
         return [
@@ -138,17 +148,23 @@ class DeviceEngine:
                 self._manifest,
                 self._device,
                 options.max_clip_bytes,
-                Turn() if options.side_by_side else turn,
+                turn,
                 graphs,
                 preprocess,
             )
-            for network in networks
+            for network, turn in zip(networks, itertools.cycle(self._turns), strict=False)
         ]
+
+    def _take_turns(self) -> None:
+        if not self._options.side_by_side:
+            for turn in self._turns:
+                turn.share(self._device)
 
     def _reserve(self, lanes: Sequence[Lane], memory: DeviceMemory) -> None:
         with memory.taken_for("work"):
             for lane in lanes:
                 lane.reserve()
+        self._reserved_mib = sum(memory.taken_mib.values())
         page_locked_mib = self._options.page_locked_bytes // MIB
         extra = {"page_locked_mib": page_locked_mib, **memory.taken_mib, "free_mib": memory.free_mib}
         _log.info("memory reserved", extra={"device": str(self._device), "lanes": len(lanes), **extra})

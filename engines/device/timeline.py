@@ -96,16 +96,33 @@ def timeline(device: torch.device, marks: int) -> Timeline:
     return CudaTimeline(device, marks) if device.type == "cuda" else CpuTimeline(marks)
 
 
+class _Order:
+    """Networks that run one after another; ``last`` is the mark that ends the most recently queued one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.last: tuple[Timeline, int] | None = None
+
+
+# Of the engines in service, by device; one for each device of the process, for as long as the process lives.
+_ORDERS: dict[torch.device, _Order] = {}
+
+
 class Turn:
     """Orders the networks of a device's lanes, because concurrent networks would both finish late.
 
     Lanes that share a turn queue their networks one after another; on CUDA the device waits, not the host thread.
-    Invariant: ``_last`` is the mark that ends the most recently queued network.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._last: tuple[Timeline, int] | None = None
+        self._order = _Order()
+
+    def share(self, device: torch.device) -> None:
+        """Take turns with all engines on ``device`` that do so; called while no network runs.
+
+        Not before the engine is warm, because its first runs keep the turn while kernels are compiled and captured.
+        """
+        self._order = _ORDERS.setdefault(device, _Order())
 
     @contextlib.contextmanager
     def taken(self, timeline: Timeline, last_mark: int) -> Iterator[None]:
@@ -113,8 +130,9 @@ class Turn:
 
         The block must end by setting mark ``last_mark`` of ``timeline``.
         """
-        with self._lock, CAPTURES.submitting():
-            if self._last is not None:
-                timeline.follow(*self._last)
+        order = self._order
+        with order.lock, CAPTURES.submitting():
+            if order.last is not None:
+                timeline.follow(*order.last)
             yield
-            self._last = timeline, last_mark
+            order.last = timeline, last_mark

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from engines.clip import Clip
 from engines.cores import cgroup_cores, usable_cores
-from engines.engine import Inference, no_probabilities
+from engines.engine import DeviceShare, Inference, no_probabilities
 from engines.errors import EngineError
 from engines.manifest import Manifest, Precision
 from engines.preprocessing.cpu import CpuPreprocessor
@@ -79,6 +79,10 @@ class OpenVinoEngine:
     @property
     def compiles_each_batch(self) -> bool:
         return False
+
+    @property
+    def share(self) -> DeviceShare | None:
+        return None
 
     def allocate(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         return np.empty((self._manifest.frames, height, width, 3), np.uint8)

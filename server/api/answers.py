@@ -181,6 +181,7 @@ class Model(msgspec.Struct):
     """The model in service: its origin, its input, its labels and how it runs."""
 
     name: Annotated[str, Meta(description="Hub id or directory of the checkpoint.")]
+    served_as: Annotated[str, Meta(description="Name of the model in this service, for `model` in requests.")]
     revision: Annotated[str | None, Meta(description="Revision of the checkpoint on the hub.")]
     sha256: Annotated[str, Meta(description="SHA-256 over the configuration and the weights of the checkpoint.")]
     random_weights: Annotated[
@@ -211,7 +212,7 @@ class Model(msgspec.Struct):
 
 
 class Models(msgspec.Struct):
-    """The models in service, which is one."""
+    """The models in service; the first that was named at the start is the default of requests."""
 
     models: list[Model]
 
@@ -232,11 +233,12 @@ def summary_of(engine: ServedModel) -> ModelSummary:
     )
 
 
-def model_of(engine: ServedModel, heads: Iterable[Head], service_version: str) -> Model:
-    """The description of ``engine``'s model for ``GET /api/v1/models``."""
+def model_of(engine: ServedModel, served_as: str, heads: Iterable[Head], service_version: str) -> Model:
+    """The description of ``engine``'s model, served under that name, for ``GET /api/v1/models``."""
     manifest = engine.manifest
     return Model(
         name=manifest.source.model,
+        served_as=served_as,
         revision=manifest.source.revision,
         sha256=manifest.source.sha256,
         random_weights=manifest.source.random_weights,

@@ -14,6 +14,7 @@ from server.api.docs import pages
 from server.api.live.assets import read_assets
 from server.api.live.page import ASSETS
 from server.api.stream import STREAMS
+from server.api.v2.repository import LOADER
 from server.api.v2.shared_memory import REGIONS
 from server.api.watching.event_feed import EventFeed
 from server.api.watching.events import FEED
@@ -27,13 +28,14 @@ from server.http.endpoint import add_endpoints
 from server.http.middleware import account
 from server.limits.api_keys import ApiKeys
 from server.limits.rate_limit import RateLimit
+from server.serving.loader import Loader
 from server.serving.service import Service
 from server.streams.streams import Streams
 from server.telemetry.history import History
 
 
-def make_app(service: Service) -> web.Application:
-    """An application for ``service``, which the caller starts and closes.
+def make_app(service: Service, loader: Loader) -> web.Application:
+    """An application for ``service``, which the caller starts and closes; ``loader`` loads models on request.
 
     Raises:
         ConfigurationError: the key file cannot be used, the rate limit is not a rate, or tracing is not installed.
@@ -41,6 +43,7 @@ def make_app(service: Service) -> web.Application:
     settings = service.settings
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[SERVICE] = service
+    app[LOADER] = loader
     app[FEED] = EventFeed(previews=settings.previews)
     app[STREAMS] = Streams(service, app[FEED])
     app[HISTORY] = History(service.metrics.registry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
 import pybase64
 from aiohttp import hdrs, web
@@ -14,6 +16,7 @@ from server.http.deadline import asked_deadline_ms, asked_priority
 from server.http.endpoint import JSON_TYPE
 from server.http.request_body import RequestBody
 from server.serving.classify import Classification, Terms, classify
+from server.serving.models.served_model import ServedModel
 
 
 async def infer(request: web.Request) -> web.Response:
@@ -38,7 +41,11 @@ async def _computed(request: web.Request, *, embeds: bool) -> Classification:
         memory = lease.take(service.admission.request_memory())
         threads = service.decode_threads
         body = RequestBody(request, settings.max_body_bytes, settings.body_timeout_s, memory, lease, threads)
-        return await classify(service, body, terms, embeds=embeds)
+        return await classify(service, body, terms, functools.partial(_log_model, request), embeds=embeds)
+
+
+def _log_model(request: web.Request, model: ServedModel) -> None:
+    request[LOG_FIELDS]["model"] = model.name
 
 
 def _classified(request: web.Request, found: Classification) -> web.Response:

@@ -21,6 +21,7 @@ from server.errors import (
     DeadlineError,
     ForbiddenError,
     InvalidError,
+    NotFoundError,
     NotReadyError,
     OverloadedError,
     SlowBodyError,
@@ -34,6 +35,7 @@ from server.http.request_body import no_expectations
 _OK, _UNAVAILABLE = HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE
 _CLIP_ERRORS = (
     UnreadableError,
+    NotFoundError,
     SlowBodyError,
     TooLargeError,
     UnsupportedMediaError,
@@ -87,9 +89,10 @@ INFERENCE = (
         status.models,
         name="models",
         tag="inference",
-        summary="Describe the model",
-        description="Returns the frame count, sizes, labels, precision, device and versions of the model in service.",
-        answers={_OK: ResponseBody("The model in service.", examples.MODELS)},
+        summary="Describe the models",
+        description="Returns the name, frame count, sizes, labels, precision, device and versions of each model in"
+        " service.",
+        answers={_OK: ResponseBody("The models in service, the default first if it is.", examples.MODELS)},
         errors=(NotReadyError,),
     ),
 )

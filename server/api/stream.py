@@ -24,7 +24,7 @@ from server.errors import (
 from server.http.auth import GUARD
 from server.http.context import LOG_FIELDS, SERVICE
 from server.http.cors import check_origin
-from server.serving.service import State
+from server.serving.service import Service, State
 from server.streams.events import Event
 from server.streams.frames import FRAME_HEADER, parse_frame, time_of
 from server.streams.streams import OpenStream, Streams
@@ -54,21 +54,28 @@ async def stream(request: web.Request) -> web.StreamResponse:
     key = _offered_key(request)
     if key is not None:
         request.app[GUARD].check(request, key)
-    with service.accepted():
-        streams.check()
+    service.check_accepting()
+    most_bytes = _most_frame_bytes(service)
+    streams.check()
     socket = web.WebSocketResponse(
         protocols=(PROTOCOL,),
         timeout=_CLOSE_S,
         autoping=False,  # aiohttp's own heartbeat also counts the time in which the service does not read
         compress=False,
-        max_msg_size=most_frame_bytes(service.settings.max_clip_bytes, service.loaded().manifest.frames)
-        + FRAME_HEADER.size,
+        max_msg_size=most_bytes + FRAME_HEADER.size,
     )
     await socket.prepare(request)
     code, reason = await _Connection(request, socket).serve(authorized=key is not None)
-    service.metrics.streams.ended(code)
+    service.metrics.stream_ended(code)
     await socket.close(code=code, message=reason.encode("ascii", "replace")[:_MOST_REASON_BYTES])
     return socket
+
+
+def _most_frame_bytes(service: Service) -> int:
+    """The longest frame that any model takes; raises NotReadyError without one."""
+    service.loaded()
+    frames = min(model.deployed().model.manifest.frames for model in service.models.ready())
+    return most_frame_bytes(service.settings.max_clip_bytes, frames)
 
 
 class _Connection:
@@ -85,11 +92,13 @@ class _Connection:
             hello = await self._hello()
             if not authorized:
                 self._request.app[GUARD].check(self._request, f"Bearer {hello.key}" if hello.key else None)
-            manifest = self._service.loaded().manifest
+            served = self._service.models.of(hello.model)
+            self._request[LOG_FIELDS]["model"] = served.name
+            manifest = self._service.loaded(served).manifest
             if not manifest.labels:
                 raise InvalidError("this model has no labels of its own, so a stream cannot be answered")
             top_k, options = checked_top_k(hello.top_k, len(manifest.labels)), options_of(hello, manifest)
-            with self._request.app[STREAMS].opened(options, self._tell) as opened:
+            with self._request.app[STREAMS].opened(served, options, self._tell) as opened:
                 self._answers = StreamAnswers(opened, top_k, self._service.settings.max_clip_bytes)
                 return await self._run(opened)
         except RequestError as error:

@@ -21,6 +21,7 @@ Still = Literal["classify", "skip"]
 class Hello(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The first message of a client.
 
+    ``model``: the name of the model that answers, by default the first one of the service.
     ``fps`` frames a second are sampled; a window begins every ``stride`` sampled frames. ``policy``: with `latest` a
     window that is due before the engine has taken the one before replaces it; with `wait` the service stops reading.
     ``weight``: the share of the engine beside other streams when there is more than it can do. ``max_gap_s``: seconds
@@ -32,6 +33,7 @@ class Hello(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    model: str | None = None
     fps: Annotated[float, Meta(ge=0.1, le=120)] = 3.0
     stride: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     top_k: Annotated[int, Meta(ge=1)] | None = None

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from engines.clip import Clip
 from engines.engine import Engine
-from engines.errors import EngineLostError
+from engines.errors import EngineError, EngineLostError
 from server.batching.clip_queue import Classified, ClipQueue, Job, Priority, StreamShare
+from server.batching.device_turns import ModelShares
 from server.batching.engine_instance import EngineInstance
 from server.errors import NotReadyError
 from server.limits.throughput import Throughput
-from server.telemetry.metrics import Metrics
+from server.telemetry.model_metrics import ModelMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -54,17 +55,24 @@ class Batcher:
         engines: Sequence[Engine],
         timeout_s: float,
         throughput: Throughput,
-        metrics: Metrics,
+        metrics: ModelMetrics,
         batch_wait_s: float = 0,
+        shares: ModelShares | None = None,
     ) -> None:
+        """``shares``: in the devices that engines of other batchers may be on too."""
         self._max_batch = engines[0].manifest.max_batch
-        self._instances = [EngineInstance(engine, timeout_s, throughput, metrics) for engine in engines]
+        self._changed = asyncio.Event()
+        self._instances = [
+            EngineInstance(
+                engine, timeout_s, throughput, metrics, shares.claim(engine, self._changed.set) if shares else None
+            )
+            for engine in engines
+        ]
         self._engines = len(engines)
         self._metrics = metrics
         self._batch_wait_s = batch_wait_s
         self._queue = ClipQueue()
         self._checks: dict[EngineInstance, _Check] = {}
-        self._changed = asyncio.Event()
         self._on_lost: Callable[[EngineLostError], None] = lambda error: None
         self._task: asyncio.Task[None] | None = None
 
@@ -94,7 +102,7 @@ class Batcher:
     async def warm_up(self) -> None:
         """Warm the engines up, one after the other, before ``start``; raises EngineError if one fails."""
         for instance in self._instances:
-            await instance.warm_up()
+            await instance.warm_up(self._changed)
 
     def start(self, on_lost: Callable[[EngineLostError], None]) -> None:
         """Start to classify; ``on_lost`` is called once, when the last engine is lost."""
@@ -159,6 +167,18 @@ class Batcher:
             self._checks.pop(instance, None)
             del job
 
+    async def check_all(self) -> None:
+        """Have each engine classify a clip first of all; one that fails on it is lost."""
+        await asyncio.gather(*(self._check_engine(one) for one in self.instances if one not in self._checks))
+
+    async def _check_engine(self, instance: EngineInstance) -> None:
+        # An engine that is lost meanwhile has already been reported.
+        with contextlib.suppress(NotReadyError):
+            try:
+                await self.check(instance, instance.probe, time.monotonic())
+            except EngineError as error:
+                self.lose(instance, EngineLostError(str(error)))
+
     def lose(self, instance: EngineInstance, error: EngineLostError) -> None:
         """Use ``instance`` no more, because its answers are wrong."""
         if instance in self._instances:
@@ -173,6 +193,8 @@ class Batcher:
                 jobs = self._take(instance)
                 if jobs:
                     instance.start(jobs, self._ended)
+                else:
+                    instance.leave_turn()
                 jobs = []  # do not keep the clips in memory while the task waits
         except Exception as error:  # otherwise every client would wait until its deadline
             _refuse(jobs)
@@ -183,17 +205,31 @@ class Batcher:
         """Wait until a batch should be started, and return the engine for it."""
         while True:
             self._changed.clear()
-            checked = next((one for one in self._checks if self._is_due(one)), None)
-            if checked is not None:
-                return checked
-            # While all lanes are taken, only a change can make room, so that there is no timeout.
-            free = min((one for one in self._instances if one.has_room), key=lambda one: one.load, default=None)
-            wait_s = self._wait_s(free) if free is not None else None
-            if free is not None and wait_s is not None and wait_s <= 0:
-                return free
+            wanted, wait_s = self._wanted()
+            for one in self._instances:
+                if one not in wanted:
+                    one.not_now()
+            for one in wanted:
+                if one.take_turn():
+                    return one
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
+
+    def _wanted(self) -> tuple[list[EngineInstance], float | None]:
+        """The engines that should start a batch, the first if its device lets it; else the seconds until one should.
+
+        None instead of seconds: when something changes.
+        """
+        checked = [one for one in self._checks if self._is_due(one)]
+        if checked:
+            return checked[:1], None
+        # While all lanes are taken, only a change can make room, so that there is no timeout.
+        free = sorted((one for one in self._instances if one.has_room), key=lambda one: one.load)
+        wait_s = self._wait_s(free[0]) if free else None
+        if wait_s is None or wait_s > 0:
+            return [], wait_s
+        return [one for one in free if (due_s := self._wait_s(one)) is not None and due_s <= 0], None
 
     def _take(self, instance: EngineInstance) -> list[Job]:
         if self._is_due(instance):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from engines.engine import Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from server.batching.clip_queue import Classified, Job
+from server.batching.device_turns import Claim
 from server.batching.engine_threads import EngineThreads
 from server.batching.warm_up import noise_clip, warm_up
 from server.limits.throughput import Throughput
-from server.telemetry.metrics import Metrics
+from server.telemetry.model_metrics import ModelMetrics
 from server.telemetry.phases import ClipTimes
 
 _log = logging.getLogger(__name__)
@@ -35,20 +38,44 @@ class EngineInstance:
     it counts only while ``_batches`` is not empty. ``_failures`` counts consecutive clips that failed alone.
     """
 
-    def __init__(self, engine: Engine, timeout_s: float, throughput: Throughput, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        timeout_s: float,
+        throughput: Throughput,
+        metrics: ModelMetrics,
+        claim: Claim | None = None,
+    ) -> None:
+        """``claim``: what the engine has of a device on which other engines may be."""
         self.engine = engine
         self._threads = EngineThreads(engine, timeout_s)
         self._throughput = throughput
         self._metrics = metrics
         self._estimate = _LatencyEstimate()
-        self._probe = noise_clip(engine)
+        self.probe = noise_clip(engine)
         self._failures = 0
+        self._claim = claim
         self._batches: dict[asyncio.Task[None], list[Job]] = {}
         self._ends_s = 0.0
 
-    async def warm_up(self) -> None:
-        """Run every batch size before the first client comes; see ``warm_up`` for the errors."""
-        await warm_up(self.engine, self._threads, self._probe)
+    async def warm_up(self, changed: asyncio.Event) -> None:
+        """Run every batch size before the first client comes; see ``warm_up`` for the errors.
+
+        ``changed`` is set when to ask for a turn again.
+        """
+        await warm_up(self.engine, self._threads, self.probe, functools.partial(self._turn, changed))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, changed: asyncio.Event) -> AsyncIterator[None]:
+        while not self.take_turn():
+            changed.clear()
+            await changed.wait()
+        began_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self._charge(time.monotonic() - began_s)
+            self.leave_turn()
 
     @property
     def is_idle(self) -> bool:
@@ -67,10 +94,31 @@ class EngineInstance:
         """Seconds until a batch of ``clips`` has to start so that the network never waits for it."""
         return self._ends_s - self._estimate.prepare_s(clips) - time.monotonic()
 
+    def take_turn(self) -> bool:
+        """Whether a batch may start now; else the batcher is woken when to ask again, unless it is ``not_now``.
+
+        After a turn was taken, ``start`` or ``leave_turn`` must follow.
+        """
+        return self._claim is None or self._claim.take()
+
+    def leave_turn(self) -> None:
+        """There was nothing to start."""
+        if self._claim is not None:
+            self._claim.give_back()
+
+    def not_now(self) -> None:
+        """Ask for no turn any more."""
+        if self._claim is not None:
+            self._claim.withdraw()
+
     def start(self, jobs: list[Job], ended: Callable[[EngineInstance, BaseException | None], None]) -> None:
         """Start a batch; ``ended`` is called at its end, with the error if the engine is lost or this code failed."""
-        begins_s = time.monotonic() + self._estimate.prepare_s(len(jobs))
-        self._ends_s = max(begins_s, 0 if self.is_idle else self._ends_s) + self._estimate.network_s(len(jobs))
+        begins_s, network_s = (
+            time.monotonic() + self._estimate.prepare_s(len(jobs)),
+            self._estimate.network_s(len(jobs)),
+        )
+        self._ends_s = max(begins_s, 0 if self.is_idle else self._ends_s) + network_s
+        self._charge(network_s)
         task = asyncio.create_task(self._serve(jobs), name="batch")
         self._batches[task] = jobs
 
@@ -78,12 +126,16 @@ class EngineInstance:
             error = None if task.cancelled() else task.exception()
             if error is None:
                 self._forget(task)
+            self._charge(-network_s)
+            # First, so that this engine also is one of those that the next turn is given to.
             ended(self, error)
+            self.leave_turn()
 
         task.add_done_callback(done)
 
     def abandon(self) -> list[Job]:
-        """Stop waiting for all batches and return their jobs; the engine may still compute them."""
+        """Take no more turns, stop waiting for all batches and return their jobs; the engine may still compute them."""
+        self.not_now()
         jobs = [job for batch in self._batches.values() for job in batch]
         for task in self._batches:
             task.cancel()
@@ -127,7 +179,12 @@ class EngineInstance:
         self._throughput.record(len(jobs), started_s, time.monotonic())
         self._metrics.statistics.executed(len(jobs), inference)
         self._estimate.record(len(jobs), inference)
+        self._charge(inference.network_ms / 1e3)
         _answer(jobs, inference, started_s)
+
+    def _charge(self, seconds: float) -> None:
+        if self._claim is not None:
+            self._claim.charge(seconds)
 
     async def _fail(self, job: Job, error: Exception) -> None:
         if not job.answer.done():
@@ -140,7 +197,7 @@ class EngineInstance:
     async def _check_engine(self, last_error: Exception) -> None:
         """Raise EngineLostError if even the noise clip fails; clips of clients may be at fault themselves."""
         try:
-            await self._threads.infer([self._probe])
+            await self._threads.infer([self.probe])
         except EngineLostError:
             raise
         except Exception as error:

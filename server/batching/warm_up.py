@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import numpy as np
 
 from engines.clip import Clip
 from engines.engine import Engine
 from server.batching.engine_threads import EngineThreads
+
+# A turn on the device during a block.
+Turn = Callable[[], AbstractAsyncContextManager[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -26,11 +32,12 @@ def noise_clip(engine: Engine) -> Clip:
     return Clip(frames, "BGR")
 
 
-async def warm_up(engine: Engine, threads: EngineThreads, clip: Clip) -> None:
+async def warm_up(engine: Engine, threads: EngineThreads, clip: Clip, turn: Turn) -> None:
     """Run batches of ``clip`` in the engine's own threads: one, the largest batch, then the sizes between.
 
     CUDA libraries prepare themselves for each thread, and each lane for each batch size: what is missing after the
-    warm-up would be made up for while clients wait.
+    warm-up would be made up for while clients wait. Each run is a ``turn`` beside the engines of other models, except
+    for the first ones of an engine that compiles, because those take long without using the device.
 
     Raises:
         EngineError: the engine failed, or the answers are not probabilities.
@@ -41,8 +48,10 @@ async def warm_up(engine: Engine, threads: EngineThreads, clip: Clip) -> None:
         late = time.monotonic() - began_s > _MAX_WARM_UP_S
         if late and 1 < batch < max_batch and not engine.compiles_each_batch:
             return
-        for _ in range(_WARM_UP_RUNS):
-            await threads.infer_in_each([clip] * batch)
+        for run in range(_WARM_UP_RUNS):
+            compiles = engine.compiles_each_batch and run < _WARM_UP_RUNS - 1
+            async with contextlib.nullcontext() if compiles else turn():
+                await threads.infer_in_each([clip] * batch)
         if engine.compiles_each_batch:
             taken_s = round(time.monotonic() - began_s, 3)
             _log.info("warming up", extra={"batch": batch, "sizes": f"{number} of {len(sizes)}", "seconds": taken_s})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -44,13 +44,17 @@ class ClipReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """An upload, the model that its clip is for, how it can be answered, and what decoding may use."""
+    """An upload, the model that its clip is for, how it can be answered, and what decoding may use.
+
+    ``read_before``: the body, if it has been read already; its reader takes it out, so that nothing else keeps it.
+    """
 
     upload: Upload
     model: Model
     threads: DecodeThreads
     max_clip_bytes: int
     offered: Offered
+    read_before: list[bytearray] = field(default_factory=list)
 
     @property
     def frames(self) -> int:
@@ -85,7 +89,8 @@ class _WholeBody:
         self._decoding.upload.check_length()
 
     async def read(self) -> None:
-        self._body = await self._decoding.upload.read()
+        before = self._decoding.read_before
+        self._body = before.pop() if before else await self._decoding.upload.read()
 
     async def decode(self) -> tuple[ClipRequest, Clip]:
         body, self._body = self._body, bytearray()

@@ -31,6 +31,7 @@ class InferBody(msgspec.Struct, forbid_unknown_fields=True):
     clip_id: str | None = None
     top_k: int | None = None
     head: str | None = None
+    model: str | None = None
     encoding_format: str | None = None
 
 
@@ -43,6 +44,7 @@ class InferQuery(msgspec.Struct, forbid_unknown_fields=True):
     clip_id: str | None = None
     top_k: int | None = None
     head: str | None = None
+    model: str | None = None
     encoding_format: str | None = None
 
 
@@ -56,4 +58,5 @@ class InferParts(msgspec.Struct, forbid_unknown_fields=True):
     clip_id: str | None = None
     top_k: int | None = None
     head: str | None = None
+    model: str | None = None
     encoding_format: str | None = None

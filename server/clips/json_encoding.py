@@ -25,6 +25,9 @@ _PLACEHOLDER = b"-1"
 _COUNTED_BYTES = 2**20
 _BACKSLASH = ord("\\")
 
+# JSON may also escape the letters of a key; such a request is for the default model, which then refuses the name.
+_MODEL_KEY = b'"model"'
+
 _FIELD_OF_MESSAGE = re.compile(r"^(?P<what>.*?) - at `\$\.?(?P<field>.*)`$")
 _FRAME_COUNT_MESSAGE = re.compile(r"^Expected `array` of length .* - at `\$\.frames`$")
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -34,6 +37,12 @@ _MET = msgspec.defstruct(
 )
 _MISSING_FIELD = re.compile(r"^Object missing required field `(?P<field>.*)`$")
 _UNKNOWN_FIELD = re.compile(r"^Object contains unknown field `(?P<field>.*)`$")
+
+
+class _Named(msgspec.Struct):
+    """A body of which only the model is read."""
+
+    model: str | None = None
 
 
 class Base64Frames:
@@ -67,6 +76,16 @@ def parse_json(body: bytearray, *, frames: int, offered: Offered) -> tuple[ClipR
     """
     sent, texts = _plain(body, frames) or _parsed(body, frames)
     return checked(sent, offered), Base64Frames(texts)
+
+
+def model_in_json(body: bytearray) -> str | None:
+    """The model that a JSON body names; None without one, and for a body that cannot be read."""
+    if _MODEL_KEY not in body:
+        return None
+    try:
+        return msgspec.json.decode(body, type=_Named).model
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _plain(body: bytearray, frames: int) -> tuple[InferBody, list[memoryview]] | None:

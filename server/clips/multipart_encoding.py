@@ -15,6 +15,7 @@ MAX_PART_HEADERS = 8
 MAX_PART_HEADER_BYTES = 4096
 MAX_TEXT_BYTES = 4096
 
+_MODEL = b"model"
 _FRAMES, *_TEXTS = InferParts.__struct_fields__
 # The parser copies its input, so it gets large bodies in pieces.
 _PIECE_BYTES = 2**20
@@ -45,6 +46,20 @@ def parse_parts(
             field=_FRAMES,
         )
     return asked, sent.frames
+
+
+def model_in_parts(body: bytearray, content_type: str) -> str | None:
+    """The model that a multipart body names; None without one, and for a body that cannot be read."""
+    if _MODEL not in body:
+        return None
+    try:
+        parts = list(_parts(body, _parser(content_type), 0))
+        return next((text for name, text in _texts(parts) if name == _MODEL.decode()), None)
+    except MultipartError as error:
+        error.with_traceback(None)
+    except (InvalidError, UnreadableError):
+        pass
+    return None
 
 
 def _parser(content_type: str) -> PushMultipartParser:

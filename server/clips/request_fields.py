@@ -20,7 +20,7 @@ from server.clips.infer_request import (
     InferParts,
     InferQuery,
 )
-from server.errors import InvalidError, shown
+from server.errors import InvalidError, NotFoundError, shown
 
 _FORMATS: tuple[PixelFormat, ...] = get_args(PixelFormat)
 _ENCODING_FORMATS: tuple[EncodingFormat, ...] = get_args(EncodingFormat)
@@ -48,12 +48,19 @@ class ClipRequest:
 class Offered:
     """How a clip can be answered: with how many labels of the model itself, and how many of each head.
 
-    ``embeds``: it is answered with its features instead.
+    ``embeds``: it is answered with its features instead. ``names``: those of the model, one of which the request may
+    have; none where it is not asked.
     """
 
     labels: int
     heads: Mapping[str, int] = field(default_factory=dict)
     embeds: bool = False
+    names: Sequence[str] = ()
+
+    def check_name(self, name: str | None) -> None:
+        """Raises NotFoundError for the name of another model."""
+        if name is not None and name not in self.names:
+            raise NotFoundError(f"model is {shown(name)}; accepted: {', '.join(self.names)}", field="model")
 
     def labels_of(self, head: str | None) -> int:
         """The most predictions that ``head`` gives; raises InvalidError."""
@@ -70,10 +77,11 @@ class Offered:
 
 
 def checked(sent: InferBody | InferQuery | InferParts, offered: Offered) -> ClipRequest:
-    """The fields of ``sent`` for an engine that answers as ``offered``; raises InvalidError."""
+    """The fields of ``sent`` for an engine that answers as ``offered``; raises InvalidError, NotFoundError."""
     for name in CLASSIFIES_ONLY if offered.embeds else EMBEDS_ONLY:
         if getattr(sent, name) is not None:
             raise InvalidError(f"{name} is no field of this endpoint", field=name)
+    offered.check_name(sent.model)
     return ClipRequest(
         size=_checked_size(sent.height, sent.width),
         pixel_format=_checked_format(sent.format),

@@ -9,8 +9,9 @@ from typing import get_args
 
 from commandline.parser import Parser
 from commandline.programs import command
-from commandline.values import comma_separated, integer, number
+from commandline.values import checked, comma_separated, integer, number
 from engines.options import Graphs
+from server.config.model_sources import read_weights
 from server.config.settings import Settings
 
 
@@ -25,6 +26,14 @@ def add_engine(parser: Parser) -> None:
         help="GPUs to run on, separated by commas; cuda means all GPUs, cpu means none, and the default is the first"
         " GPU. Name several to serve more clips: each GPU gets its own engine, and the oldest clip goes to the engine"
         " with the least work.",
+    )
+    parser.add(
+        "--model-weights",
+        type=checked(read_weights),
+        default={},
+        metavar="NAME=WEIGHT",
+        help="Shares of a GPU's time, separated by commas, while several models on it have clips waiting; 1 for those"
+        " that are not named. Raise the weight of the model whose answers must not wait for those of others.",
     )
     parser.add(
         "--lanes",

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from commandline.parser import Parser
+from commandline.values import comma_separated
 from engines.runtimes.default_bundle import default_bundle
-from engines.storage.bundle import find_bundle
 from server.config.engine_flags import add_checks, add_engine
 from server.config.load_flags import add_load, add_sizes, add_stop
+from server.config.model_sources import read_sources, source_of, weighted
 from server.config.network_flags import add_access, add_log, add_network
 from server.config.settings import MIB, Settings
 
@@ -27,22 +28,30 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         flags[f"max_{name}_bytes"] = flags.pop(f"max_{name}_mb") * MIB
     if flags["max_inflight_bytes"] < flags["max_body_bytes"] + flags["max_clip_bytes"]:
         parser.error("--max-inflight-mb is less than one request of --max-body-mb and --max-clip-mb may hold")
-    name = flags.pop("bundle")
-    if name is not None:
-        return Settings(bundle=find_bundle(name), **flags)
-    chosen = default_bundle()
-    return Settings(bundle=chosen.path, bundle_reason=chosen.reason, **flags)
+    bundles, weights = flags.pop("bundles"), flags.pop("model_weights")
+    try:
+        if bundles:
+            sources, directories = read_sources(bundles)
+            return Settings(models=weighted(sources, weights), directories=directories, **flags)
+        chosen = default_bundle()
+        sources = weighted([source_of(chosen.path)], weights)
+        return Settings(models=sources, bundle_reason=chosen.reason, **flags)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def _parser() -> Parser:
     parser = Parser("serve", env_prefix="VJEPA_", description="Serve an engine bundle over HTTP.")
     parser.add(
-        "bundle",
-        nargs="?",
-        default=os.environ.get("VJEPA_BUNDLE"),
-        help="Directory of the engine bundle, or the name of a bundle in engines/bundles. Without it: the bundle"
-        " that `export use` pinned, else the newest verified one that runs on this machine, else the newest unverified"
-        " one, else the demo. [env var: VJEPA_BUNDLE]",
+        "bundles",
+        nargs="*",
+        metavar="BUNDLE",
+        default=comma_separated(os.environ.get("VJEPA_BUNDLE", "")),
+        help="Directory of an engine bundle, or the name of a bundle in engines/bundles, or a directory of bundles, of"
+        " which all are served. Each is a model under the name of its directory, or under NAME with NAME=BUNDLE; the"
+        " first is the default of requests that name no model. Without any: the bundle that `export use` pinned, else"
+        " the newest verified one that runs on this machine, else the newest unverified one, else the demo."
+        " [env var: VJEPA_BUNDLE, with commas between several]",
     )
     for add_flags in _GROUPS:
         add_flags(parser)

@@ -9,6 +9,7 @@ from typing import Literal
 from engines.device.cuda_driver import device_names
 from engines.linear_heads.storage import HEADS
 from engines.options import EngineOptions, Graphs
+from server.config.model_sources import ModelSource
 
 LogFormat = Literal["auto", "json", "text"]
 MIB = 2**20
@@ -20,10 +21,12 @@ LONGEST_DEADLINE_MS = 600_000
 class Settings:
     """The settings of ``python -m server``, which ``--help`` explains; the defaults here are those of the flags.
 
-    ``bundle_reason`` says why this ``bundle`` was taken, and is None where the user named it.
+    The first of ``models`` is the default. ``directories`` are those of bundles, from which more may be loaded.
+    ``bundle_reason`` says why the only model was taken, and is None where the user named it.
     """
 
-    bundle: Path
+    models: tuple[ModelSource, ...]
+    directories: tuple[Path, ...] = ()
     bundle_reason: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
@@ -67,15 +70,16 @@ class Settings:
     def engines(self) -> tuple[EngineOptions, ...]:
         """The options of the engines, one for each device; raises ConfigurationError if a device does not exist.
 
-        Only the first engine gets page-locked memory, because all clips are decoded into its memory, whichever engine
-        will read them.
+        Of a model only the first engine gets page-locked memory, because all clips are decoded into its memory,
+        whichever engine will read them. Several models share what all requests may hold.
         """
+        page_locked_bytes = max(self.max_clip_bytes, self.max_inflight_bytes // len(self.models))
         first, *others = (
             EngineOptions(
                 threads=self.threads,
                 device=device,
                 max_clip_bytes=self.max_clip_bytes,
-                page_locked_bytes=self.max_inflight_bytes,
+                page_locked_bytes=page_locked_bytes,
                 lanes=self.lanes,
                 graphs=self.cuda_graphs,
                 bundle_sha256=self.bundle_sha256,

@@ -33,6 +33,14 @@ class ResponseBody:
 
 
 @dataclass(frozen=True)
+class Served:
+    """What the documents are made for: the default model, and the ``names`` of all in service."""
+
+    manifest: Manifest
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Policy:
     """How requests to an endpoint are treated.
 
@@ -66,7 +74,7 @@ class Endpoint:
     answers: Mapping[HTTPStatus, ResponseBody]
     description: str = ""
     errors: tuple[type[RequestError], ...] = ()
-    request: Callable[[Manifest], dict[str, Any]] | None = None
+    request: Callable[[Served], dict[str, Any]] | None = None
     route: dict[str, Any] = field(default_factory=dict)
     policy: Policy = Policy()
 

@@ -16,9 +16,10 @@ from server.http.endpoint import policy_of
 from server.http.framing import check_framing
 from server.http.problem import problem_for
 from server.http.transport.connection import Connection
-from server.serving.service import State
+from server.serving.service import Service, State
 from server.telemetry.logs import request_id
-from server.telemetry.metrics import GONE, outcome_of
+from server.telemetry.metrics import outcome_of
+from server.telemetry.model_metrics import GONE
 
 _log = logging.getLogger("server.access")
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -53,15 +54,21 @@ async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse
     """Count the request when it comes and once more by how it ends, where the policy of its endpoint says so."""
     if not policy_of(request).counted:
         return await _answered(request, handler)
-    metrics = request.app[SERVICE].metrics
-    metrics.received()
+    service = request.app[SERVICE]
+    service.metrics.received()
     outcome = GONE
     try:
         answer = await _answered(request, handler)
         outcome = outcome_of(answer.status)
         return answer
     finally:
-        metrics.ended(outcome)
+        service.metrics.ended(outcome, _model(request, service))
+
+
+def _model(request: web.Request, service: Service) -> str:
+    """The name of the model that the request was for, empty if it was refused before that was known."""
+    known = request[LOG_FIELDS].get("model")
+    return known or ("" if service.models.are_several else service.models.default.name)
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:

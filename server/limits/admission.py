@@ -17,30 +17,70 @@ _SOON_BYTES_PER_S = 2**20
 _LOW_PRIORITY_DIVISOR = 4
 
 
+class Slots:
+    """The clips of one model from the end of their body to their answer: ``clips`` of at most ``most``.
+
+    Invariant: belongs to the event loop.
+    """
+
+    def __init__(self, most: int, throughput: Throughput) -> None:
+        self.most = most
+        self.clips = 0
+        self._throughput = throughput
+
+    def check(self, more: int = 1) -> None:
+        """Raises OverloadedError unless there is room for ``more`` clips."""
+        if self.clips + more > self.most:
+            raise self.overloaded(self._full(more))
+
+    def overloaded(self, reason: str) -> OverloadedError:
+        """The error for clients, who should come again when the clips of now are classified."""
+        return OverloadedError(reason, retry_after_s=self._throughput.retry_after_s(self.clips))
+
+    def _full(self, more: int) -> str:
+        if more > 1:
+            return f"{self.clips} of {self.most} clips are in the service already, {more} more are too many"
+        return f"{self.most} clips are in the service already"
+
+
 class Admission:
-    """``slots`` bounds clips from the end of their body to their answer; ``max_bytes`` bounds the memory of requests.
+    """``slots`` bounds clips of each model; ``max_bytes`` bounds the memory of all requests together.
 
     A body that arrives fast reserves a slot, so that the service reads only as many bodies of a burst as it can serve.
     A body that arrives slowly reserves none, so that slow clients do not displace others.
 
-    Invariants: ``clips`` is the number of slots in use and is changed by the event loop only. ``held_bytes`` is the sum
+    Invariants: ``clips`` is the number of slots in use, of all models, and is changed by the event loop only. ``total``
+    is the number of slots of all models. ``held_bytes`` is the sum
     over all open ``RequestMemory`` and is changed under the lock, because decode threads change it too. ``_reading``
     belongs to the event loop; a request is in it only while its body is read. ``_low_priority`` counts requests of low
     priority from their header to their answer, and belongs to the event loop.
     """
 
-    def __init__(self, slots: int, max_bytes: int, throughput: Throughput) -> None:
-        self._slots = slots
+    def __init__(self, slots: int, max_bytes: int) -> None:
+        self.slots_of_a_model = slots
         self._max_bytes = max_bytes
-        self._throughput = throughput
         self.clips = 0
+        self.total = 0
         self.held_bytes = 0
         self._low_priority = 0
         self._lock = threading.Lock()
         self._reading: set[RequestMemory] = set()
+        self._throughput = Throughput()
 
-    def check(self, announced_bytes: int) -> None:
-        """Raises OverloadedError if a body of ``announced_bytes``, none of which has arrived, would be refused now."""
+    def of_model(self, throughput: Throughput) -> Slots:
+        """The slots of one more model, which classifies clips at the speed of ``throughput``."""
+        if not self.total:
+            self._throughput = throughput
+        self.total += self.slots_of_a_model
+        return Slots(self.slots_of_a_model, throughput)
+
+    def check(self, announced_bytes: int, slots: Slots | None = None) -> None:
+        """Raises OverloadedError if a body of ``announced_bytes``, none of which has arrived, would be refused now.
+
+        ``slots``: those of the model that it is for, where that is known already.
+        """
+        if slots is not None:
+            slots.check()
         self.check_slot()
         if self.held_bytes + announced_bytes > self._max_bytes:
             raise self._too_many_bytes()
@@ -49,24 +89,25 @@ class Admission:
         """Raises OverloadedError unless ``clips`` slots are neither in use nor reserved by fast bodies."""
         now_s = time.monotonic()
         reserved = sum(reading.clips for reading in self._reading if reading.arrives_fast(now_s))
-        if self.clips + reserved + clips > self._slots:
-            raise self._too_many_clips()
+        if self.clips + reserved + clips > self.total:
+            raise self._overloaded(f"{self.total} clips are in the service already")
 
     @contextlib.contextmanager
-    def slot(self, clips: int = 1) -> Iterator[None]:
-        """Take a slot for each of ``clips`` while the block runs; raises OverloadedError unless all are free."""
+    def slot(self, slots: Slots, clips: int = 1) -> Iterator[None]:
+        """Take a slot of ``slots`` for each of ``clips`` in the block; raises OverloadedError unless all are free."""
+        slots.check(clips)
+        slots.clips += clips
         self.clips += clips
         try:
-            if self.clips > self._slots:
-                raise self._too_many_clips(clips)
             yield
         finally:
+            slots.clips -= clips
             self.clips -= clips
 
     @contextlib.contextmanager
     def low_priority(self) -> Iterator[None]:
         """Count a request of low priority while the block runs; raises OverloadedError if there are too many."""
-        most = max(1, self._slots // _LOW_PRIORITY_DIVISOR)
+        most = max(1, self.slots_of_a_model // _LOW_PRIORITY_DIVISOR)
         if self._low_priority >= most:
             raise self._overloaded(f"{most} requests of low priority are in the service already")
         self._low_priority += 1
@@ -109,14 +150,6 @@ class Admission:
         """Undo ``take``; callable in any thread."""
         with self._lock:
             self.held_bytes -= count_bytes
-
-    def _too_many_clips(self, more: int = 1) -> OverloadedError:
-        if more > 1:
-            held = self.clips - more
-            return self._overloaded(
-                f"{held} of {self._slots} clips are in the service already, {more} more are too many"
-            )
-        return self._overloaded(f"{self._slots} clips are in the service already")
 
     def _too_many_bytes(self) -> OverloadedError:
         return self._overloaded(f"requests hold {self.held_bytes} of {self._max_bytes} bytes already")

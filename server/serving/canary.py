@@ -13,7 +13,7 @@ from engines.storage.verification import wrong_answer
 from server.batching.batcher import Batcher
 from server.batching.engine_instance import EngineInstance
 from server.errors import NotReadyError
-from server.telemetry.metrics import Metrics
+from server.telemetry.model_metrics import ModelMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Canary:
     An engine that computes wrong answers for everybody raises no error, so only a known answer can find it.
     """
 
-    def __init__(self, batcher: Batcher, reference: Reference, every_s: float, metrics: Metrics) -> None:
+    def __init__(self, batcher: Batcher, reference: Reference, every_s: float, metrics: ModelMetrics) -> None:
         self._batcher = batcher
         self._reference = reference
         self._every_s = every_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,8 @@ from server.clips.upload import Upload
 from server.errors import InvalidError
 from server.serving.deadline import until
 from server.serving.deployment import Deployment
+from server.serving.models.choice import may_name_model, model_in_body, model_in_query
+from server.serving.models.served_model import ServedModel
 from server.serving.service import Service
 from server.telemetry.phases import ClipTimes
 
@@ -56,49 +58,72 @@ class Classification:
         return self.manifest.labels[int(self.probabilities.argmax())] if self.manifest.labels else None
 
 
-async def classify(service: Service, upload: Upload, terms: Terms, *, embeds: bool = False) -> Classification:
+async def classify(
+    service: Service, upload: Upload, terms: Terms, tell_model: Callable[[ServedModel], None], *, embeds: bool = False
+) -> Classification:
     """Classify the clip in ``upload`` within its deadline; its lease holds its slot and its deployment.
 
-    With ``embeds``, the request is for the features, and no label is counted.
+    ``tell_model`` is told for which model it is, as soon as that is known. With ``embeds``, the request is for the
+    features, and no label is counted.
 
     Raises:
         RequestError: the request is refused, or its deadline passed.
         EngineError: the engine failed on the clip.
     """
     async with until(terms.began_s + terms.deadline_ms / 1e3, terms.deadline_ms):
-        deployment = upload.lease.take(service.accepted())
-        classification = await _Classifying(service, deployment, terms, embeds).run(upload)
+        model, read_before = await _chosen(service, upload)
+        tell_model(model)
+        deployment = upload.lease.take(service.accepted(model, begun=bool(read_before)))
+        classification = await _Classifying(service, model, deployment, terms, embeds).run(upload, read_before)
     label = None if embeds else classification.top_label
-    service.metrics.answered_request([(classification.times, label)], low_priority=terms.priority == "low")
+    model.metrics.answered_request([(classification.times, label)], low_priority=terms.priority == "low")
     return classification
+
+
+async def _chosen(service: Service, upload: Upload) -> tuple[ServedModel, list[bytearray]]:
+    """The model that the clip is for; and the body, if it had to be read to know that, else nothing."""
+    named = model_in_query(upload)
+    if named is not None or not (service.models.are_several and may_name_model(upload)):
+        return service.models.of(named), []
+    upload.lease.take(service.undecided())
+    upload.check_length()
+    service.admission.check(upload.announced_bytes)
+    body = [await upload.read()]
+    named = await service.decode_threads.run(model_in_body, upload, body[0], lease=upload.lease)
+    return service.models.of(named), body
 
 
 class _Classifying:
     """The steps of one classification; each step may refuse the clip by raising RequestError."""
 
-    def __init__(self, service: Service, deployment: Deployment, terms: Terms, embeds: bool) -> None:
-        self._service = service
+    def __init__(
+        self, service: Service, served: ServedModel, deployment: Deployment, terms: Terms, embeds: bool
+    ) -> None:
+        self._service, self._served = service, served
         self._deployment = deployment
         self._terms = terms
         self._embeds = embeds
         # Taken once, so that a head that changes or goes meanwhile still answers as it was.
         self._heads = service.heads.fitting(deployment.features_identity)
 
-    async def run(self, upload: Upload) -> Classification:
-        service, model = self._service, self._deployment.model
+    async def run(self, upload: Upload, read_before: list[bytearray]) -> Classification:
+        """``read_before``: the body of ``upload``, if it has been read; it is taken out."""
+        service, served, model = self._service, self._served, self._deployment.model
         self._check_features()
         reader = clip_reader_for(
-            Decoding(upload, model, service.decode_threads, service.settings.max_clip_bytes, self._offered())
+            Decoding(
+                upload, model, service.decode_threads, service.settings.max_clip_bytes, self._offered(), read_before
+            )
         )
-        await self._read(reader, upload)
+        await self._read(reader, upload, 0 if read_before else upload.announced_bytes)
         read_ms = self._elapsed_ms()
-        upload.lease.take(service.admission.slot())
+        upload.lease.take(service.admission.slot(served.slots))
         request, clip = await reader.decode()
         decode_ms = self._elapsed_ms() - read_ms
         deadline_s = self._terms.began_s + self._terms.deadline_ms / 1e3
-        with service.metrics.statistics.failing(self._elapsed_ms):
+        with served.metrics.statistics.failing(self._elapsed_ms):
             answer = await self._deployment.batcher.classify(clip, deadline_s, self._terms.priority)
-        service.recent_clips.keep(clip)
+        served.recent_clips.keep(clip)
         times = answer.times
         times.read_ms, times.decode_ms, times.total_ms = read_ms, decode_ms, self._elapsed_ms()
         heads = self._answers(request.head, answer.features)
@@ -107,7 +132,8 @@ class _Classifying:
 
     def _offered(self) -> Offered:
         heads = {name: len(head.labels) for name, head in self._heads.items()}
-        return Offered(len(self._deployment.model.manifest.labels), heads, self._embeds)
+        names = (self._served.protocol_name, self._served.name)
+        return Offered(len(self._deployment.model.manifest.labels), heads, self._embeds, names)
 
     def _check_features(self) -> None:
         """Raises InvalidError when features are asked of a bundle that has none."""
@@ -123,12 +149,12 @@ class _Classifying:
         names = self._heads if asked == ALL else (asked,)
         return {name: self._heads[name].answer(features) for name in names}
 
-    async def _read(self, reader: ClipReader, upload: Upload) -> None:
+    async def _read(self, reader: ClipReader, upload: Upload, awaited_bytes: int) -> None:
         """Read the body, unless the header already shows that the request has to be refused."""
         reader.check()
         if self._terms.priority == "low":
             upload.lease.take(self._service.admission.low_priority())
-        self._service.admission.check(upload.announced_bytes)
+        self._service.admission.check(awaited_bytes, self._served.slots)
         await reader.read()
 
     def _elapsed_ms(self) -> float:

@@ -17,6 +17,7 @@ from server.clips.upload import Upload
 from server.errors import InvalidError
 from server.serving.classify import Terms
 from server.serving.deadline import until
+from server.serving.models.served_model import ServedModel
 from server.serving.service import Service
 
 
@@ -56,9 +57,9 @@ TermsOf = Callable[[], Terms]
 
 
 async def classify_batch(
-    service: Service, upload: Upload, terms: Terms, reader_for: ReaderFor, terms_of: TermsOf
+    service: Service, served: ServedModel, upload: Upload, terms: Terms, reader_for: ReaderFor, terms_of: TermsOf
 ) -> BatchClassification:
-    """Classify the clips in ``upload``, each as a clip of its own in the queue.
+    """Classify the clips in ``upload`` with ``served``, each as a clip of its own in the queue.
 
     ``terms`` hold until the body has been read, those of ``terms_of`` after that.
 
@@ -67,7 +68,7 @@ async def classify_batch(
         EngineError: the engine failed on one of the clips.
     """
     async with until(terms.began_s + terms.deadline_ms / 1e3, terms.deadline_ms):
-        deployment = upload.lease.take(service.accepted())
+        deployment = upload.lease.take(service.accepted(served))
         settings = service.settings
         labels = len(deployment.model.manifest.labels)
         if not labels:
@@ -77,7 +78,7 @@ async def classify_batch(
         model, offered = deployment.model, Offered(labels)
         reader = reader_for(Decoding(upload, model, service.decode_threads, settings.max_clip_bytes, offered))
         reader.check()
-        service.admission.check(upload.announced_bytes)
+        service.admission.check(upload.announced_bytes, served.slots)
         await reader.read()
     read_ms, terms = _elapsed_ms(terms), terms_of()
     deadline_s = terms.began_s + terms.deadline_ms / 1e3
@@ -85,17 +86,17 @@ async def classify_batch(
         if terms.priority == "low":
             for _ in range(reader.clips):
                 upload.lease.take(service.admission.low_priority())
-        upload.lease.take(service.admission.slot(reader.clips))
+        upload.lease.take(service.admission.slot(served.slots, reader.clips))
         clips = await reader.decode()
         decode_ms = _elapsed_ms(terms) - read_ms
-        with service.metrics.statistics.failing(lambda: _elapsed_ms(terms)):
+        with served.metrics.statistics.failing(lambda: _elapsed_ms(terms)):
             answers = await _answered(deployment.batcher, clips, deadline_s, terms)
     for clip, answer in zip(clips, answers, strict=True):
-        service.recent_clips.keep(clip)
+        served.recent_clips.keep(clip)
         times = answer.times
         times.read_ms, times.decode_ms, times.total_ms = read_ms, decode_ms, _elapsed_ms(terms)
     batch = BatchClassification(answers, deployment.model.manifest)
-    _count(service, batch, terms)
+    _count(served, batch, terms)
     return batch
 
 
@@ -112,10 +113,10 @@ async def _answered(batcher: Batcher, clips: list[Clip], deadline_s: float, term
         await asyncio.wait(calls)
 
 
-def _count(service: Service, batch: BatchClassification, terms: Terms) -> None:
+def _count(served: ServedModel, batch: BatchClassification, terms: Terms) -> None:
     labels = batch.manifest.labels
     clips = [(answer.times, labels[int(answer.probabilities.argmax())]) for answer in batch.answers]
-    service.metrics.answered_request(clips, low_priority=terms.priority == "low")
+    served.metrics.answered_request(clips, low_priority=terms.priority == "low")
 
 
 def _elapsed_ms(terms: Terms) -> float:

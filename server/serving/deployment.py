@@ -19,11 +19,13 @@ from engines.storage.pinned import opened
 from engines.storage.reference import Reference
 from engines.storage.verification import reference_in
 from server.batching.batcher import Batcher
+from server.batching.device_turns import ModelShares
+from server.config.model_sources import ModelSource
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
 from server.serving.canary import Canary
 from server.serving.use_count import UseCount
-from server.telemetry.metrics import Metrics
+from server.telemetry.model_metrics import ModelMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +81,12 @@ class Deployment:
         """Number of requests that use this deployment, from the reading of their body to the answer."""
         return self._uses.users
 
+    @property
+    def reserved_mib(self) -> int:
+        """Memory of devices that the engines have reserved."""
+        shares = (instance.engine.share for instance in self.batcher.instances)
+        return sum(share.reserved_mib for share in shares if share is not None)
+
     @contextlib.contextmanager
     def used(self) -> Iterator[Deployment]:
         """Count the block as a user, so that ``unused`` waits for its end."""
@@ -103,28 +111,39 @@ class Deployment:
 
 async def deploy(
     settings: Settings,
+    source: ModelSource,
     load: LoadEngine,
     throughput: Throughput,
-    metrics: Metrics,
+    metrics: ModelMetrics,
+    shares: ModelShares,
     on_lost: Callable[[Deployment, EngineLostError], None],
 ) -> Deployment:
-    """Load and warm up the engines, one for each device, and start their batcher.
+    """Load and warm up the engines of ``source``, one for each device, and start their batcher.
 
     Raises:
         BundleError, EngineError, ConfigurationError: the bundle cannot be served; all engines are closed again.
     """
     started_s = time.perf_counter()
-    engines, reference = await _load_in_thread(settings, load)
-    batcher = Batcher(engines, settings.engine_timeout_ms / 1e3, throughput, metrics, settings.batch_wait_ms / 1e3)
+    engines, reference = await _load_in_thread(settings, source.path, load)
+    timeout_s, wait_s = settings.engine_timeout_ms / 1e3, settings.batch_wait_ms / 1e3
+    batcher = Batcher(engines, timeout_s, throughput, metrics, wait_s, shares)
     await _warm_up(batcher)
+    for engine in engines:
+        if engine.share is not None:
+            engine.share.take_turns()
     canary = _canary(settings, batcher, reference, metrics)
     deployment = Deployment(engines[0], batcher, _description(engines), reference, canary)
     batcher.start(lambda error: on_lost(deployment, error))
-    _log.info("engine ready", extra=deployment.description | {"load_s": round(time.perf_counter() - started_s, 3)})
+    _log.info(
+        "engine ready",
+        extra={"served_as": source.name}
+        | deployment.description
+        | {"load_s": round(time.perf_counter() - started_s, 3)},
+    )
     return deployment
 
 
-def _canary(settings: Settings, batcher: Batcher, reference: Reference | None, metrics: Metrics) -> Canary | None:
+def _canary(settings: Settings, batcher: Batcher, reference: Reference | None, metrics: ModelMetrics) -> Canary | None:
     if not settings.canary_s:
         return None
     if reference is None:
@@ -135,22 +154,22 @@ def _canary(settings: Settings, batcher: Batcher, reference: Reference | None, m
     return canary
 
 
-async def _load_in_thread(settings: Settings, load: LoadEngine) -> tuple[list[Engine], Reference | None]:
+async def _load_in_thread(settings: Settings, path: Path, load: LoadEngine) -> tuple[list[Engine], Reference | None]:
     """Load in a thread that is never joined, because a bundle on a broken disk may never finish loading."""
     executor = ThreadPoolExecutor(1, thread_name_prefix="load")
     try:
-        return await asyncio.get_running_loop().run_in_executor(executor, _load_all, settings, load)
+        return await asyncio.get_running_loop().run_in_executor(executor, _load_all, settings, path, load)
     finally:
         executor.shutdown(wait=False)
 
 
-def _load_all(settings: Settings, load: LoadEngine) -> tuple[list[Engine], Reference | None]:
+def _load_all(settings: Settings, path: Path, load: LoadEngine) -> tuple[list[Engine], Reference | None]:
     with contextlib.ExitStack() as undo:
         engines: list[Engine] = []
         for options in settings.engines():
-            engines.append(load(settings.bundle, options))
+            engines.append(load(path, options))
             undo.callback(engines[-1].close)
-        reference = reference_in(settings.bundle, engines[0].manifest)
+        reference = reference_in(path, engines[0].manifest)
         undo.pop_all()
         return engines, reference
 

@@ -1,4 +1,4 @@
-"""The state of the service, and the deployment that it gives to requests."""
+"""The state of the service, and the deployments that it gives to requests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from engines.cores import usable_cores
 from engines.engine import Model
 from engines.errors import EngineLostError
 from engines.linear_heads.head import Head
+from server.batching.device_turns import Devices
 from server.clips.decode_threads import DecodeThreads
+from server.config.model_sources import ModelSource
 from server.config.settings import Settings
 from server.errors import NotReadyError
 from server.limits.admission import Admission
 from server.serving.deployment import CLOSE_TIMEOUT_S, Deployment
 from server.serving.heads import Heads
-from server.serving.recent_clips import RecentClips
+from server.serving.models.gauges import watch_model
+from server.serving.models.registry import Registry
+from server.serving.models.served_model import ServedModel
 from server.serving.use_count import UseCount
 from server.telemetry.metrics import Metrics
 
@@ -39,15 +43,14 @@ class State(enum.Enum):
 
 
 class Service:
-    """Owns the deployment, the decode threads and the state; requests get the deployment only while work is accepted.
+    """Owns the models, the decode threads and the state; requests get a deployment only while work is accepted.
 
-    LOADING becomes READY with the first deployment, and LOADING or READY becomes DRAINING by ``start_draining``. Any
-    state becomes UNHEALTHY, and stays so, when a deployment (also a replaced one) loses its last engine. A
-    deployment that was never put in service changes nothing.
+    LOADING becomes READY when the models are in service, and LOADING or READY becomes DRAINING by ``start_draining``.
+    Any state becomes UNHEALTHY, and stays so, when the last model loses its last engine (also that of a deployment that
+    was replaced). A deployment that was never put in service changes nothing.
 
     Invariants: all attributes belong to the event loop. ``_accepting`` becomes True once, with READY, and False once,
     in ``start_draining``, ``drain`` or ``engine_lost``. ``lost`` is done if and only if the state is UNHEALTHY.
-    ``_retired`` holds one task for each replaced deployment that is not closed yet.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, admission: Admission) -> None:
@@ -60,15 +63,17 @@ class Service:
             settings.decode_timeout_ms / 1e3,
         )
         self.heads = Heads(settings.heads)
-        self.recent_clips = RecentClips(settings.swap_clips, self.decode_threads)
+        self._devices = Devices()
+        self.models = Registry(settings.models, self._new_model)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self.draining = asyncio.Event()
         # The open streams, for whose end a drain waits; ``draining`` tells them to end.
         self.streams = UseCount()
-        self._deployment: Deployment | None = None
-        self._retired: set[asyncio.Task[None]] = set()
+        # Requests whose body has to tell the model.
+        self._undecided = UseCount()
         self._accepting = False
         self._state = State.LOADING
+        self._checking: asyncio.Task[None] | None = None
         self.metrics.state(self._state.value)
 
     @property
@@ -77,67 +82,79 @@ class Service:
 
     @property
     def health(self) -> State:
-        """The state as ``/health`` reports it: a service without a decode thread is UNHEALTHY until it has one."""
+        """The state as ``/health`` reports it: UNHEALTHY without a decode thread, or without any model."""
         threads = self.decode_threads
-        return State.UNHEALTHY if self._state is State.READY and threads.stuck == threads.count else self._state
+        serves = threads.stuck < threads.count and self.models.ready()
+        return State.UNHEALTHY if self._state is State.READY and not serves else self._state
 
     @property
     def accepting(self) -> bool:
         """Whether requests are still accepted; with a drain delay this remains true for a while after READY."""
         return self._accepting
 
-    @property
-    def deployment(self) -> Deployment | None:
-        """The deployment in service; None until one is loaded."""
-        return self._deployment
+    def fitting_heads(self, model: ServedModel) -> Mapping[str, Head]:
+        """The heads, by name, that fit ``model`` as it is in service."""
+        return self.heads.fitting(model.features_identity)
 
-    @property
-    def model(self) -> Model | None:
-        """The model in service; None until one is loaded."""
-        return self._deployment.model if self._deployment else None
+    def loaded(self, model: ServedModel | None = None) -> Model:
+        """``model`` in service, None for the default or, while that is not, the first; raises NotReadyError."""
+        if self._state is State.LOADING:
+            raise self._not_ready()
+        if model is None:
+            default = self.models.default
+            model = next(iter(self.models.ready()), default) if default.model is None else default
+        return model.deployed().model
 
-    def fitting_heads(self) -> Mapping[str, Head]:
-        """The heads, by name, that fit the model in service."""
-        return self.heads.fitting(self._deployment.features_identity if self._deployment else None)
-
-    def loaded(self) -> Model:
-        """The model in service; raises NotReadyError until one is loaded."""
-        if self._deployment is None:
-            raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
-        return self._deployment.model
-
-    def check_ready(self) -> None:
-        """Raises NotReadyError unless the state is READY and a decode thread is left."""
+    def check_ready(self, model: ServedModel | None = None) -> None:
+        """Raises NotReadyError unless the state is READY, a decode thread is left, and ``model`` or any is served."""
         if self._state is not State.READY:
-            raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
+            raise self._not_ready()
         self.decode_threads.check()
+        self.loaded(model)
 
     @contextlib.contextmanager
-    def accepted(self, *, begun: bool = False) -> Iterator[Deployment]:
-        """The deployment for one request; a drain or a swap waits for the block. Raises NotReadyError.
+    def accepted(self, model: ServedModel, *, begun: bool = False) -> Iterator[Deployment]:
+        """The deployment of ``model`` for one request; a drain or a swap waits for the block. Raises NotReadyError.
 
         ``begun``: the block belongs to work that was accepted before, which a drain still lets through.
         """
-        finishes = begun and self._state is not State.UNHEALTHY
-        if not (self._accepting or finishes) or self._deployment is None:
-            raise NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
-        with self._deployment.used() as deployment:
+        self.check_accepting(begun=begun)
+        with model.deployed().used() as deployment:
             yield deployment
 
-    def put(self, fresh: Deployment) -> None:
-        """Serve with ``fresh`` from now on; the old deployment is closed after its last request."""
-        fresh.in_service = True
-        old, self._deployment = self._deployment, fresh
+    @contextlib.contextmanager
+    def undecided(self) -> Iterator[None]:
+        """Accept a request whose body has to tell the model; a drain waits for the block. Raises NotReadyError."""
+        self.check_accepting()
+        with self._undecided.used():
+            yield
+
+    def check_accepting(self, *, begun: bool = False) -> None:
+        """Raises NotReadyError unless requests are accepted, or for work that has ``begun``, are still let through."""
+        if not (self._accepting or (begun and self._state is not State.UNHEALTHY)):
+            raise self._not_ready()
+
+    def put(self, model: ServedModel, fresh: Deployment) -> None:
+        """Serve ``model`` with ``fresh`` from now on; the old deployment is closed after its last request."""
+        model.put(fresh)
         self.heads.tell_fitting(fresh.features_identity, fresh.model.manifest)
-        if old is not None:
-            self._retire(old)
         if self._state is State.LOADING:
             self._set_state(State.READY)
             self._accepting = True
 
-    def engine_lost(self, deployment: Deployment, error: EngineLostError) -> None:
-        """Refuse all further requests, because ``deployment``, which serves or has served, lost its last engine."""
+    def engine_lost(self, model: ServedModel, deployment: Deployment, error: EngineLostError) -> None:
+        """Refuse further requests for ``model``, because ``deployment`` of it, now or before, lost its last engine.
+
+        Without another model all requests are refused.
+        """
         if not deployment.in_service:
+            return
+        others = [other for other in self.models.ready() if other is not model]
+        if others:
+            model.withdraw(str(error))
+            _log.error("a model is lost, the others go on", extra={"model": model.name, "error": str(error)})
+            # If the device is lost as well, clients should not be those who find out.
+            self._checking = asyncio.create_task(_check_engines(others), name="check engines")
             return
         self._accepting = False
         self._set_state(State.UNHEALTHY)
@@ -157,10 +174,10 @@ class Service:
         self.draining.set()
         await self.streams.unused(timeout_s)
         self._accepting = False
-        if self._deployment is not None and not await self._deployment.unused(timeout_s):
-            _log.warning("requests were cut off", extra={"in_flight": self._deployment.users})
-        if self._retired:
-            await asyncio.wait(self._retired, timeout=timeout_s)
+        await self._undecided.unused(timeout_s)
+        cut_off = sum(await asyncio.gather(*(model.unused(timeout_s) for model in self.models)))
+        if cut_off:
+            _log.warning("requests were cut off", extra={"in_flight": cut_off})
 
     @property
     def drain_timeout_s(self) -> float:
@@ -168,22 +185,26 @@ class Service:
         return self.settings.drain_timeout_s if self._state is State.DRAINING else CLOSE_TIMEOUT_S
 
     async def close(self) -> None:
-        """Close the deployment, except after an engine loss, and stop the decode threads."""
-        deployment, self._deployment = self._deployment, None
-        if deployment is not None and self._state is not State.UNHEALTHY:
-            await deployment.close(CLOSE_TIMEOUT_S)
+        """Close the deployments, except after an engine loss, and stop the decode threads."""
+        if self._state is not State.UNHEALTHY:
+            for model in self.models:
+                await model.close()
         self.decode_threads.close()
 
-    def _retire(self, old: Deployment) -> None:
-        task = asyncio.create_task(self._close_unused(old), name="retire")
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+    def _new_model(self, source: ModelSource) -> ServedModel:
+        model = ServedModel(source, self.settings, self.metrics, self.admission, self.decode_threads, self._devices)
+        watch_model(model, self.heads)
+        return model
 
-    async def _close_unused(self, old: Deployment) -> None:
-        await old.unused()
-        # A batch that is still in the engine after that belongs to clients that have gone.
-        await old.close(self.settings.engine_timeout_ms / 1e3)
+    def _not_ready(self) -> NotReadyError:
+        return NotReadyError(f"the service is {self._state.value}", retry_after_s=_RETRY_S)
 
     def _set_state(self, state: State) -> None:
         self._state = state
         self.metrics.state(state.value)
+
+
+async def _check_engines(models: list[ServedModel]) -> None:
+    """Have each engine of ``models`` classify a clip at once; one that cannot is lost."""
+    batchers = [model.deployment.batcher for model in models if model.deployment]
+    await asyncio.gather(*(batcher.check_all() for batcher in batchers))

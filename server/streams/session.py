@@ -10,6 +10,7 @@ from sampling.windows import Window
 from server.clips.lease import Lease
 from server.clips.upload import Memory
 from server.errors import NotReadyError, RequestError
+from server.serving.models.served_model import ServedModel
 from server.serving.service import Service
 from server.streams.answering import Answering
 from server.streams.decoder import Decoder
@@ -32,23 +33,36 @@ class Session:
     decoded. ``_maker`` makes windows that ``_model`` takes; those in the slot may be of a maker before it.
     """
 
-    def __init__(self, service: Service, options: StreamOptions, lease: Lease, tell: Tell, pictures: Pictures) -> None:
-        """``lease`` holds what the stream holds; ``pictures`` gets some of its frames.
+    def __init__(
+        self,
+        service: Service,
+        served: ServedModel,
+        options: StreamOptions,
+        lease: Lease,
+        tell: Tell,
+        pictures: Pictures,
+    ) -> None:
+        """``served`` answers; ``lease`` holds what the stream holds; ``pictures`` gets some of its frames.
 
         Raises:
-            NotReadyError: no model is in service.
+            NotReadyError: the model is not in service.
             OverloadedError: there is no memory for the ring.
         """
         self.options, self.pictures = options, pictures
-        self._service, self._tell = service, tell
+        self._service, self._served, self._tell = service, served, tell
         self._memory: Memory = lease.take(service.admission.request_memory())
-        self._account = Account(service.metrics.streams)
+        self._account = Account(served.metrics.streams)
         self._slot = WindowSlot()
         self._decoder = Decoder(service.decode_threads, options, lease, self._account, tell, pictures)
         self._answering = Answering(options, self._slot, self._decoder, self._account, tell)
-        self._model = service.loaded()
+        self._model = service.loaded(served)
         self._maker = WindowMaker(options, ModelInput.of(self._model.manifest))
         self._memory.add(_ring_bytes(self._maker.takes))
+
+    @property
+    def served(self) -> ServedModel:
+        """The model that was asked for."""
+        return self._served
 
     @property
     def model(self) -> Model:
@@ -108,11 +122,11 @@ class Session:
         """Classify the windows as they become due, until ``stop``.
 
         Raises:
-            NotReadyError: the engine is lost, or the model was replaced by one without labels.
+            NotReadyError: the engine is lost, or the model was unloaded or replaced by one without labels.
             OverloadedError: there is no memory for the crops of a new model.
         """
         while (due := await self._slot.take()) is not None:
-            with self._service.accepted(begun=True) as deployment:
+            with self._service.accepted(self._served, begun=True) as deployment:
                 await self._follow(deployment.model)
                 if due.takes == self._maker.takes:
                     await self._answering.answer(due, deployment)

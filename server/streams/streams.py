@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from server.clips.lease import Lease
 from server.errors import OverloadedError
+from server.serving.models.served_model import ServedModel
 from server.serving.service import Service
 from server.streams.events import Event, Tell
 from server.streams.options import StreamOptions
@@ -63,8 +64,8 @@ class Streams:
             raise OverloadedError(f"{most} streams are open already (--max-streams)", retry_after_s=_RETRY_S)
 
     @contextlib.contextmanager
-    def opened(self, options: StreamOptions, tell: Tell) -> Iterator[OpenStream]:
-        """A stream that is open during the block; raises OverloadedError, NotReadyError."""
+    def opened(self, served: ServedModel, options: StreamOptions, tell: Tell) -> Iterator[OpenStream]:
+        """A stream for ``served`` that is open during the block; raises OverloadedError, NotReadyError."""
         self.check()
         pictures = Pictures(lambda: self._watcher.wants_pictures)
 
@@ -73,7 +74,7 @@ class Streams:
             await tell(event)
 
         with Lease() as lease, self._service.streams.used():
-            stream = OpenStream(Session(self._service, options, lease, tell_all, pictures))
+            stream = OpenStream(Session(self._service, served, options, lease, tell_all, pictures))
             self._open[stream.id] = stream
             self._watcher.opened(stream)
             try:

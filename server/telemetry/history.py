@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 EVERY_S = 10.0
 _KEPT_S = 3600.0
+_MODEL = "model"
 _PHASES = ("read", "decode", "queue", "preprocess", "infer", "total")
 _REFUSED = ("refused", "rate_limited", "deadline", "failed")
 # The share of clips that a percentile leaves out.
@@ -72,17 +73,19 @@ class History:
         return tuple(_row(now, grown, max(now_s - before_s, 1e-3)))
 
     def _values(self) -> _Values:
-        """The value of each series, under its name and its labels."""
-        return {
-            sample.name + "".join(f",{value}" for value in sample.labels.values()): sample.value
-            for family in self._registry.collect()
-            for sample in family.samples
-        }
+        """The value of each series, under its name and its labels, summed over the models."""
+        values: _Values = {}
+        for family in self._registry.collect():
+            for sample in family.samples:
+                labels = (value for name, value in sample.labels.items() if name != _MODEL)
+                series = ",".join((sample.name, *labels))
+                values[series] = values.get(series, 0.0) + sample.value
+        return values
 
 
 def _row(now: _Values, grown: _Values, passed_s: float) -> Iterable[float]:
     yield time.time()
-    yield grown["vjepa_batch_clips_sum"] / passed_s
+    yield grown.get("vjepa_batch_clips_sum", 0.0) / passed_s
     yield _mean(grown, "vjepa_batch_clips", "")
     for phase in _PHASES:
         yield 1e3 * _mean(grown, "vjepa_phase_seconds", f",{phase}")

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from engines.clip import Clip
-from engines.engine import Engine, Inference
+from engines.engine import DeviceShare, Engine, Inference
 from engines.manifest import Manifest, Precision
 from engines.options import EngineOptions
 from engines.storage.bundle import open_bundle
@@ -31,6 +31,7 @@ class StandInEngine:
     precision: Precision = "fp32"
     lanes = 1
     compiles_each_batch = False
+    share = DeviceShare("stand-in", 0, lambda: None)
 
     def __init__(self, manifest: Manifest, device: StandInDevice) -> None:
         self.manifest = msgspec.structs.replace(manifest, labels=LABELS, frames=FRAMES, max_batch=MAX_BATCH)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engines.clip import Clip
-from engines.engine import Engine, Inference
+from engines.engine import DeviceShare, Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from engines.manifest import Precision
 from engines.storage.bundle import DEMO, open_bundle
@@ -31,6 +31,7 @@ class Echo:
         self.device_name = "echo"
         self.precision: Precision = "fp32"
         self.lanes = lanes
+        self.share: DeviceShare | None = None
         self.seen: list[list[int]] = []
 
     def allocate(self, height: int, width: int) -> Any:
@@ -79,7 +80,7 @@ def no_loss(error: EngineLostError) -> None:
 @contextlib.asynccontextmanager
 async def batching(*engines: Engine, wait_s: float = 0) -> AsyncIterator[Batcher]:
     """A batcher for ``engines``; the test fails if one of them gets lost."""
-    batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]), wait_s)
+    batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]).of_model("a"), wait_s)
     batcher.start(no_loss)
     yield batcher
     assert await batcher.stop(60) == list(engines)

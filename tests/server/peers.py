@@ -72,12 +72,25 @@ async def send(session: aiohttp.ClientSession, sent: bytes | Sent, headers: dict
         return Answer(response.status, response.headers, await response.json(content_type=None))
 
 
-async def metrics(session: aiohttp.ClientSession) -> dict[str, float]:
-    """Every sample of /metrics, as ``name`` or ``name{label="value"}``."""
+async def statuses(session: aiohttp.ClientSession, *paths: str) -> list[int]:
+    """The status of a GET of each of ``paths``."""
+    found = []
+    for path in paths:
+        async with session.get(path) as answer:
+            found.append(answer.status)
+    return found
+
+
+async def metrics(session: aiohttp.ClientSession, *, sums: bool = True) -> dict[str, float]:
+    """Every sample of /metrics, as ``name`` or ``name{label="value"}``; with ``sums``, those of all models together."""
     async with session.get("/metrics") as response:
         assert response.status == 200
         families = text_string_to_metric_families(await response.text())
-    return {_series(sample): sample.value for family in families for sample in family.samples}
+    values: dict[str, float] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        series = _series(sample, without="model" if sums else "")
+        values[series] = values.get(series, 0.0) + sample.value
+    return values
 
 
 async def until_metric(session: aiohttp.ClientSession, series: str, reached: Callable[[float], bool]) -> float:
@@ -88,8 +101,8 @@ async def until_metric(session: aiohttp.ClientSession, series: str, reached: Cal
     return value
 
 
-def _series(sample: Any) -> str:
-    labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+def _series(sample: Any, without: str) -> str:
+    labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()) if name != without)
     return f"{sample.name}{{{labels}}}" if labels else str(sample.name)
 
 

@@ -13,8 +13,8 @@ import pytest
 from engines.storage.bundle import DEMO
 from tests.faulty_server import marked
 from tests.live_server import LiveServer, run_module
+from tests.server.demo_bundles import demo_copy
 from tests.server.peers import clients, encoded, faulty, metrics, send, small_clips, tell, until_metric
-from tests.server.test_reload import demo_copy
 
 BODY = encoded(small_clips(1)[0])
 EVERY_SECOND = ("--canary-s", "1")

@@ -14,10 +14,10 @@ import pytest
 from engines.storage.bundle import DEMO
 from server.clips.lease import Lease
 from server.clips.upload import NewMemory
+from server.config.model_sources import source_of
 from server.config.settings import Settings
 from server.errors import DeadlineError, InvalidError, NotReadyError, TooLargeError, UnsupportedMediaError
 from server.limits.admission import Admission, RequestMemory
-from server.limits.throughput import Throughput
 from server.serving.classify import Classification, Terms, classify
 from server.serving.deployment import load_bundle
 from server.serving.loader import Loader
@@ -70,11 +70,11 @@ class BytesUpload:
 
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
-    settings = Settings(bundle=DEMO, queue_size=4)
-    metrics, throughput = Metrics(state.value for state in State), Throughput()
-    service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes, throughput))
+    settings = Settings(models=(source_of(DEMO),), queue_size=4)
+    metrics = Metrics(state.value for state in State)
+    service = Service(settings, metrics, Admission(settings.queue_size, settings.max_inflight_bytes))
     try:
-        await Loader(service, load_bundle, throughput, metrics).start()
+        await Loader(service, load_bundle).start()
         yield service
     finally:
         await service.close()
@@ -86,7 +86,9 @@ async def _classify(
     terms = Terms(began_s=asyncio.get_running_loop().time(), deadline_ms=deadline_ms)
     with Lease() as lease:
         memory = lease.take(service.admission.request_memory())
-        return await classify(service, BytesUpload(body, content_type, memory, lease, fields), terms)
+        return await classify(
+            service, BytesUpload(body, content_type, memory, lease, fields), terms, lambda model: None
+        )
 
 
 async def test_encodings_give_the_same_answer_and_release_everything(service: Service) -> None:

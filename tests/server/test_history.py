@@ -19,11 +19,12 @@ def _row(history: History) -> dict[str, float]:
 
 def test_a_row_has_the_means_of_the_clips_since_the_row_before() -> None:
     metrics = Metrics(state.value for state in State)
+    model = metrics.of_model("a")
     history = History(metrics.registry)
     for total_ms in (20, 40):
-        metrics.answered(ClipTimes(decode_ms=2, infer_ms=total_ms / 2, total_ms=total_ms), "up")
-        metrics.batch_clips.observe(3)
-    metrics.ended("refused")
+        model.answered(ClipTimes(decode_ms=2, infer_ms=total_ms / 2, total_ms=total_ms), "up")
+        model.batch_clips.observe(3)
+    metrics.ended("refused", "a")
     row = _row(history)
     assert (row["infer_ms"], row["total_ms"], row["decode_ms"]) == pytest.approx((15, 30, 2))
     assert (row["slowest_ms"], row["batch_clips"]) == (50, 3)
@@ -34,8 +35,9 @@ def test_a_row_has_the_means_of_the_clips_since_the_row_before() -> None:
 
 def test_without_clips_means_are_unknown_and_rates_zero() -> None:
     metrics = Metrics(state.value for state in State)
+    model = metrics.of_model("a")
     history = History(metrics.registry)
-    metrics.answered(ClipTimes(total_ms=1), "up")
+    model.answered(ClipTimes(total_ms=1), "up")
     _row(history)
     row = _row(history)
     assert all(math.isnan(row[name]) for name in ("total_ms", "slowest_ms", "batch_clips"))
@@ -44,9 +46,10 @@ def test_without_clips_means_are_unknown_and_rates_zero() -> None:
 
 def test_the_current_row_is_longer_than_the_time_since_the_last_row() -> None:
     metrics = Metrics(state.value for state in State)
+    model = metrics.of_model("a")
     history = History(metrics.registry)
     history.sample()
-    metrics.answered(ClipTimes(total_ms=8), "up")
+    model.answered(ClipTimes(total_ms=8), "up")
     history.sample()
     assert dict(zip(COLUMNS, history.current(), strict=True))["total_ms"] == 8
 

@@ -131,7 +131,7 @@ class _Lost(Echo):
 async def test_clips_of_a_lost_engine_are_retried_once_on_another() -> None:
     lost: list[EngineLostError] = []
     for engines, answered in (([_Lost(2), Echo(2)], True), ([_Lost(2), _Lost(2), Echo(2)], False)):
-        batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]))
+        batcher = Batcher(engines, 60, Throughput(), Metrics(["healthy"]).of_model("a"))
         batcher.start(lost.append)
         (first,) = await asyncio.gather(*_ask(batcher, 7), return_exceptions=True)
         if answered:

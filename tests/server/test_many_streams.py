@@ -14,9 +14,9 @@ import pytest
 
 from engines.storage.bundle import DEMO, open_bundle
 from tests.live_server import serving
+from tests.server.demo_bundles import demo_copy
 from tests.server.peers import clients, faulty, metrics, resident_bytes, tell, until_metric
 from tests.server.streams import END, FPS, MOTION, frame_messages, of_kind, streaming
-from tests.server.test_reload import demo_copy
 
 DEMO_BATCH = open_bundle(DEMO).manifest.max_batch
 

@@ -61,11 +61,12 @@ async def test_requests_clips_and_phases_are_counted() -> None:
 
 def test_number_of_label_series_is_bounded() -> None:
     counted = Metrics(state.value for state in State)
+    of_model = counted.of_model("a")
     for index in range(1000):
-        counted.answered(ClipTimes(), f"label {index}")
+        of_model.answered(ClipTimes(), f"label {index}")
     (family,) = [one for one in text_string_to_metric_families(counted.text().decode()) if one.name == "vjepa_clips"]
     assert len(family.samples) == 257
-    assert max(family.samples, key=lambda sample: sample.value).labels == {"label": "other"}
+    assert max(family.samples, key=lambda sample: sample.value).labels == {"model": "a", "label": "other"}
     assert len(LABELS) < 256
 
 

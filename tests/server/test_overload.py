@@ -296,10 +296,11 @@ async def test_bytes_held_by_requests_are_bounded(encoding: str) -> None:
 
 def test_retry_after_estimates_when_the_queue_is_classified() -> None:
     throughput = Throughput()
-    admission = Admission(slots=20, max_bytes=100, throughput=throughput)
+    admission = Admission(slots=20, max_bytes=100)
+    slots = admission.of_model(throughput)
     with contextlib.ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(admission.slot())
+            stack.enter_context(admission.slot(slots))
         for clips, began_s, ended_s, expected in ((0, 0, 0, 1), (4, 1, 3, 10), (4, 5, 5.1, 9)):
             if clips:
                 throughput.record(clips, began_s, ended_s)
@@ -312,7 +313,7 @@ def test_retry_after_estimates_when_the_queue_is_classified() -> None:
 
 
 def test_bytes_added_after_the_request_ended_are_not_held() -> None:
-    admission = Admission(slots=1, max_bytes=100, throughput=Throughput())
+    admission = Admission(slots=1, max_bytes=100)
     with admission.request_memory() as memory:
         memory.add(60)
         with pytest.raises(OverloadedError):

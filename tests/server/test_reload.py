@@ -13,36 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import msgspec
 import pytest
 
-from engines import manifest as manifests
 from engines.engine import Engine
 from engines.options import EngineOptions
 from engines.storage.bundle import DEMO, open_bundle
-from export.bundling.staging import staged, write_manifest
+from export.bundling.staging import staged
 from server.config.flags import parse_settings
+from server.config.model_sources import source_of
 from server.config.settings import Settings
 from server.lifecycle import serve
 from server.serving.deployment import load_bundle
 from server.serving.fingerprint import fingerprint
 from tests.live_server import LiveServer, run_module, serving
 from tests.server.conftest import Answer
+from tests.server.demo_bundles import demo_copy
 from tests.server.peers import clients, encoded, metrics, send, small_clips
 
 BODY = encoded(small_clips(1)[0])
-
-
-def demo_copy(bundle: Path, name: str, network: bytes | None = None, labels_moved: int = 0) -> None:
-    """Replace ``bundle`` as the export does, by the demo under another name, with another network or moved labels."""
-    manifest = manifests.decode((DEMO / manifests.FILE_NAME).read_bytes())
-    labels = manifest.labels[labels_moved:] + manifest.labels[:labels_moved]
-    source = msgspec.structs.replace(manifest.source, model=name)
-    with staged(bundle) as directory:
-        shutil.copy(DEMO / "model.onnx", directory)
-        if network is not None:
-            (directory / "model.onnx").write_bytes(network)
-        write_manifest(directory, msgspec.structs.replace(manifest, name=name, source=source, labels=labels))
 
 
 @pytest.fixture
@@ -175,7 +163,7 @@ async def test_bundle_that_changes_while_it_is_loaded_is_loaded_again(
         return engine
 
     logging.getLogger("server").addHandler(watcher)
-    serving_task = asyncio.create_task(serve(Settings(bundle, port=0, bundle_poll_s=1), load))
+    serving_task = asyncio.create_task(serve(Settings((source_of(bundle),), port=0, bundle_poll_s=1), load))
     try:
         await asyncio.wait_for(swapped.wait(), 60)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -20,6 +20,7 @@ from sampling.stream_times import StreamTimes
 from sampling.timeline import Timed
 from sampling.windows import Shape, Windows, sample
 from tests.live_server import LiveServer, serving
+from tests.server.demo_bundles import demo_copy
 from tests.server.peers import clients, confidences, encoded, faulty, send, tell, until_metric
 from tests.server.requests import encode, image_body
 from tests.server.streams import (
@@ -34,7 +35,6 @@ from tests.server.streams import (
     times,
     window_confidences,
 )
-from tests.server.test_reload import demo_copy
 
 
 @st.composite

@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 
 from tests.live_server import ROOT, LiveServer, serving
+from tests.server.demo_bundles import demo_copies
 
 CLIENT = "tritonclient[http]==2.73.0"
 # Its wheel is built for this libc and newer ones; on older ones pip installs a placeholder without a program.
@@ -57,6 +58,17 @@ def test_every_call_of_both_clients_works(environment: Path, server: LiveServer)
     done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-2:] == ["sync: all calls", "asyncio: all calls"]
+
+
+def test_the_client_loads_and_unloads_models(environment: Path, tmp_path: Path) -> None:
+    models, keys = demo_copies(tmp_path / "models"), tmp_path / "keys"
+    keys.write_text("a-key\n")
+    script = str(Path(__file__).with_name("triton_repository.py"))
+    with serving(models, "--api-key-file", str(keys)) as server:
+        command = [str(environment / "bin" / "python"), script, server.url, "a-key"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False, cwd=ROOT)
+        assert (done.returncode, done.stdout) == (0, "all calls\n"), done.stdout + done.stderr
+        assert server.stop() == 0
 
 
 @pytest.mark.skipif(

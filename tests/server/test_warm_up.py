@@ -20,6 +20,8 @@ from engines.engine import Engine, Inference
 from engines.errors import EngineError
 from engines.options import EngineOptions
 from engines.storage.bundle import DEMO, open_bundle
+from server.batching.device_turns import Devices, ModelShares
+from server.config.model_sources import source_of
 from server.config.settings import Settings
 from server.limits.throughput import Throughput
 from server.serving.deployment import Deployment, LoadEngine, deploy, load_bundle
@@ -35,6 +37,7 @@ class Recorded:
         self.compiles_each_batch, self.lanes, self._broken = compiles, LANES, broken
         self.runs: list[tuple[str, int]] = []
         self.closed = False
+        self.share = None
         self.device_name, self.precision = "recorder", "fp32"
         self.manifest = msgspec.structs.replace(open_bundle(DEMO).manifest, max_batch=MAX_BATCH)
 
@@ -52,8 +55,17 @@ class Recorded:
 
 
 async def _deployed(load: LoadEngine, bundle: Path = DEMO) -> Deployment:
-    settings = Settings(bundle=bundle, max_inflight_bytes=8 * 2**20, max_clip_bytes=2**20)
-    return await deploy(settings, load, Throughput(), Metrics(["healthy"]), lambda error: None)
+    source = source_of(bundle)
+    settings = Settings(models=(source,), max_inflight_bytes=8 * 2**20, max_clip_bytes=2**20)
+    return await deploy(
+        settings,
+        source,
+        load,
+        Throughput(),
+        Metrics(["healthy"]).of_model("a"),
+        ModelShares(Devices(), 1),
+        lambda deployment, error: None,
+    )
 
 
 async def test_every_batch_size_is_run_in_every_thread_of_the_engine(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from engines.manifest import Manifest
 from server.api.docs.operation import HEADERS, KEY, REF, REQUEST_ID, JsonObject, markdown, operation
-from server.http.endpoint import Endpoint
+from server.http.endpoint import Endpoint, Served
 from server.http.problem import Problem
 
 OPENAPI_VERSION = "3.1.0"
@@ -33,11 +32,11 @@ _TAGS = {
 }
 
 
-def openapi(endpoints: tuple[Endpoint, ...], manifest: Manifest, version: str, *, keyed: bool) -> JsonObject:
-    """The OpenAPI 3.1 document for the model of ``manifest``; ``keyed``: the service requires API keys."""
+def openapi(endpoints: tuple[Endpoint, ...], served: Served, version: str, *, keyed: bool) -> JsonObject:
+    """The OpenAPI 3.1 document for ``served``; ``keyed``: the service requires API keys."""
     paths: dict[str, JsonObject] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation(endpoint, manifest, keyed=keyed)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation(endpoint, served, keyed=keyed)
     return {
         "openapi": OPENAPI_VERSION,
         "info": _info(version),

@@ -54,6 +54,7 @@ MODELS = Models(
     [
         Model(
             name="facebook/vjepa2-vitl-fpc16-256-ssv2",
+            served_as="vjepa2-vitl-fpc16-256-ssv2-tensorrt-fp16",
             revision="4b8a6f1e0c",
             sha256="5aa24258fcab96a4dc118686f1c033c1ff8e54277b00367c620cc4addcfbd799",
             random_weights=False,

@@ -31,6 +31,7 @@ from server.clips.infer_request import (
 )
 from server.config.settings import LONGEST_DEADLINE_MS
 from server.http.deadline import DEADLINE_HEADER, PRIORITY_HEADER
+from server.http.endpoint import Served
 
 JsonObject = dict[str, Any]
 
@@ -56,26 +57,27 @@ _EXAMPLE_SIDE_PIXELS = 32
 _EXAMPLE_SQUARE_PIXELS = 8
 
 
-def inference(manifest: Manifest) -> JsonObject:
+def inference(served: Served) -> JsonObject:
     """``parameters`` and ``requestBody`` of the operation object."""
-    return _request(manifest, EMBEDS_ONLY)
+    return _request(served, EMBEDS_ONLY)
 
 
-def embedding(manifest: Manifest) -> JsonObject:
+def embedding(served: Served) -> JsonObject:
     """The same for a request for features."""
-    return _request(manifest, CLASSIFIES_ONLY)
+    return _request(served, CLASSIFIES_ONLY)
 
 
-def _request(manifest: Manifest, without: Sequence[str]) -> JsonObject:
+def _request(served: Served, without: Sequence[str]) -> JsonObject:
     """The request whose fields are all but ``without``."""
-    json, multipart = _json(manifest, without), _multipart(manifest, without)
+    manifest = served.manifest
+    json, multipart = _json(served, without), _multipart(served, without)
     content: JsonObject = {
         JSON: {"schema": json, "examples": {"clip": _example(manifest, without)}},
         MULTIPART: {"schema": multipart, "encoding": {"frames": {"contentType": _IMAGE_TYPES}}},
         OCTET_STREAM: {},
     }
     return {
-        "parameters": [*header_parameters(), *_query(manifest, without)],
+        "parameters": [*header_parameters(), *_query(served, without)],
         "requestBody": {
             "required": True,
             "description": f"{manifest.frames} frames of the same size.",
@@ -84,7 +86,7 @@ def _request(manifest: Manifest, without: Sequence[str]) -> JsonObject:
     }
 
 
-def _json(manifest: Manifest, without: Sequence[str]) -> JsonObject:
+def _json(served: Served, without: Sequence[str]) -> JsonObject:
     frame = {
         "type": "string",
         "contentEncoding": "base64",
@@ -93,17 +95,17 @@ def _json(manifest: Manifest, without: Sequence[str]) -> JsonObject:
         "description": "Packed 8-bit pixels, `height * width * 3` bytes, or a JPEG, PNG or WebP image, recognised"
         " by its signature.",
     }
-    schema = _schema(InferBody, manifest, without)
-    schema["properties"]["frames"] |= _exactly(manifest.frames, frame)
+    schema = _schema(InferBody, served, without)
+    schema["properties"]["frames"] |= _exactly(served.manifest.frames, frame)
     return schema | {"title": "Clip", "description": "A clip as JSON."} | _PAIRED
 
 
-def _multipart(manifest: Manifest, without: Sequence[str]) -> JsonObject:
+def _multipart(served: Served, without: Sequence[str]) -> JsonObject:
     image = {"type": "string", "format": "binary", "description": "A JPEG, PNG or WebP image."}
-    schema = _without_null(_schema(InferParts, manifest, without))
+    schema = _without_null(_schema(InferParts, served, without))
     # Of the page's own form (assets/clip-form.js); OpenAPI has no way to give files as an example.
-    example = {"x-example-images": _example(manifest, without)["value"]["frames"]}
-    schema["properties"]["frames"] = _exactly(manifest.frames, image) | example
+    example = {"x-example-images": _example(served.manifest, without)["value"]["frames"]}
+    schema["properties"]["frames"] = _exactly(served.manifest.frames, image) | example
     return schema | {"title": "ClipParts", "description": "A clip as a multipart form."} | _PAIRED
 
 
@@ -112,12 +114,11 @@ def _exactly(count: int, frame: JsonObject) -> JsonObject:
     return {"type": "array", "minItems": count, "maxItems": count, "items": frame, "description": description}
 
 
-def _query(manifest: Manifest, without: Sequence[str]) -> list[JsonObject]:
-    """The query parameters of an octet-stream; the other encodings have these fields in the body."""
-    schema = _without_null(_schema(InferQuery, manifest, without))
-    return [
-        _parameter("query", name, field, f"For `{OCTET_STREAM}` only. ") for name, field in schema["properties"].items()
-    ]
+def _query(served: Served, without: Sequence[str]) -> list[JsonObject]:
+    """The query parameters of an octet-stream; the other encodings have these fields in the body, or the model here."""
+    fields = _without_null(_schema(InferQuery, served, without))["properties"]
+    only = f"For `{OCTET_STREAM}` only. "
+    return [_parameter("query", name, field, "" if name == "model" else only) for name, field in fields.items()]
 
 
 def _parameter(place: str, name: str, schema: JsonObject, prefix: str = "") -> JsonObject:
@@ -125,19 +126,19 @@ def _parameter(place: str, name: str, schema: JsonObject, prefix: str = "") -> J
     return {"name": name, "in": place, "description": description, "schema": schema}
 
 
-def _schema(kind: type[msgspec.Struct], manifest: Manifest, without: Sequence[str]) -> JsonObject:
+def _schema(kind: type[msgspec.Struct], served: Served, without: Sequence[str]) -> JsonObject:
     """The schema of the type that parses the fields, with the limits that are checked after parsing."""
     (_, components) = msgspec.json.schema_components([kind])
     schema: JsonObject = components[kind.__name__]
-    for name, limits in _limits(manifest).items():
+    for name, limits in _limits(served).items():
         schema["properties"][name] |= limits
     for name in without:
         del schema["properties"][name]
     return schema
 
 
-def _limits(manifest: Manifest) -> dict[str, JsonObject]:
-    labels = len(manifest.labels)
+def _limits(served: Served) -> dict[str, JsonObject]:
+    labels = len(served.manifest.labels)
     side = {"minimum": 1, "maximum": MAX_SIDE_PIXELS}
     pixels = "of the frames in pixels. It may be omitted for images; if it is given, the images must match it."
     return {
@@ -158,6 +159,11 @@ def _limits(manifest: Manifest) -> dict[str, JsonObject]:
             " Without it, the labels are the model's own.",
             # A name that is not served is refused, so that none can be made up.
             "enum": [ALL],
+        },
+        "model": {
+            "description": "Name of the model that answers; see `served_as` in `/api/v1/models`. Without it, the first"
+            " one of the service answers.",
+            "enum": list(served.names),
         },
         "encoding_format": {
             "description": "How the embedding stands in JSON: as numbers, or as base64 of little-endian float32.",

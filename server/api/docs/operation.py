@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from engines.manifest import Manifest
 from server.api.docs.examples import ERRORS
 from server.errors import RequestError
-from server.http.endpoint import Endpoint, ResponseBody
+from server.http.endpoint import Endpoint, ResponseBody, Served
 from server.http.problem import MEDIA_TYPE, OUR_FAULT, Problem, headers_of, problem_of, status_of
 
 JsonObject = dict[str, Any]
@@ -50,9 +49,9 @@ HEADERS: JsonObject = {
 }
 
 
-def operation(endpoint: Endpoint, manifest: Manifest, *, keyed: bool) -> JsonObject:
+def operation(endpoint: Endpoint, served: Served, *, keyed: bool) -> JsonObject:
     """The operation object of ``endpoint``; ``keyed``: the service requires API keys."""
-    asked = endpoint.request(manifest) if endpoint.request else {}
+    asked = endpoint.request(served) if endpoint.request else {}
     parameters = [{"$ref": f"#/components/parameters/{REQUEST_ID}"}, *asked.pop("parameters", ())]
     said: JsonObject = {
         "operationId": endpoint.name,

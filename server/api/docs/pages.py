@@ -9,13 +9,12 @@ from pathlib import Path
 import msgspec
 from aiohttp import hdrs, web
 
-from engines.manifest import Manifest
 from server.api.docs.asyncapi import asyncapi
 from server.api.docs.document import openapi
 from server.api.stream_messages import STREAM_PATH
 from server.config.version import VERSION
 from server.http.context import SERVICE
-from server.http.endpoint import ENDPOINTS, JSON_TYPE
+from server.http.endpoint import ENDPOINTS, JSON_TYPE, Served
 
 HTML_TYPE = "text/html"
 
@@ -25,7 +24,7 @@ _HOUR = "max-age=3600"
 
 # The encoded document by the digest of its bundle, kept because it takes tens of milliseconds to make. It holds at
 # most one entry, that of the model in service.
-ENCODED_DOCUMENTS: web.AppKey[dict[str, bytes]] = web.AppKey("encoded_documents", dict)
+ENCODED_DOCUMENTS: web.AppKey[dict[tuple[str, ...], bytes]] = web.AppKey("encoded_documents", dict)
 
 # Both pages set inline styles, and ReDoc searches in a web worker that it creates from a blob.
 POLICY = "; ".join(
@@ -73,14 +72,16 @@ REDOC_PAGE = _PAGE.format(
 
 async def document(request: web.Request) -> web.Response:
     """The OpenAPI document of the model in service; raises NotReadyError until one is loaded."""
-    manifest = request.app[SERVICE].loaded().manifest
-    made = request.app[ENCODED_DOCUMENTS]
-    if manifest.digest not in made:
-        encoded = await asyncio.to_thread(_encoded, request.app, manifest)
+    service = request.app[SERVICE]
+    manifest = service.loaded().manifest
+    served = Served(manifest, tuple(model.protocol_name for model in service.models.ready()))
+    made, key = request.app[ENCODED_DOCUMENTS], (manifest.digest, *served.names)
+    if key not in made:
+        encoded = await asyncio.to_thread(_encoded, request.app, served)
         made.clear()
-        made[manifest.digest] = encoded
+        made[key] = encoded
     else:
-        encoded = made[manifest.digest]
+        encoded = made[key]
     return web.Response(body=encoded, content_type=JSON_TYPE)
 
 
@@ -108,9 +109,9 @@ async def asset(request: web.Request) -> web.FileResponse:
     return web.FileResponse(_ASSETS / name, headers={hdrs.CACHE_CONTROL: _HOUR, "X-Content-Type-Options": "nosniff"})
 
 
-def _encoded(app: web.Application, manifest: Manifest) -> bytes:
+def _encoded(app: web.Application, served: Served) -> bytes:
     keyed = app[SERVICE].settings.api_key_file is not None
-    return msgspec.json.encode(openapi(app[ENDPOINTS], manifest, VERSION, keyed=keyed))
+    return msgspec.json.encode(openapi(app[ENDPOINTS], served, VERSION, keyed=keyed))
 
 
 @functools.cache

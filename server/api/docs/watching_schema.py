@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.manifest import Manifest
+from server.http.endpoint import Served
 
 
-def last_event_id(_: Manifest) -> dict[str, Any]:
+def last_event_id(_: Served) -> dict[str, Any]:
     """The parameters of the operation."""
     parameter = {
         "name": "Last-Event-ID",

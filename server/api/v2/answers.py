@@ -38,7 +38,7 @@ class TensorMetadata(msgspec.Struct):
 
 
 class ModelMetadata(msgspec.Struct):
-    """The model in service; ``platform`` is the runtime of its engine."""
+    """A model in service; ``platform`` is the runtime of its engine."""
 
     name: str
     versions: list[str]
@@ -128,9 +128,18 @@ class ModelStatistics(msgspec.Struct):
 
 
 class Statistics(msgspec.Struct):
-    """The statistics of all models in service, which is one."""
+    """The statistics of one model, or of all in service."""
 
     model_stats: list[ModelStatistics]
+
+
+class RepositoryModel(msgspec.Struct):
+    """A model of the repository; ``state`` is READY, LOADING or UNAVAILABLE, and ``reason`` says why the latter."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
 
 
 class ResponseTensor(msgspec.Struct, omit_defaults=True):

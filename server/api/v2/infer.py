@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 from engines.manifest import Manifest
 from server.api.answers import TimingsMs
 from server.api.v2.answers import InferResponse, ResponseTensor
-from server.api.v2.model import VERSION, check_model
+from server.api.v2.model import VERSION, model_of
 from server.api.v2.outputs import Tensor, classes_of, tensor_of
 from server.api.v2.requested import Requested, check_room, requested_outputs, terms_of
 from server.api.v2.shared_memory import region_finder
@@ -45,6 +45,8 @@ class _Inference:
             deadline_ms=asked_deadline_ms(request.headers, self._service.settings.deadline_ms),
             priority=asked_priority(request.headers),
         )
+        self._model = model_of(request)
+        request[LOG_FIELDS]["model"] = self._model.name
         self._asked: Asked | None = None
         self._outputs: list[Requested] = []
 
@@ -55,11 +57,12 @@ class _Inference:
         body = RequestBody(
             self._request, settings.max_body_bytes, settings.body_timeout_s, memory, self._lease, threads
         )
-        return self._response(await classify_batch(service, body, self._terms, self._reader, lambda: self._terms))
+        return self._response(
+            await classify_batch(service, self._model, body, self._terms, self._reader, lambda: self._terms)
+        )
 
     def _reader(self, decoding: Decoding) -> TensorReader:
         manifest = decoding.model.manifest
-        check_model(self._request, manifest)
         _check_type(self._request)
         most_clips = min(manifest.max_batch, self._service.settings.queue_size)
 
@@ -71,7 +74,7 @@ class _Inference:
         return TensorReader(decoding, most_clips, _head_bytes(self._request), self._find_region, check)
 
     def _response(self, batch: BatchClassification) -> web.Response:
-        manifest, asked_id = batch.manifest, self._asked.id if self._asked else None
+        asked_id = self._asked.id if self._asked else None
         tensors, binary = [], []
         for requested in self._outputs:
             tensor = _tensor(requested, batch)
@@ -84,7 +87,7 @@ class _Inference:
             else:
                 told.data = tensor.json()
             tensors.append(told)
-        head = msgspec.json.encode(InferResponse(manifest.name, VERSION, tensors, asked_id or None))
+        head = msgspec.json.encode(InferResponse(self._model.protocol_name, VERSION, tensors, asked_id or None))
         response = web.Response(body=b"".join([head, *binary]), content_type=OCTET_STREAM if binary else JSON)
         if binary:
             response.headers[HEAD_LENGTH_HEADER] = str(len(head))

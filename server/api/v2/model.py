@@ -1,4 +1,4 @@
-"""The model in service as the Open Inference Protocol describes it: metadata, readiness, configuration, statistics."""
+"""The models in service as the Open Inference Protocol describes it: metadata, readiness, configuration, statistics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from server.api.v2.outputs import OUTPUTS
 from server.clips.tensors.frames_tensor import FRAMES, UINT8
 from server.errors import NotFoundError, shown
 from server.http.context import SERVICE
+from server.serving.models.served_model import ServedModel
+from server.serving.service import State
 from server.telemetry.statistics import Statistics, Total
 
 # A bundle has one version at a time: a swap replaces it.
@@ -21,51 +23,64 @@ _PRIORITY_LEVELS, _DEFAULT_LEVEL = 3, 2
 
 async def metadata(request: web.Request) -> web.Response:
     """Name, inputs and outputs of the model; raises NotReadyError until one is loaded."""
-    return answered(metadata_of(_manifest(request)))
+    model = model_of(request)
+    return answered(metadata_of(model.deployed().model.manifest, model.protocol_name))
 
 
 async def ready(request: web.Request) -> web.Response:
     """200 while the model accepts requests; otherwise raises NotReadyError."""
-    manifest = _manifest(request)
-    request.app[SERVICE].check_ready()
-    return answered(answers.ModelReady(manifest.name, ready=True))
+    model = model_of(request)
+    request.app[SERVICE].check_ready(model)
+    return answered(answers.ModelReady(model.protocol_name, ready=True))
 
 
 async def config(request: web.Request) -> web.Response:
     """The configuration of the model."""
-    return answered(config_of(_manifest(request), request.app[SERVICE].settings.batch_wait_ms))
+    model, settings = model_of(request), request.app[SERVICE].settings
+    return answered(config_of(model.deployed().model.manifest, model.protocol_name, settings.batch_wait_ms))
 
 
 async def statistics(request: web.Request) -> web.Response:
-    """Counts and times since the start of the process."""
-    return answered(statistics_of(_manifest(request), request.app[SERVICE].metrics.statistics))
+    """Counts and times since the start of the process, of one model or of all in service."""
+    service = request.app[SERVICE]
+    service.loaded()
+    models = [model_of(request)] if "model" in request.match_info else service.models.ready()
+    return answered(
+        answers.Statistics([_statistics_of(model.protocol_name, model.metrics.statistics) for model in models])
+    )
 
 
-def check_model(request: web.Request, manifest: Manifest) -> None:
-    """Raises NotFoundError unless the path names the model of ``manifest`` and its version, or none."""
-    name, version = request.match_info.get("model", manifest.name), request.match_info.get("version", VERSION)
-    if name != manifest.name:
-        raise NotFoundError(f"no model {shown(name)!r} is in service; accepted: {manifest.name}", field="model")
+def model_of(request: web.Request) -> ServedModel:
+    """The model that the path names; raises NotFoundError for another one or a version that it does not have.
+
+    Raises NotReadyError while the service loads, because the name of the only model is in its bundle.
+    """
+    service = request.app[SERVICE]
+    if service.state is State.LOADING:
+        service.loaded()
+    model = service.models.of(request.match_info["model"])
+    version = request.match_info.get("version", VERSION)
     if version != VERSION:
         raise NotFoundError(
-            f"the model {manifest.name} has no version {shown(version)!r}; accepted: {VERSION}", field="version"
+            f"the model {model.protocol_name} has no version {shown(version)!r}; accepted: {VERSION}", field="version"
         )
+    return model
 
 
 def answered(answer: msgspec.Struct | list[msgspec.Struct] | dict[str, str]) -> web.Response:
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
 
-def metadata_of(manifest: Manifest) -> answers.ModelMetadata:
+def metadata_of(manifest: Manifest, name: str) -> answers.ModelMetadata:
     shape = [-1, manifest.frames, -1, -1, 3]
     outputs = [answers.TensorMetadata(one.name, one.datatype, [-1, *one.shape(manifest)]) for one in OUTPUTS]
     inputs = [answers.TensorMetadata(FRAMES, UINT8, shape)]
-    return answers.ModelMetadata(manifest.name, [VERSION], _platform(manifest), inputs, outputs)
+    return answers.ModelMetadata(name, [VERSION], _platform(manifest), inputs, outputs)
 
 
-def config_of(manifest: Manifest, batch_wait_ms: int) -> answers.ModelConfig:
+def config_of(manifest: Manifest, name: str, batch_wait_ms: int) -> answers.ModelConfig:
     return answers.ModelConfig(
-        name=manifest.name,
+        name=name,
         platform=_platform(manifest),
         backend=manifest.target,
         max_batch_size=manifest.max_batch,
@@ -81,7 +96,7 @@ def config_of(manifest: Manifest, batch_wait_ms: int) -> answers.ModelConfig:
     )
 
 
-def statistics_of(manifest: Manifest, counted: Statistics) -> answers.Statistics:
+def _statistics_of(name: str, counted: Statistics) -> answers.ModelStatistics:
     nothing = answers.Duration(0, 0)
     inference = answers.InferenceStatistics(
         success=_duration(counted.success),
@@ -99,8 +114,8 @@ def statistics_of(manifest: Manifest, counted: Statistics) -> answers.Statistics
         )
         for size, totals in sorted(counted.batches.items())
     ]
-    model = answers.ModelStatistics(
-        name=manifest.name,
+    return answers.ModelStatistics(
+        name=name,
         version=VERSION,
         last_inference=counted.last_inference_ms,
         inference_count=counted.inferences,
@@ -108,13 +123,6 @@ def statistics_of(manifest: Manifest, counted: Statistics) -> answers.Statistics
         inference_stats=inference,
         batch_stats=batches,
     )
-    return answers.Statistics([model])
-
-
-def _manifest(request: web.Request) -> Manifest:
-    manifest = request.app[SERVICE].loaded().manifest
-    check_model(request, manifest)
-    return manifest
 
 
 def _platform(manifest: Manifest) -> str:

@@ -11,6 +11,7 @@ from server.api.v2.model import VERSION
 from server.api.v2.server_status import EXTENSIONS
 from server.clips.infer_request import JSON, OCTET_STREAM
 from server.clips.tensors.tensor_reader import HEAD_LENGTH_HEADER
+from server.http.endpoint import Served
 
 JsonObject = dict[str, Any]
 
@@ -61,18 +62,19 @@ RESPONSE = answers.InferResponse(
 )
 
 
-def model_path(manifest: Manifest) -> JsonObject:
+def model_path(served: Served) -> JsonObject:
     """The parameter of the paths of a model."""
-    schema = {"type": "string", "enum": [manifest.name]}
+    schema = {"type": "string", "enum": list(served.names)}
     return {
         "parameters": [
-            {"name": "model", "in": "path", "required": True, "description": "Name of the bundle.", "schema": schema}
+            {"name": "model", "in": "path", "required": True, "description": "Name of the model.", "schema": schema}
         ]
     }
 
 
-def inference(manifest: Manifest) -> JsonObject:
+def inference(served: Served) -> JsonObject:
     """``parameters`` and ``requestBody`` of the inference operation."""
+    manifest = served.manifest
     head = {
         "name": HEAD_LENGTH_HEADER,
         "in": "header",
@@ -81,7 +83,7 @@ def inference(manifest: Manifest) -> JsonObject:
     }
     content = {JSON: {"schema": _schema(manifest), "examples": {"clip": _example(manifest)}}, OCTET_STREAM: {}}
     return {
-        "parameters": [*model_path(manifest)["parameters"], head, *header_parameters()],
+        "parameters": [*model_path(served)["parameters"], head, *header_parameters()],
         "requestBody": {
             "required": True,
             "description": f"A tensor of clips of {manifest.frames} frames each.",

@@ -13,7 +13,7 @@ from typing import Literal
 
 from aiohttp.typedefs import Handler
 
-from server.api.v2 import model, openapi, server_status, shared_memory
+from server.api.v2 import model, openapi, repository, server_status, shared_memory
 from server.api.v2.infer import infer
 from server.errors import (
     DeadlineError,
@@ -147,8 +147,12 @@ def _plain(method: Literal["GET", "POST"], path: str, handler: Handler) -> Endpo
 
 
 _REGIONS = "/v2/systemsharedmemory"
+_REPOSITORY = "/v2/repository"
 _EXTENSIONS = (
     _plain("GET", "/v2/models/stats", model.statistics),
+    _plain("POST", f"{_REPOSITORY}/index", repository.index),
+    _plain("POST", f"{_REPOSITORY}/models/{{model}}/load", repository.load),
+    _plain("POST", f"{_REPOSITORY}/models/{{model}}/unload", repository.unload),
     _plain("GET", f"{_REGIONS}/status", shared_memory.status),
     _plain("GET", f"{_REGIONS}/region/{{region}}/status", shared_memory.status),
     _plain("POST", f"{_REGIONS}/region/{{region}}/register", shared_memory.register),

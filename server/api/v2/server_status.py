@@ -33,5 +33,6 @@ async def ready(request: web.Request) -> web.Response:
 
 async def metadata(request: web.Request) -> web.Response:
     """Name, version and extensions of the service."""
-    more = (SHARED_MEMORY_EXTENSION,) if is_shared_memory_on(request) else ()
-    return answered(answers.ServerMetadata("vjepa2-serve", VERSION, [*EXTENSIONS, *more]))
+    shared_memory = (SHARED_MEMORY_EXTENSION,) if is_shared_memory_on(request) else ()
+    repository = ("model_repository",) if request.app[SERVICE].settings.api_key_file else ()
+    return answered(answers.ServerMetadata("vjepa2-serve", VERSION, [*EXTENSIONS, *shared_memory, *repository]))

@@ -68,7 +68,7 @@ async def register(request: web.Request) -> web.Response:
         raise InvalidError(
             f"the name has {len(name)} characters; accepted: at most {_MOST_NAME_CHARACTERS}", field="name"
         )
-    asked = _parsed(await _read(request))
+    asked = _parsed(await read_small(request))
     regions.register(name, asked.key, asked.offset, asked.byte_size)
     return _done()
 
@@ -99,7 +99,8 @@ def _regions(request: web.Request) -> Regions:
     return request.app[REGIONS]
 
 
-async def _read(request: web.Request) -> bytearray:
+async def read_small(request: web.Request) -> bytearray:
+    """The body of a request that only asks; raises TooLargeError and what reading raises."""
     service = request.app[SERVICE]
     with Lease() as lease:
         memory = lease.take(service.admission.request_memory())

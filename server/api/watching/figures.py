@@ -47,12 +47,12 @@ class Figures(msgspec.Struct, kw_only=True):
 async def figures(request: web.Request) -> web.Response:
     """The figures of the service."""
     service, history = request.app[SERVICE], request.app[HISTORY]
-    settings, deployment = service.settings, service.deployment
+    settings = service.settings
     answer = Figures(
         status=service.health.value,
         version=VERSION,
         now_s=time.time(),
-        engines=deployment.batcher.engines_serving if deployment else 0,
+        engines=sum(model.deployed().batcher.engines_serving for model in service.models.ready()),
         limits=Limits(
             queue_size=settings.queue_size,
             max_inflight_bytes=settings.max_inflight_bytes,
