@@ -21,7 +21,6 @@ from server.errors import (
     DeadlineError,
     ForbiddenError,
     InvalidError,
-    NotFoundError,
     NotReadyError,
     OverloadedError,
     SlowBodyError,
@@ -35,7 +34,6 @@ from server.http.request_body import no_expectations
 _OK, _UNAVAILABLE = HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE
 _CLIP_ERRORS = (
     UnreadableError,
-    NotFoundError,
     SlowBodyError,
     TooLargeError,
     UnsupportedMediaError,

@@ -92,7 +92,7 @@ class _Connection:
             hello = await self._hello()
             if not authorized:
                 self._request.app[GUARD].check(self._request, f"Bearer {hello.key}" if hello.key else None)
-            served = self._service.models.of(hello.model)
+            served = self._service.models.asked(hello.model)
             self._request[LOG_FIELDS]["model"] = served.name
             manifest = self._service.loaded(served).manifest
             if not manifest.labels:

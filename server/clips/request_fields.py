@@ -20,7 +20,7 @@ from server.clips.infer_request import (
     InferParts,
     InferQuery,
 )
-from server.errors import InvalidError, NotFoundError, shown
+from server.errors import InvalidError, shown
 
 _FORMATS: tuple[PixelFormat, ...] = get_args(PixelFormat)
 _ENCODING_FORMATS: tuple[EncodingFormat, ...] = get_args(EncodingFormat)
@@ -58,9 +58,9 @@ class Offered:
     names: Sequence[str] = ()
 
     def check_name(self, name: str | None) -> None:
-        """Raises NotFoundError for the name of another model."""
+        """Raises InvalidError for the name of another model."""
         if name is not None and name not in self.names:
-            raise NotFoundError(f"model is {shown(name)}; accepted: {', '.join(self.names)}", field="model")
+            raise InvalidError(f"model is {shown(name)}; accepted: {', '.join(self.names)}", field="model")
 
     def labels_of(self, head: str | None) -> int:
         """The most predictions that ``head`` gives; raises InvalidError."""
@@ -77,7 +77,7 @@ class Offered:
 
 
 def checked(sent: InferBody | InferQuery | InferParts, offered: Offered) -> ClipRequest:
-    """The fields of ``sent`` for an engine that answers as ``offered``; raises InvalidError, NotFoundError."""
+    """The fields of ``sent`` for an engine that answers as ``offered``; raises InvalidError."""
     for name in CLASSIFIES_ONLY if offered.embeds else EMBEDS_ONLY:
         if getattr(sent, name) is not None:
             raise InvalidError(f"{name} is no field of this endpoint", field=name)

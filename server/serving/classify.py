@@ -84,13 +84,13 @@ async def _chosen(service: Service, upload: Upload) -> tuple[ServedModel, list[b
     """The model that the clip is for; and the body, if it had to be read to know that, else nothing."""
     named = model_in_query(upload)
     if named is not None or not (service.models.are_several and may_name_model(upload)):
-        return service.models.of(named), []
+        return service.models.asked(named), []
     upload.lease.take(service.undecided())
     upload.check_length()
     service.admission.check(upload.announced_bytes)
     body = [await upload.read()]
     named = await service.decode_threads.run(model_in_body, upload, body[0], lease=upload.lease)
-    return service.models.of(named), body
+    return service.models.asked(named), body
 
 
 class _Classifying:

@@ -102,11 +102,11 @@ async def test_unknown_models_are_refused_with_the_names_that_there_are(server: 
     async with clients(server) as session:
         for encoding, in_query in itertools.product(ENCODINGS, (False, True)):
             refused = await send(session, _request(encoding, "fourth", 0, in_query=in_query))
-            assert (refused.status, refused.body["field"]) == (404, "model")
+            assert (refused.status, refused.body["field"]) == (422, "model")
             assert all(name in refused.body["detail"] for name in MOVED)
         sent = _request("json", "second", 0, in_query=False)
         differ = await send(session, Sent(sent.content_type, sent.body, "?model=first"))
-        assert (differ.status, differ.body["field"]) == (404, "model")
+        assert (differ.status, differ.body["field"]) == (422, "model")
         twice = await send(session, Sent(sent.content_type, sent.body, "?model=first&model=second"))
         assert (twice.status, twice.body["field"]) == (422, "model")
 
@@ -144,7 +144,7 @@ async def test_a_stream_is_answered_by_the_model_of_its_hello(server: LiveServer
                 tops[name] = prediction["predictions"][0]["label"]
         async with session.ws_connect("/api/v1/stream") as socket:
             await socket.send_json({"model": "fourth"})
-            assert (await socket.receive_json())["status"] == 404
+            assert (await socket.receive_json())["status"] == 422
     assert tops == {name: _label(name, LABELS.index(tops["first"])) for name in MOVED}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from server.config.model_sources import ModelSource
-from server.errors import NotFoundError, shown
+from server.errors import InvalidError, NotFoundError, shown
 from server.serving.models.served_model import ModelState, ServedModel
 
 
@@ -27,22 +27,32 @@ class Registry:
     def are_several(self) -> bool:
         return len(self._models) > 1
 
-    def of(self, name: str | None) -> ServedModel:
-        """The model of that name, the default for None; raises NotFoundError."""
-        if name is None:
-            return self.default
-        found = self._models.get(name)
-        if found is not None:
-            return found
-        if name == self.default.protocol_name:
-            return self.default
-        accepted = ", ".join(model.protocol_name for model in self._models.values())
-        raise NotFoundError(f"no model {shown(name)!r} is in service; accepted: {accepted}", field="model")
+    def of(self, name: str) -> ServedModel:
+        """The model of that name; raises NotFoundError."""
+        found = self._find(name)
+        if found is None:
+            raise NotFoundError(f"no model {shown(name)!r} is in service; {self._accepted()}", field="model")
+        return found
+
+    def asked(self, name: str | None) -> ServedModel:
+        """The model that a field of a request names, the default for None; raises InvalidError."""
+        found = self.default if name is None else self._find(name)
+        if found is None:
+            raise InvalidError(f"model is {shown(str(name))}; {self._accepted()}", field="model")
+        return found
 
     def add(self, source: ModelSource) -> ServedModel:
         """A new model; its name must be new."""
         model = self._models[source.name] = self._new_model(source)
         return model
+
+    def _find(self, name: str) -> ServedModel | None:
+        found = self._models.get(name)
+        # The only model may also be called by the name in its bundle.
+        return self.default if found is None and name == self.default.protocol_name else found
+
+    def _accepted(self) -> str:
+        return f"accepted: {', '.join(model.protocol_name for model in self._models.values())}"
 
     def ready(self) -> list[ServedModel]:
         """The models in service."""
