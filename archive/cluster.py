@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 
 from archive.busy import BusyTime
@@ -21,11 +22,12 @@ from archive.config.settings import Settings
 from archive.errors import ClusterError
 from archive.files.inputs import Input
 from archive.files.place import place, reason_of
+from archive.files.table import Description
 from archive.keeping import Files, results_of
-from archive.labelling import chosen_bundle, label, load
+from archive.labelling import chosen_model, description_of, label
+from archive.models.model import LabellingModel
 from archive.output.progress import Bar
 from archive.tally import Tally
-from engines.storage.bundle import Bundle
 
 # Videos that a worker is given at once: enough for its decoders to stay ahead of the engine.
 _VIDEOS_AT_ONCE = 16
@@ -69,22 +71,22 @@ def workers_of(cores: float, gpus: float, wanted_cores: int) -> Workers:
     return Workers(max(1, free // each), each, 0)
 
 
-def run_on_ray(settings: Settings, bundle: Bundle, inputs: Sequence[Input], console: Console) -> int:
+def run_on_ray(settings: Settings, model: LabellingModel, inputs: Sequence[Input], console: Console) -> int:
     """Label ``inputs`` on the cluster of the settings; returns the exit code.
 
     Raises:
         ArchiveError: the cluster cannot be reached, or the results not be written.
     """
     tally = Tally(len(inputs))
-    results = results_of(settings, bundle)
-    files = Files(settings, results, bundle.manifest)
+    results = results_of(settings, model)
+    files = Files(settings, results)
     files.open()
     todo = {each.key: each for each in inputs if files.incomplete(each.key)}
     tally.there = len(inputs) - len(todo)
     try:
         if todo:
             with Bar(len(todo), console) as bar:
-                for row in _rows(settings, bundle, list(todo.values())):
+                for row in _rows(settings, description_of(model, settings), list(todo.values())):
                     bar.ended(row.key)
                     tally.windows += row.windows
                     if row.reason:
@@ -97,7 +99,7 @@ def run_on_ray(settings: Settings, bundle: Bundle, inputs: Sequence[Input], cons
     return tally.exit_code
 
 
-def _rows(settings: Settings, bundle: Bundle, inputs: Sequence[Input]) -> Iterator[Row]:
+def _rows(settings: Settings, description: Description, inputs: Sequence[Input]) -> Iterator[Row]:
     """What the workers tell of each of ``inputs``, in any order."""
     import ray
 
@@ -111,7 +113,7 @@ def _rows(settings: Settings, bundle: Bundle, inputs: Sequence[Input]) -> Iterat
             [{"address": each.place.address, "key": each.key} for each in inputs]
         ).map_batches(
             Worker,
-            fn_constructor_args=(settings, bundle.manifest.content_sha256(), workers.cores),
+            fn_constructor_args=(settings, msgspec.json.encode(description), workers.cores),
             batch_size=max(1, min(_VIDEOS_AT_ONCE, len(inputs) // (_SHARES * workers.count))),
             num_cpus=workers.cores,
             num_gpus=workers.gpus,
@@ -143,22 +145,22 @@ def _connect(settings: Settings) -> None:
 class Worker:
     """An actor of Ray: holds an engine, and labels the videos that it is given."""
 
-    def __init__(self, settings: Settings, model_sha256: str, cores: int) -> None:
-        """Raises ClusterError if this machine has another bundle than the one of ``model_sha256``."""
+    def __init__(self, settings: Settings, description: bytes, cores: int) -> None:
+        """Raises ClusterError if this machine has another bundle or head than that of the encoded ``description``."""
         self._settings = replace(settings, decoders=settings.decoders or cores)
-        self._bundle = chosen_bundle(settings)
-        if self._bundle.manifest.content_sha256() != model_sha256:
+        self._model = chosen_model(settings)
+        if msgspec.json.encode(description_of(self._model, settings)) != description:
             raise ClusterError(
-                f"{self._bundle.path} on a worker is another bundle than on this machine",
-                "copy one bundle to the same place on every machine, and name it with --bundle",
+                f"{self._model.manifest.name} on a worker is another bundle, head or version than on this machine",
+                "copy one bundle, and the head, to the same place on every machine, and name them",
             )
-        self._engine = load(self._bundle, settings, threads=cores)
+        self._engine = self._model.engine(cores)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Label the videos of a batch that are not done; returns a row for each."""
         keys = [str(key) for key in batch["key"]]
-        results = results_of(self._settings, self._bundle)
-        files = Files(self._settings, results, self._bundle.manifest)
+        results = results_of(self._settings, self._model)
+        files = Files(self._settings, results)
         files.look(keys)
         rows = {key: Row(key, 0, None) for key in keys}
         with tempfile.TemporaryDirectory(prefix="vjepa-label-") as scratch:

@@ -4,6 +4,7 @@ ArchiveError                what is wrong, and a hint on what to do
 ├── DecoderDiedError        the decoder process ended in the middle of a video
 ├── DecoderSilentError      it sent nothing for too long, and was ended
 ├── ClusterError            the cluster cannot be reached, or one of its workers failed
+├── RemoteError             the service that should label does not answer, or not as it should
 ├── InputError              what is to be labelled cannot be listed
 └── OutputError             results cannot be written
 
@@ -39,6 +40,10 @@ class DecoderSilentError(ArchiveError):
 
 class ClusterError(ArchiveError):
     """The cluster cannot be reached, or one of its workers failed."""
+
+
+class RemoteError(ArchiveError):
+    """The service that should label the windows does not answer, or not as it should."""
 
 
 class InputError(ArchiveError):

@@ -13,12 +13,12 @@ from archive.errors import OutputError
 from archive.files import table
 from archive.files.place import place, reason_of
 from archive.files.results import Results
+from archive.files.table import Description
 from archive.labelling import Labelled, description_of
+from archive.models.model import LabellingModel
 from archive.output.timeline import FORMATS, Timeline, as_csv, as_table
 from archive.segments import segments
 from archive.video import Video, WindowScores
-from engines.manifest import Manifest
-from engines.storage.bundle import Bundle
 from video.errors import VideoError
 
 ANNOTATED = ".annotated.mp4"
@@ -47,9 +47,9 @@ class Keeper(Protocol):
 class Printer:
     """Prints each video: a table, or the one format of the settings."""
 
-    def __init__(self, settings: Settings, manifest: Manifest) -> None:
+    def __init__(self, settings: Settings, description: Description) -> None:
         self._settings = settings
-        self._manifest = manifest
+        self._description = description
         self._printed = 0
 
     def missing(self, key: str) -> bool:
@@ -60,7 +60,7 @@ class Printer:
 
     def keep(self, labelled: Labelled) -> None:
         if labelled.error is None:
-            timeline = _timeline(labelled.video, labelled.windows, self._settings, self._manifest)
+            timeline = _timeline(labelled.video, labelled.windows, self._settings, self._description)
             sys.stdout.write(self._form(timeline))
             sys.stdout.flush()
             self._printed += 1
@@ -82,10 +82,9 @@ class Files:
     Invariant: ``_there`` are files that exist; ``open`` or ``look`` finds them.
     """
 
-    def __init__(self, settings: Settings, results: Results, manifest: Manifest) -> None:
+    def __init__(self, settings: Settings, results: Results) -> None:
         self._settings = settings
         self._results = results
-        self._manifest = manifest
         self._there: set[str] = set()
 
     def open(self) -> None:
@@ -134,7 +133,7 @@ class Files:
 
     def _write_others(self, video: Video, windows: list[WindowScores]) -> None:
         wanted = self._wanted(video.key)
-        timeline = _timeline(video, windows, self._settings, self._manifest)
+        timeline = _timeline(video, windows, self._settings, self._results.description)
         for name, form in FORMATS.items():
             if f".{name}" in wanted:
                 self._results.write(video.key, f".{name}", form(timeline).encode())
@@ -153,15 +152,15 @@ class Files:
             self._results.put(video.key, ANNOTATED, output)
 
 
-def _timeline(video: Video, windows: list[WindowScores], settings: Settings, manifest: Manifest) -> Timeline:
-    found = segments(windows, manifest.labels, settings.rules)
-    return Timeline(video.name, manifest.name, manifest.labels, found, windows)
+def _timeline(video: Video, windows: list[WindowScores], settings: Settings, description: Description) -> Timeline:
+    found = segments(windows, description.labels, settings.rules)
+    return Timeline(video.name, description.model, description.labels, found, windows)
 
 
-def results_of(settings: Settings, bundle: Bundle) -> Results:
+def results_of(settings: Settings, model: LabellingModel) -> Results:
     """The directory ``--out``. Raises OutputError."""
     out = settings.out or ""
     try:
-        return Results(place(out), description_of(bundle, settings))
+        return Results(place(out), description_of(model, settings))
     except (ImportError, ValueError) as error:
         raise OutputError(f"cannot write to {out}: {reason_of(error)}", "give a directory or URL") from error

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from archive.busy import BusyTime
 from archive.classification import classify
 from archive.config.settings import Settings
-from archive.errors import ArchiveError, InputError
+from archive.errors import ArchiveError
 from archive.files.table import Description
+from archive.models.local import local_model
+from archive.models.model import LabellingModel
 from archive.version import VERSION
 from archive.video import Scored, Video, WindowScores
 from engines.cores import usable_cores
 from engines.engine import Engine
-from engines.options import EngineOptions
+from engines.linear_heads.storage import find_head
 from engines.runtimes.default_bundle import default_bundle
-from engines.runtimes.registry import load_engine
-from engines.storage.bundle import Bundle, open_bundle
 from video.errors import VideoError
 
 
@@ -31,34 +31,31 @@ class Labelled:
     error: VideoError | ArchiveError | None
 
 
-def chosen_bundle(settings: Settings) -> Bundle:
-    """The bundle of the settings, or the one that ``serve`` would take.
+def chosen_model(settings: Settings) -> LabellingModel:
+    """The service of the settings, else their bundle, else the one that ``serve`` would take.
 
     Raises:
-        BundleError: the bundle cannot be used.
-        InputError: its network has no labels.
+        BundleError, HeadError: the bundle or the head cannot be used.
+        ArchiveError: the service does not answer, or there are no labels, or the head does not fit the network.
     """
-    bundle = open_bundle(settings.bundle or default_bundle().path)
-    if not bundle.manifest.labels:
-        raise InputError(f"bundle {bundle.path} has no labels of its own", "give the --bundle of a classifier")
-    return bundle
+    if settings.service is not None:
+        from archive.models.service import service_model
+
+        return service_model(settings.service, settings.api_key, settings.head)
+    head = None if settings.head is None else find_head(settings.head, settings.heads)
+    return local_model(settings.bundle or default_bundle().path, settings.device, head)
 
 
-def load(bundle: Bundle, settings: Settings, threads: int = 0) -> Engine:
-    """The engine of ``bundle`` with so many CPU threads (0: as many as there are cores). Raises ServiceError."""
-    return load_engine(bundle, EngineOptions(device=settings.device, threads=threads))
-
-
-def description_of(bundle: Bundle, settings: Settings) -> Description:
+def description_of(model: LabellingModel, settings: Settings) -> Description:
     """What the windows of this run have in common."""
-    manifest, sampling = bundle.manifest, settings.sampling
-    job = sampling.job("", "", manifest)
+    job = settings.sampling.job("", "", model.manifest)
     return Description(
-        model=manifest.name,
-        model_sha256=manifest.content_sha256(),
-        head=None,
+        model=model.manifest.name,
+        model_sha256=model.sha256,
+        head=model.head,
+        head_sha256=model.head_sha256,
         version=VERSION,
-        labels=manifest.labels,
+        labels=model.labels,
         frames=job.frames,
         fps=job.fps,
         stride=job.stride,
@@ -77,6 +74,7 @@ def label(
 
     Raises:
         EngineError: the engine failed.
+        RemoteError: the service that labels does not answer.
     """
     decoders = max(1, min(settings.decoders or usable_cores(), len(videos)))
     windows: dict[str, list[WindowScores]] = {}

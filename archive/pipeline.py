@@ -16,11 +16,11 @@ from archive.config.settings import Settings
 from archive.errors import InputError
 from archive.files.inputs import find_inputs
 from archive.keeping import Files, Keeper, Printer, results_of
-from archive.labelling import Labelled, chosen_bundle, label, load
+from archive.labelling import Labelled, chosen_model, description_of, label
+from archive.models.model import LabellingModel
 from archive.output.progress import Bar
 from archive.tally import Tally
 from archive.video import Video, WindowScores
-from engines.storage.bundle import Bundle
 
 # Results that wait to be written, which takes a bucket longer than a disk.
 _UNWRITTEN = 8
@@ -36,31 +36,30 @@ def run(settings: Settings, console: Console) -> int:
     inputs = find_inputs(settings.videos)
     if settings.out is None and settings.formats == ("vtt",) and len(inputs) > 1:
         raise InputError("the subtitles of several videos are several files", "give --out, the directory to write to")
-    bundle = chosen_bundle(settings)
+    model = chosen_model(settings)
     tally = Tally(len(inputs))
     if settings.ray is not None:
         from archive.cluster import run_on_ray
 
-        return run_on_ray(settings, bundle, inputs, console)
+        return run_on_ray(settings, model, inputs, console)
     with tempfile.TemporaryDirectory(prefix="vjepa-label-") as scratch:
-        keeper = _keeper(settings, bundle)
+        keeper = _keeper(settings, model)
         videos = [each.video(Path(scratch)) for each in inputs]
         busy = BusyTime()
         try:
             todo = _todo(videos, keeper, tally)
             if todo:
-                _label(todo, settings, bundle, keeper, tally, busy, console)
+                _label(todo, settings, model, keeper, tally, busy, console)
         finally:
             keeper.close()
             tally.log(busy)
     return tally.exit_code
 
 
-def _keeper(settings: Settings, bundle: Bundle) -> Keeper:
-    manifest = bundle.manifest
+def _keeper(settings: Settings, model: LabellingModel) -> Keeper:
     if settings.out is None:
-        return Printer(settings, manifest)
-    files = Files(settings, results_of(settings, bundle), manifest)
+        return Printer(settings, description_of(model, settings))
+    files = Files(settings, results_of(settings, model))
     files.open()
     return files
 
@@ -80,7 +79,7 @@ def _todo(videos: Iterable[Video], keeper: Keeper, tally: Tally) -> list[Video]:
 def _label(
     videos: Sequence[Video],
     settings: Settings,
-    bundle: Bundle,
+    model: LabellingModel,
     keeper: Keeper,
     tally: Tally,
     busy: BusyTime,
@@ -91,7 +90,7 @@ def _label(
         bar.scored(video.key, window.end_s, window.of_s)
 
     with (
-        closing(load(bundle, settings)) as engine,
+        closing(model.engine()) as engine,
         Bar(len(videos), console) as bar,
         _Writer(keeper) as writer,
     ):

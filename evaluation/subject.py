@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from archive.errors import InputError
+from archive.models.local import check_head
 from commandline.programs import command
 from commandline.suggestions import did_you_mean
 from engines.linear_heads.head import Head
 from engines.linear_heads.manifest import UNKNOWN
 from engines.linear_heads.storage import open_head
-from engines.manifest import Manifest
 from engines.storage.bundle import Bundle, open_bundle
 from evaluation.answer_cache import Answers
 from evaluation.labelled import plain
@@ -94,22 +94,8 @@ def _plain(name: str, bundle: Bundle) -> Subject:
 
 
 def _with_head(name: str, bundle: Bundle, head: Head) -> Subject:
-    check_features(bundle.manifest, bundle.path)
-    if head.manifest.features != bundle.manifest.features_identity():
-        raise InputError(
-            f"head {head.manifest.name} was taught on another network ({head.manifest.model}) than bundle {name}",
-            f"teach it on this one: `{command('teach', head.manifest.name, 'DIR', '--bundle', str(bundle.path))}`",
-        )
+    check_head(head, bundle)
     return Subject(f"{name} + {head.manifest.name}", bundle, head)
-
-
-def check_features(manifest: Manifest, path: Path) -> None:
-    """Raises InputError where the bundle of ``manifest`` in ``path`` has no features."""
-    if not manifest.features:
-        raise InputError(
-            f"bundle {path} was exported without features",
-            f"export it again: `{command('export', manifest.source.model)}`",
-        )
 
 
 def _folded(label: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from archive.config.settings import Settings
@@ -11,6 +12,7 @@ from archive.decoding.job import Sampling
 from archive.segments import Rules
 from commandline.parser import Parser
 from commandline.values import integer, number
+from engines.linear_heads.storage import HEADS
 from engines.storage.bundle import find_bundle
 
 DEFAULT_RULES, DEFAULT_SAMPLING = Rules(), Sampling()
@@ -38,6 +40,8 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
             parser.error("--format parquet needs --out, the directory to write to")
         if len(values["formats"]) > 1:
             parser.error("several --format need --out, the directory to write to")
+    if values["service"] is not None:
+        _check_service(parser, values)
     if values["leave"] > values["enter"]:
         parser.error("--leave is greater than --enter, so that a segment would end where it begins")
     return Settings(
@@ -46,6 +50,10 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         formats=tuple(dict.fromkeys(values["formats"])),
         annotate=values["annotate"],
         bundle=None if values["bundle"] is None else find_bundle(values["bundle"]),
+        head=values["head"],
+        heads=values["heads"],
+        service=values["service"],
+        api_key=os.environ.get("VJEPA_API_KEY"),
         device=values["device"],
         decoders=values["decoders"],
         sampling=Sampling(fps=values["fps"], stride=values["stride"], max_gap_s=values["max_gap_s"]),
@@ -53,6 +61,16 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         ray=values["ray"],
         ray_cores=values["ray_cores"],
     )
+
+
+def _check_service(parser: Parser, values: dict[str, Any]) -> None:
+    """A service has its own engine on its own devices."""
+    if not values["service"].startswith(("http://", "https://")):
+        parser.error(f"--service: {values['service']!r} is no URL; accepted: http://HOST:PORT")
+    for flag in ("bundle", "device", "ray"):
+        # The bundle may be set in the environment for other commands.
+        if values[flag] is not None and values[flag] != os.environ.get(f"VJEPA_{flag.upper()}"):
+            parser.error(f"--{flag} and --service exclude each other; a service labels with its own model")
 
 
 def _rules(values: dict[str, Any]) -> Rules:
@@ -109,6 +127,24 @@ def _add_engine_flags(group: Any) -> None:
         default=os.environ.get("VJEPA_BUNDLE"),
         help="directory of the engine bundle, or the name of a bundle in engines/bundles; give it to use another one"
         " than `serve` would [env var: VJEPA_BUNDLE]",
+    )
+    group.add_argument(
+        "--head",
+        metavar="NAME",
+        help="label with this head, which you taught your own actions, in place of the model's labels",
+    )
+    group.add_argument(
+        "--heads",
+        metavar="DIR",
+        type=Path,
+        default=HEADS,
+        help="where the head of this name is; give the directory that the service uses (default: engines/heads)",
+    )
+    group.add_argument(
+        "--service",
+        metavar="URL",
+        help="label with a running service at low priority, so that an archive is done while no camera needs it, and no"
+        " engine is needed here; for a service with keys, set the key in the environment variable VJEPA_API_KEY",
     )
     group.add_argument(
         "--device", metavar="cpu|cuda:N", help="where a torch or TensorRT bundle runs; set it to choose among GPUs"

@@ -35,8 +35,8 @@ class Results:
     """
 
     def __init__(self, root: Place, description: Description) -> None:
+        self.description = description
         self._root = root
-        self._description = description
         self._failures: list[Failure] = []
         self._written_s = 0.0
 
@@ -78,7 +78,7 @@ class Results:
 
     def write_windows(self, video: Video, windows: list[WindowScores]) -> None:
         """Write the Parquet file of ``video``, by which it is done. Raises OutputError."""
-        self.write(video.key, table.SUFFIX, table.encode(video.name, windows, self._description))
+        self.write(video.key, table.SUFFIX, table.encode(video.name, windows, self.description))
 
     def read_windows(self, key: str) -> list[WindowScores]:
         """The windows of a video that is done. Raises OutputError."""
@@ -108,14 +108,14 @@ class Results:
     def _check_description(self) -> None:
         file = self._root.below(DESCRIPTION_NAME)
         if not file.files.exists(file.path):
-            file.write(msgspec.json.format(msgspec.json.encode(self._description)) + b"\n")
+            file.write(msgspec.json.format(msgspec.json.encode(self.description)) + b"\n")
             return
         there = msgspec.json.decode(file.read(), type=Description)
         # The rows of a newer version mean the same; what they mean would only change with a new column.
-        if msgspec.structs.replace(there, version="") != msgspec.structs.replace(self._description, version=""):
+        if msgspec.structs.replace(there, version="") != msgspec.structs.replace(self.description, version=""):
             raise OutputError(
-                f"{self._root.name} has results of {_told(there)}, and these would be of {_told(self._description)}",
-                "give another --out, or the --bundle, --fps and --stride of that one",
+                f"{self._root.name} has results of {_told(there)}, and these would be of {_told(self.description)}",
+                "give another --out, or the --bundle, --head, --fps and --stride of that one",
             )
 
     def _unusable(self, error: Exception) -> OutputError:
@@ -126,4 +126,7 @@ class Results:
 
 def _told(description: Description) -> str:
     digest, rate = description.model_sha256[:8], f"{description.fps:g} frames per second"
-    return f"{description.model} ({digest}) at {rate}, stride {description.stride}"
+    model = f"{description.model} ({digest})"
+    if description.head:
+        model += f" with the head {description.head} ({(description.head_sha256 or '')[:8]})"
+    return f"{model} at {rate}, stride {description.stride}"

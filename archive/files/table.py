@@ -21,13 +21,15 @@ _TEXT = pa.dictionary(pa.int32(), pa.string())
 class Description(msgspec.Struct, frozen=True, kw_only=True):
     """What the windows of an archive have in common; archives of another description are not continued.
 
-    ``model_sha256`` is the digest of the bundle's content, ``head`` the classifier if it is not the model's own, and
-    ``version`` that of this package. ``fps``, ``stride`` and ``max_gap_s`` are as in ``archive.decoding.job.Sampling``.
+    ``model_sha256`` is the digest of the bundle's content, ``head`` the classifier if it is not the model's own, with
+    its digest ``head_sha256``, and ``version`` that of this package. ``fps``, ``stride`` and ``max_gap_s`` are as in
+    ``archive.decoding.job.Sampling``.
     """
 
     model: str
     model_sha256: str
     head: str | None
+    head_sha256: str | None = None
     version: str
     labels: tuple[str, ...]
     frames: int

@@ -37,6 +37,11 @@ def heads_in(directory: Path) -> list[Path]:
     return sorted(file.parent for file in directory.glob(f"[!.]*/{FILE_NAME}"))
 
 
+def find_head(name: str, heads: Path = HEADS) -> Path:
+    """The path of the head in the directory ``name``, else of that name in ``heads``; it may hold no head."""
+    return Path(name) if (Path(name) / FILE_NAME).is_file() else heads / name
+
+
 def write_head(
     path: Path, manifest: HeadManifest, weights: Weights, pictures: Mapping[str, bytes] = MappingProxyType({})
 ) -> HeadManifest:

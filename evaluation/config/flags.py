@@ -11,7 +11,7 @@ from typing import Any
 from archive.decoding.job import Sampling, Views
 from commandline.parser import Parser
 from commandline.values import checked, integer, number
-from engines.linear_heads.storage import HEADS
+from engines.linear_heads.storage import HEADS, find_head
 from engines.runtimes.default_bundle import default_bundle
 from engines.storage.bundle import find_bundle
 from evaluation.answer_cache import default_directory
@@ -36,7 +36,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         videos=Path(values["videos"]),
         annotations=values["annotations"],
         bundles=tuple(find_bundle(name) for name in values["bundles"]) or (default_bundle().path,),
-        heads=tuple(_head(name, values["heads_directory"]) for name in values["heads"]),
+        heads=tuple(find_head(name, values["heads_directory"]) for name in values["heads"]),
         out=values["out"],
         json=values["json"],
         device=values["device"],
@@ -44,11 +44,6 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
         cache=values["cache"] or default_directory(),
         sampling=Sampling(fps=values["fps"], views=values["views"]),
     )
-
-
-def _head(name: str, heads: Path) -> Path:
-    """The head in the directory ``name``, else that of this name in ``heads``."""
-    return Path(name) if Path(name).is_dir() else heads / name
 
 
 def views(text: str) -> Views | None:

@@ -188,6 +188,7 @@ class Model(msgspec.Struct):
         bool, Meta(description="Whether the weights are random, for measuring speed only: the answers mean nothing.")
     ]
     bundle: Annotated[str, Meta(description="Name of the engine bundle.")]
+    bundle_sha256: Annotated[str, Meta(description="SHA-256 of the bundle's content, as for `--bundle-sha256`.")]
     frames: Annotated[int, Meta(description="Exact number of frames of a clip.")]
     resize: Annotated[
         int, Meta(description="Pixels to which the short edge of a frame is resized; larger frames gain nothing.")
@@ -243,6 +244,7 @@ def model_of(engine: ServedModel, served_as: str, heads: Iterable[Head], service
         sha256=manifest.source.sha256,
         random_weights=manifest.source.random_weights,
         bundle=manifest.name,
+        bundle_sha256=manifest.content_sha256(),
         frames=manifest.frames,
         resize=manifest.preprocessing.resize,
         crop=manifest.preprocessing.crop,

@@ -59,6 +59,7 @@ MODELS = Models(
             sha256="5aa24258fcab96a4dc118686f1c033c1ff8e54277b00367c620cc4addcfbd799",
             random_weights=False,
             bundle="vjepa2-vitl-fpc16-256-ssv2-tensorrt-fp16",
+            bundle_sha256="5f2d6a1c0b9e4d7f8a3b6c5d4e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f",
             frames=16,
             resize=292,
             crop=256,
