@@ -58,13 +58,14 @@ test-all *ARGS:
     @{{ just_executable() }} test "$@"
     @{{ just_executable() }} test-extra
 
-# Run what `just test-all` adds: containers for CPUs, HAProxy, hostile V2 requests, the GPU script, archives, load.
+# Run what `just test-all` adds: containers for CPUs, HAProxy, hostile requests and videos, the GPU script, archives, load.
 test-extra: (_install "export,dev")
     #!/usr/bin/env bash
     set -euo pipefail
     {{ python }} -m tests.containers
     {{ python }} -m tests.fleet
     {{ python }} -m tests.protocol_fuzz
+    {{ python }} -m tests.video_fuzz
     {{ python }} -c 'import sys; from engines.device.cuda_driver import cuda_devices; sys.exit(not cuda_devices())' ||
         echo "skipped: what needs a GPU; run 'just gpu' on a machine that has one" >&2
     echo "rehearsing tests/gpu/run.sh with the packages of a GPU machine" >&2

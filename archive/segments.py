@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from archive.video import WindowScores
+from engines.linear_heads.manifest import UNKNOWN
 
 # Rounding of the times of windows, in seconds; a longer time between two windows belongs to neither.
 _ROUNDING_S = 1e-6
@@ -42,7 +43,7 @@ class Rules:
     still_below: float = 2.0
     pause_s: float = 1.0
     shortest_s: float = 1.0
-    no_action: tuple[str, ...] = (HOLDING,)
+    no_action: tuple[str, ...] = (HOLDING, UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

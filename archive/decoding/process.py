@@ -7,7 +7,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,7 @@ class DecoderProcess:
         self._silence_s = silence_s
         self._process: subprocess.Popen[bytes] | None = None
 
-    def windows(self, job: Job) -> Iterator[DecodedWindow]:
+    def windows(self, job: Job) -> Generator[DecodedWindow]:
         """The windows of ``job`` in their order; they wait in a pipe, so the decoder is never far ahead.
 
         A caller that does not take all of them ends the process.

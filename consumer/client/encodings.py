@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from yarl import URL
 
+from commandline.hosts import is_loopback
 from consumer.errors import ClipError
 
 Picture = NDArray[np.uint8]
@@ -85,12 +85,7 @@ def encode_clip(pictures: Sequence[Picture], encoding: Encoding, options: Option
 
 def default_encoding(url: str) -> Encoding:
     """``raw`` for loopback addresses, where bandwidth is free; ``jpeg``, a tenth of the bytes, for all others."""
-    host = URL(url).host or ""
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost" or host.endswith(".localhost")
-    return "raw" if loopback else "jpeg"
+    return "raw" if is_loopback(URL(url).host or "") else "jpeg"
 
 
 def check_pictures(pictures: Sequence[Picture]) -> None:

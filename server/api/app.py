@@ -16,6 +16,7 @@ from server.api.live.page import ASSETS
 from server.api.stream import STREAMS
 from server.api.v2.repository import LOADER
 from server.api.v2.shared_memory import REGIONS
+from server.api.video import RECORDINGS
 from server.api.watching.event_feed import EventFeed
 from server.api.watching.events import FEED
 from server.api.watching.figures import HISTORY
@@ -25,11 +26,12 @@ from server.http.auth import GUARD, Guard, guarded
 from server.http.context import SERVICE
 from server.http.cors import allow_origins
 from server.http.endpoint import add_endpoints
-from server.http.middleware import account
+from server.http.middleware import account, name_stream
 from server.limits.api_keys import ApiKeys
 from server.limits.rate_limit import RateLimit
 from server.serving.loader import Loader
 from server.serving.service import Service
+from server.serving.use_count import UseCount
 from server.streams.streams import Streams
 from server.telemetry.history import History
 
@@ -50,9 +52,11 @@ def make_app(service: Service, loader: Loader) -> web.Application:
     app[ASSETS] = read_assets()
     app[GUARD] = _guard(settings)
     app[REGIONS] = Regions()
+    app[RECORDINGS] = UseCount()
     app[pages.ENCODED_DOCUMENTS] = {}
     add_endpoints(app, routes.ALL)
     app.cleanup_ctx.append(_recording)
+    app.on_response_prepare.append(name_stream)
     app.middlewares.extend(_middlewares(settings, app))
     return app
 

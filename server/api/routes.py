@@ -8,13 +8,14 @@ from http import HTTPStatus
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from server.api import status, stream
-from server.api.docs import examples, pages
+from server.api.docs import examples, pages, video_schema
 from server.api.docs.inference_schema import EMBEDDINGS, ENCODINGS, embedding, inference
 from server.api.docs.watching_schema import last_event_id
 from server.api.infer import embed, infer
 from server.api.live import page
 from server.api.stream_messages import STREAM_PATH
 from server.api.v2 import routes as v2
+from server.api.video import NDJSON, video
 from server.api.watching.events import EVENT_STREAM, events
 from server.api.watching.figures import figures
 from server.errors import (
@@ -78,6 +79,20 @@ INFERENCE = (
         request=embedding,
         answers={_OK: ResponseBody("The features.", examples.EMBED_ANSWER, headers=("Server-Timing",), raw=True)},
         errors=_CLIP_ERRORS,
+        route={"expect_handler": no_expectations},
+        policy=Policy(counted=True, traced=True),
+    ),
+    Endpoint(
+        "POST",
+        "/api/v1/video",
+        video,
+        name="video",
+        tag="inference",
+        summary="Label a video file",
+        description=video_schema.DESCRIPTION,
+        request=video_schema.recording,
+        answers={_OK: ResponseBody("The windows, then the segments.", examples.VIDEO, media_type=NDJSON)},
+        errors=(*_CLIP_ERRORS, ForbiddenError),
         route={"expect_handler": no_expectations},
         policy=Policy(counted=True, traced=True),
     ),

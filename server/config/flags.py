@@ -11,20 +11,20 @@ from commandline.parser import Parser
 from commandline.values import comma_separated
 from engines.runtimes.default_bundle import default_bundle
 from server.config.engine_flags import add_checks, add_engine
-from server.config.load_flags import add_load, add_sizes, add_stop
+from server.config.load_flags import add_load, add_sizes, add_stop, add_videos
 from server.config.model_sources import read_sources, source_of, weighted
 from server.config.network_flags import add_access, add_log, add_network
 from server.config.settings import MIB, Settings
 
 # In the order of --help.
-_GROUPS = (add_network, add_access, add_engine, add_checks, add_load, add_sizes, add_stop, add_log)
+_GROUPS = (add_network, add_access, add_engine, add_checks, add_load, add_sizes, add_videos, add_stop, add_log)
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     """Settings from the command line and the environment; exits with code 2 if they cannot be used."""
     parser = _parser()
     flags = vars(parser.parse_args(arguments))
-    for name in ("inflight", "body", "clip"):
+    for name in ("inflight", "body", "clip", "video"):
         flags[f"max_{name}_bytes"] = flags.pop(f"max_{name}_mb") * MIB
     if flags["max_inflight_bytes"] < flags["max_body_bytes"] + flags["max_clip_bytes"]:
         parser.error("--max-inflight-mb is less than one request of --max-body-mb and --max-clip-mb may hold")

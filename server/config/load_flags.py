@@ -48,6 +48,44 @@ def add_sizes(parser: Parser) -> None:
     )
 
 
+def add_videos(parser: Parser) -> None:
+    """Whether whole videos are accepted, and how large and how many."""
+    parser.add(
+        "--video",
+        action="store_true",
+        default=None,
+        help="Accept whole videos at /api/v1/video also from other machines. Each is decoded in a process of its own,"
+        " with limits, but decoders have faults: use it among clients that you trust. (default: only on loopback"
+        " addresses)",
+    )
+    parser.add(
+        "--no-video",
+        dest="video",
+        action="store_false",
+        help="Accept no videos, not even from this machine.",
+    )
+    parser.add(
+        "--max-videos",
+        type=integer(1, 256),
+        default=Settings.max_videos,
+        help="Videos that are received and labelled at the same time; further ones get 503. Each takes a core while it"
+        " is decoded and its size on the disk of TMPDIR. Raise it on machines with many cores.",
+    )
+    parser.add(
+        "--max-video-mb",
+        type=integer(1, 1_048_576),
+        default=Settings.max_video_bytes // MIB,
+        help="Largest video in MiB. Raise it for long recordings, if TMPDIR has room for --max-videos of them.",
+    )
+    parser.add(
+        "--video-timeout-s",
+        type=integer(1, 86_400),
+        default=Settings.video_timeout_s,
+        help="Seconds in which a video must have been received and labelled, and seconds of CPU time of its decoder."
+        " Raise it for long recordings.",
+    )
+
+
 def add_stop(parser: Parser) -> None:
     """How a stop goes on."""
     parser.add(

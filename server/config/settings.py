@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from commandline.hosts import is_loopback
 from engines.device.cuda_driver import device_names
 from engines.linear_heads.storage import HEADS
 from engines.options import EngineOptions, Graphs
@@ -61,11 +62,20 @@ class Settings:
     max_inflight_bytes: int = 512 * MIB
     max_body_bytes: int = 64 * MIB
     max_clip_bytes: int = 128 * MIB
+    video: bool | None = None
+    max_videos: int = 2
+    max_video_bytes: int = 512 * MIB
+    video_timeout_s: int = 600
     drain_delay_s: int = 0
     drain_timeout_s: int = 30
     log_format: LogFormat = "auto"
     log_level: str = "info"
     tracing: bool = False
+
+    @property
+    def takes_videos(self) -> bool:
+        """Whether whole videos are accepted: as the user says, else where only this machine can send them."""
+        return is_loopback(self.host) if self.video is None else self.video
 
     def engines(self) -> tuple[EngineOptions, ...]:
         """The options of the engines, one for each device; raises ConfigurationError if a device does not exist.

@@ -8,14 +8,14 @@ import re
 from typing import cast
 from uuid import uuid4
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from server.http.context import FIRST_BYTE_S, LOG_FIELDS, SERVICE
 from server.http.endpoint import policy_of
 from server.http.framing import check_framing
 from server.http.problem import problem_for
-from server.http.transport.connection import Connection
+from server.http.transport.connection import SERVER_NAME, Connection
 from server.serving.service import Service, State
 from server.telemetry.logs import request_id
 from server.telemetry.metrics import outcome_of
@@ -48,6 +48,12 @@ async def account(request: web.Request, handler: Handler) -> web.StreamResponse:
         answer.force_close()
     _log.log(policy_of(request).log_level, "request", extra={"status": answer.status} | _fields(request))
     return answer
+
+
+async def name_stream(request: web.Request, response: web.StreamResponse) -> None:
+    """Give an answer that is sent piece by piece the headers that others get when their handler has ended."""
+    response.headers["X-Request-Id"] = request_id.get() or ""
+    response.headers[hdrs.SERVER] = SERVER_NAME
 
 
 async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import BinaryIO, cast
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from server.clips.decode_threads import DecodeThreads
 from server.clips.lease import Lease
 from server.clips.upload import NewMemory, PartsFor
-from server.errors import SlowBodyError, TooLargeError, UnreadableError
+from server.errors import SlowBodyError, TooLargeError, UnreadableError, UnsupportedMediaError
 from server.http.content_encoding import IDENTITY, check_content_encoding, inflate
 from server.http.transport.connection import Connection
 from server.http.transport.half_closed import INTERIM
@@ -108,6 +108,19 @@ class RequestBody:
             if self.length is None:
                 return await self._written(size_bytes, new_memory)
             return len(await self._received(size_bytes, new_memory))
+
+    async def write_to(self, file: BinaryIO) -> None:
+        """Write the body into ``file``, so that only a piece of it is in memory; raises as ``read`` does.
+
+        Raises:
+            UnsupportedMediaError: it is compressed.
+        """
+        if self._compressed:
+            raise UnsupportedMediaError("this body is not accepted compressed", field="Content-Encoding")
+        async with self._in_time():
+            async for piece in self._pieces():
+                await asyncio.to_thread(file.write, piece)
+                self.memory.drop(len(piece))
 
     async def read_parts(self, head_bytes: int, parts_for: PartsFor) -> None:
         """Give the first ``head_bytes`` to ``parts_for``, and write the rest into its parts; raises as ``read``."""

@@ -155,6 +155,10 @@ id: 5b1f20aa-812
 data: {"session":"3f2a9c01b7de","at_s":1764244912.5,"window":221,"reason":"overload","skipped":{"overload":3}}
 
 """
+VIDEO = """{"type":"window","start_s":0.0,"end_s":5.0,"predictions":[{"label":"Moving something up","confidence":0.97}]}
+{"type":"segment","start_s":0.0,"end_s":5.0,"label":"Moving something up","confidence":0.97}
+{"type":"ended","model":"demo","head":null,"windows":1,"segments":1}
+"""
 FIGURES = Figures(
     status="healthy",
     version="0.1.0",

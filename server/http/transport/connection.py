@@ -32,7 +32,7 @@ _READ_BYTES = 64 * 2**10
 # How aiohttp's parser reports a version that it does not know.
 _UNKNOWN_VERSION = "Invalid HTTP version"
 # aiohttp tells its version and that of Python by default.
-_SERVER = "vjepa2-serve"
+SERVER_NAME = "vjepa2-serve"
 
 
 class Connections:
@@ -163,7 +163,7 @@ class Connection(web.RequestHandler):
         aiohttp's own refusals become problems; it refuses an unknown ``Expect`` before any middleware runs.
         """
         answer = problem_for(resp) if isinstance(resp, web.HTTPException) else resp
-        answer.headers[hdrs.SERVER] = _SERVER
+        answer.headers[hdrs.SERVER] = SERVER_NAME
         is_last = self._half_closed is not None and not has_queued_requests(self)
         if is_last or not is_well_framed(request):
             answer.force_close()
