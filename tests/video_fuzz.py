@@ -1,4 +1,4 @@
-"""``python -m tests.video_fuzz``: 500 hostile videos are sent to one service, which stays and answers each."""
+"""``python -m tests.video_fuzz``: hostile videos are sent to one service, which stays and answers each."""
 
 from __future__ import annotations
 

@@ -31,6 +31,6 @@ def test_generated_requests_get_documented_answers(tmp_path: Path) -> None:
             check=False,
         )
         assert asked.returncode == 0, asked.stdout + asked.stderr
-        assert "Tested: 23" in asked.stdout
+        assert "Tested: 24" in asked.stdout
         assert server.stop() == 0
     assert not [entry for entry in server.log if entry["level"] in ("ERROR", "CRITICAL")]
