@@ -224,7 +224,7 @@ async def test_a_swap_of_one_model_keeps_the_answers_and_the_times_of_another(
     with _stand_in(bundles, "--bundle-poll-s", "1", pace="gpu") as server:
         async with clients(server) as session, _asking(session, "usual", 16, others):
             async with _asking(session, "heavy", 16, before):
-                await asyncio.sleep(3)
+                await asyncio.sleep(2)
             async with _asking(session, "heavy", 16, during):
                 await asyncio.to_thread(demo_copy, bundles / "usual", "swapped")
                 await asyncio.to_thread(server.wait_for, "engine swapped")
