@@ -60,7 +60,8 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
         word = next((word for word in words if word.startswith("-")), words[0])
         flag = word.split("=", 1)[0]
         if not flag.startswith("-"):
-            return f"{word} is one argument too many"
+            takes_many = any(action.nargs in ("*", "+") and not action.option_strings for action in self._actions)
+            return f"{word} must be before the flags" if takes_many else f"{word} is one argument too many"
         flags = [name for action in self._actions for name in action.option_strings if action.help != argparse.SUPPRESS]
         return f"there is no flag {flag}{did_you_mean(flag, flags)}"
 

@@ -263,7 +263,7 @@ class AsyncClient:
         except ServiceAnswerError as error:
             self._log_unusable(error)
             return None
-        return None if found is None else Model(found.frames, found.name, crop=found.crop)
+        return None if found is None else Model(found.frames, found.name, found.crop)
 
     def _log_unusable(self, error: ServiceAnswerError) -> None:
         fields = {"url": self.url, "reason": error.what}

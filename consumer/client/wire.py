@@ -98,7 +98,6 @@ class Model:
 
     frames: FrameCount
     name: Text = ""
-    served_as: Text | None = None
     crop: Edge | None = None
     resize: Edge | None = None
     labels: tuple[Text, ...] = ()
@@ -108,6 +107,7 @@ class Model:
     device: Text | None = None
     bundle: Text | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    served_as: Text | None = None
 
     @property
     def short_edge_px(self) -> int | None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from engines.clip import Clip
 from engines.engine import Engine
 from engines.errors import EngineError, EngineLostError
 from server.batching.clip_queue import Classified, ClipQueue, Job, Priority, StreamShare
 from server.batching.device_turns import ModelShares
+from server.batching.engine_checks import EngineChecks
 from server.batching.engine_instance import EngineInstance
 from server.errors import NotReadyError
 from server.limits.throughput import Throughput
@@ -25,14 +24,6 @@ _log = logging.getLogger(__name__)
 _RETRY_LOST_S = 5
 # A half of a divided batch has at least this many clips, because each batch has a fixed cost.
 _MIN_HALF = 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """A clip for one engine only; from ``latest_s`` on (the loop's clock) it goes before the clips of clients."""
-
-    job: Job
-    latest_s: float
 
 
 class Batcher:
@@ -72,7 +63,7 @@ class Batcher:
         self._metrics = metrics
         self._batch_wait_s = batch_wait_s
         self._queue = ClipQueue()
-        self._checks: dict[EngineInstance, _Check] = {}
+        self._checks = EngineChecks()
         self._on_lost: Callable[[EngineLostError], None] = lambda error: None
         self._task: asyncio.Task[None] | None = None
 
@@ -158,13 +149,12 @@ class Batcher:
         """
         if instance not in self._instances:
             raise _lost_error()
-        job = Job(clip, "normal", math.inf, asyncio.get_running_loop().create_future(), tried=True)
-        self._checks[instance] = _Check(job, latest_s)
+        job = self._checks.put(instance, clip, latest_s)
         self._changed.set()
         try:
             return await job.answer
         finally:
-            self._checks.pop(instance, None)
+            self._checks.take(instance)
             del job
 
     async def check_all(self) -> None:
@@ -221,9 +211,9 @@ class Batcher:
 
         None instead of seconds: when something changes.
         """
-        checked = [one for one in self._checks if self._is_due(one)]
-        if checked:
-            return checked[:1], None
+        checked = self._checks.due(nothing_waits=not self.waiting)
+        if checked is not None:
+            return [checked], None
         # While all lanes are taken, only a change can make room, so that there is no timeout.
         free = sorted((one for one in self._instances if one.has_room), key=lambda one: one.load)
         wait_s = self._wait_s(free[0]) if free else None
@@ -232,16 +222,9 @@ class Batcher:
         return [one for one in free if (due_s := self._wait_s(one)) is not None and due_s <= 0], None
 
     def _take(self, instance: EngineInstance) -> list[Job]:
-        if self._is_due(instance):
-            return [self._checks.pop(instance).job]
+        if self._checks.is_due(instance, nothing_waits=not self.waiting):
+            return self._checks.take(instance)
         return self._queue.take(self._share(instance))
-
-    def _is_due(self, instance: EngineInstance) -> bool:
-        """Whether a check waits for ``instance`` and may start now."""
-        check = self._checks.get(instance)
-        if check is None or not instance.has_room:
-            return False
-        return (instance.is_idle and not self.waiting) or time.monotonic() >= check.latest_s
 
     def _wait_s(self, instance: EngineInstance) -> float | None:
         """Seconds until the waiting clips should go to ``instance``; at most 0: now; None: when something changes."""
@@ -273,8 +256,7 @@ class Batcher:
     def _lose(self, instance: EngineInstance, error: BaseException) -> None:
         """Continue without ``instance``. Other engines try each of its clips once, since a clip may have broken it."""
         self._instances.remove(instance)
-        if (check := self._checks.pop(instance, None)) is not None:
-            _refuse([check.job])
+        _refuse(self._checks.take(instance))
         lost = error if isinstance(error, EngineLostError) else EngineLostError(f"the batcher failed: {error!r}")
         unanswered = instance.abandon()
         retried = [job for job in unanswered if self._instances and job.wanted and not job.tried]

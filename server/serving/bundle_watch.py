@@ -7,7 +7,7 @@ import asyncio
 from server.serving.fingerprint import Fingerprint, fingerprint
 from server.serving.loader import Loader
 from server.serving.models.registry import Registry
-from server.serving.models.served_model import ServedModel
+from server.serving.models.served_model import ModelState, ServedModel
 
 
 class Demands:
@@ -57,7 +57,9 @@ async def watch_bundles(models: Registry, every_s: float, demands: Demands) -> N
         await asyncio.sleep(every_s)
         for model in models:
             now = await asyncio.to_thread(fingerprint, model.source.path)
-            if model.is_wanted and now and now == seen.get(model) and now != model.files:
+            # What is not loaded yet has no files to differ from.
+            is_due = model.is_wanted and model.state is not ModelState.LOADING
+            if is_due and now and now == seen.get(model) and now != model.files:
                 # A reload notes the files when it begins, which may be later.
                 model.files = now
                 demands.demand(model)

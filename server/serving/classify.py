@@ -82,6 +82,7 @@ async def classify(
 
 async def _chosen(service: Service, upload: Upload) -> tuple[ServedModel, list[bytearray]]:
     """The model that the clip is for; and the body, if it had to be read to know that, else nothing."""
+    service.check_accepting()
     named = model_in_query(upload)
     if named is not None or not (service.models.are_several and may_name_model(upload)):
         return service.models.asked(named), []

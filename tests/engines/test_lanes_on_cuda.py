@@ -163,6 +163,28 @@ def test_graph_pools_are_reserved_at_the_start(bundle: Bundle, cuda: FakeCuda) -
     engine.close()
 
 
+def test_networks_of_engines_that_serve_on_one_device_follow_each_other(bundle: Bundle, cuda: FakeCuda) -> None:
+    """Those of an engine that warms up do not: its first runs may take long."""
+    options = EngineOptions(max_clip_bytes=MIB, page_locked_bytes=4 * MIB, lanes=1)
+    one, other = load_engine(bundle, options), load_engine(bundle, options)
+    cuda.followed.clear()
+    for engine in (one, other, one, other):
+        engine.infer([_clip(engine)])
+    apart = list(cuda.followed)
+    assert all(stream == before for stream, before in apart)
+    for engine in (one, other):
+        assert engine.share is not None
+        assert engine.share.device == "cuda:0"
+        engine.share.take_turns()
+    cuda.followed.clear()
+    for engine in (one, other, one, other):
+        engine.infer([_clip(engine)])
+    assert len(cuda.followed) >= 3
+    assert all(stream != before for stream, before in cuda.followed[-3:])
+    one.close()
+    other.close()
+
+
 def test_lanes_share_the_tables_of_a_frame_size(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[tuple[int, int]] = []
 

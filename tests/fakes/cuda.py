@@ -58,6 +58,8 @@ class FakeCuda:
         self.recording: set[int] = set()
         self.reserved_bytes: Counter[int] = Counter()
         self.device_wide_waits = 0
+        # Which stream waited for an event of which other one, in their order.
+        self.followed: list[tuple[int, int]] = []
         self.fail_capture: str | None = None
         self.on_capture: Callable[[], None] = lambda: None
         self._pools = itertools.count(1)
@@ -186,8 +188,9 @@ class _Stream:
     def __init__(self, cuda: FakeCuda) -> None:
         self._cuda, self.cuda_stream = cuda, next(self._numbers)
 
-    def wait_event(self, event: object) -> None:
+    def wait_event(self, event: _Event) -> None:
         self._cuda.submit("wait_event")
+        self._cuda.followed.append((self.cuda_stream, event.recorded_on))
 
     def synchronize(self) -> None:
         self._cuda.wait("a stream")
@@ -196,9 +199,11 @@ class _Stream:
 class _Event:
     def __init__(self, cuda: FakeCuda) -> None:
         self._cuda, self._time_s = cuda, 0.0
+        self.recorded_on = 0
 
-    def record(self, stream: object = None) -> None:
+    def record(self, stream: Any = None) -> None:
         self._cuda.submit("an event")
+        self.recorded_on = stream.cuda_stream if stream is not None else 0
         self._time_s = time.perf_counter()
 
     def synchronize(self) -> None:

@@ -9,7 +9,7 @@ import re
 PHASES = ("read", "decode", "queue", "preprocess", "infer")
 TOTAL = "total"
 
-_SAMPLE = re.compile(r'^vjepa_phase_seconds_(sum|count)\{phase="(\w+)"\} (\S+)$', re.MULTILINE)
+_SAMPLE = re.compile(r'^vjepa_phase_seconds_(sum|count)\{model="[^"]*",phase="(\w+)"\} (\S+)$', re.MULTILINE)
 
 Sums = dict[tuple[str, str], float]
 

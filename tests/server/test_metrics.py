@@ -32,7 +32,7 @@ SCRAPE = ROOT / "deploy/prometheus.yml"
 GPU = {f"vjepa_gpu_{name}" for name in ("memory_used_bytes", "memory_total_bytes", "utilization_ratio")}
 # ``up`` is created by Prometheus itself, and the others by HAProxy (``tests/test_haproxy.py``).
 ELSEWHERE = {"up", "haproxy_server_status"} | GPU
-_NO_METRICS = {"by", "or", "le", "sum", "rate", "topk", "changes", "increase", "histogram_quantile"}
+_NO_METRICS = {"and", "by", "or", "le", "sum", "rate", "topk", "changes", "increase", "histogram_quantile"}
 
 
 async def test_requests_clips_and_phases_are_counted() -> None:
@@ -133,7 +133,7 @@ def _jobs() -> set[str]:
 
 
 def _metrics_in(expression: str) -> set[str]:
-    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|without) \([^)]*\)", "", expression)
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|on|without) \([^)]*\)", "", expression)
     return set(re.findall(r"\b[a-z][a-z_]+\b", bare)) - _NO_METRICS
 
 

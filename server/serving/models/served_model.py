@@ -97,8 +97,9 @@ class ServedModel:
     def deployed(self) -> Deployment:
         """The deployment in service; raises NotReadyError."""
         if self._deployment is None:
-            told = f"the model {self.name} is {self.state.value.lower()}"
-            raise NotReadyError(f"{told}: {self.reason}" if self.reason else told, retry_after_s=_RETRY_S)
+            # Why is for the operator: the log and the index of the repository say it, which may name files.
+            told = f"the model {self.protocol_name} is {self.state.value.lower()}"
+            raise NotReadyError(told, retry_after_s=_RETRY_S)
         return self._deployment
 
     def put(self, fresh: Deployment) -> None:
