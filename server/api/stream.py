@@ -10,8 +10,9 @@ import msgspec
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs, web
 
 from server.api import stream_messages as messages
-from server.api.stream_answers import StreamAnswers, log_fields, most_frame_bytes, problem_message, summary_of
+from server.api.stream_answers import StreamAnswers, Wanted, log_fields, most_frame_bytes, problem_message, summary_of
 from server.api.stream_options import options_of
+from server.clips.infer_request import DEFAULT_TOP_K
 from server.clips.request_fields import checked_top_k
 from server.errors import (
     InvalidError,
@@ -24,6 +25,7 @@ from server.errors import (
 from server.http.auth import GUARD
 from server.http.context import LOG_FIELDS, SERVICE
 from server.http.cors import check_origin
+from server.serving.classify import offered_by
 from server.serving.service import State
 from server.streams.events import Event
 from server.streams.frames import FRAME_HEADER, parse_frame, time_of
@@ -85,12 +87,11 @@ class _Connection:
             hello = await self._hello()
             if not authorized:
                 self._request.app[GUARD].check(self._request, f"Bearer {hello.key}" if hello.key else None)
-            manifest = self._service.loaded().manifest
-            if not manifest.labels:
-                raise InvalidError("this model has no labels of its own, so a stream cannot be answered")
-            top_k, options = checked_top_k(hello.top_k, len(manifest.labels)), options_of(hello, manifest)
-            with self._request.app[STREAMS].opened(options, self._tell) as opened:
-                self._answers = StreamAnswers(opened, top_k, self._service.settings.max_clip_bytes)
+            service = self._service
+            top_k, manifest, heads = self._top_k(hello), service.loaded().manifest, service.fitting_heads()
+            with self._request.app[STREAMS].opened(options_of(hello, manifest, heads), self._tell) as opened:
+                wanted = Wanted(top_k, hello.embedding)
+                self._answers = StreamAnswers(opened, wanted, service.settings.max_clip_bytes)
                 return await self._run(opened)
         except RequestError as error:
             with contextlib.suppress(ConnectionError):
@@ -98,6 +99,13 @@ class _Connection:
             return _close_code(error), error.message
         except ConnectionError:
             return WSCloseCode.ABNORMAL_CLOSURE, _GONE
+
+    def _top_k(self, hello: messages.Hello) -> int:
+        """Raises InvalidError for a head that is not there, and for more predictions than there are labels."""
+        manifest = self._service.loaded().manifest
+        if hello.head is None and hello.embedding is not None and not manifest.labels:
+            return checked_top_k(hello.top_k, DEFAULT_TOP_K)
+        return checked_top_k(hello.top_k, offered_by(manifest, self._service.fitting_heads()).labels_of(hello.head))
 
     async def _hello(self) -> messages.Hello:
         limit_s = self._service.settings.header_timeout_s
@@ -112,7 +120,7 @@ class _Connection:
     async def _run(self, opened: OpenStream) -> tuple[int, str]:
         """Read frames and answer windows beside each other, until one of the two ends or the service drains."""
         session = opened.session
-        await self._send(self._answers.ready(session.model))
+        await self._send(self._answers.ready(session.serving))
         reading = asyncio.create_task(self._read(opened), name="read stream")
         answering = asyncio.create_task(session.answer_windows(), name="answer stream")
         draining = asyncio.create_task(self._service.draining.wait(), name="drain stream")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from engines.linear_heads.head import HeadAnswer
+from engines.linear_heads.head import Head, HeadAnswer
 from engines.linear_heads.manifest import ALL
 from engines.manifest import Manifest
 from server.batching.clip_queue import Priority
@@ -73,6 +73,17 @@ async def classify(service: Service, upload: Upload, terms: Terms, *, embeds: bo
     return classification
 
 
+def offered_by(manifest: Manifest, heads: Mapping[str, Head], *, embeds: bool = False) -> Offered:
+    """How clips can be answered by the model of ``manifest`` and the ``heads`` that fit it."""
+    return Offered(len(manifest.labels), {name: len(head.labels) for name, head in heads.items()}, embeds)
+
+
+def check_features(manifest: Manifest) -> None:
+    """Raises InvalidError when features are asked of a bundle that has none."""
+    if not manifest.features:
+        raise InvalidError(f"bundle {manifest.name} was exported without features; export the model again to get them")
+
+
 class _Classifying:
     """The steps of one classification; each step may refuse the clip by raising RequestError."""
 
@@ -86,9 +97,11 @@ class _Classifying:
 
     async def run(self, upload: Upload) -> Classification:
         service, model = self._service, self._deployment.model
-        self._check_features()
+        if self._embeds:
+            check_features(model.manifest)
+        offered = offered_by(model.manifest, self._heads, embeds=self._embeds)
         reader = clip_reader_for(
-            Decoding(upload, model, service.decode_threads, service.settings.max_clip_bytes, self._offered())
+            Decoding(upload, model, service.decode_threads, service.settings.max_clip_bytes, offered)
         )
         await self._read(reader, upload)
         read_ms = self._elapsed_ms()
@@ -104,18 +117,6 @@ class _Classifying:
         heads = self._answers(request.head, answer.features)
         identity = self._deployment.features_identity
         return Classification(request, answer.probabilities, model.manifest, times, answer.features, identity, heads)
-
-    def _offered(self) -> Offered:
-        heads = {name: len(head.labels) for name, head in self._heads.items()}
-        return Offered(len(self._deployment.model.manifest.labels), heads, self._embeds)
-
-    def _check_features(self) -> None:
-        """Raises InvalidError when features are asked of a bundle that has none."""
-        manifest = self._deployment.model.manifest
-        if self._embeds and not manifest.features:
-            raise InvalidError(
-                f"bundle {manifest.name} was exported without features; export the model again to get them"
-            )
 
     def _answers(self, asked: str | None, features: npt.NDArray[np.float32] | None) -> dict[str, HeadAnswer]:
         if asked is None or features is None:

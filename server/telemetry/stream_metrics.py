@@ -28,7 +28,7 @@ class StreamMetrics:
         self,
         registry: CollectorRegistry,
         buckets_s: tuple[float, ...],
-        answered_request: Callable[[Sequence[tuple[ClipTimes, str]]], None],
+        answered_request: Callable[[Sequence[tuple[ClipTimes, str | None]]], None],
     ) -> None:
         self._answered_request = answered_request
         self._frames = Counter("vjepa_stream_frames", "Frames of streams, by outcome", ["outcome"], registry=registry)
@@ -61,7 +61,7 @@ class StreamMetrics:
         """Count a window that was not answered: why it was skipped, or ``failed``."""
         self._windows.labels(outcome).inc()
 
-    def answered(self, times: ClipTimes, label: str, age_s: float) -> None:
+    def answered(self, times: ClipTimes, label: str | None, age_s: float) -> None:
         """Count an answered window, with its phases, its most probable label and its age."""
         self._windows.labels("answered").inc()
         self._age.observe(age_s)
