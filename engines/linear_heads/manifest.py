@@ -50,12 +50,31 @@ class ClassReport(Record, frozen=True):
     recall_high: Share
 
 
+class ThresholdPoint(Record, frozen=True):
+    """What a threshold of familiarity would do on the held-out clips: shares as ``false_alarms`` and ``misses`` are."""
+
+    threshold: float
+    misses: Share
+    false_alarms: Share | None = None
+
+
+class ConfidenceBin(Record, frozen=True):
+    """Held-out clips whose best action has about this ``confidence``, and the share of them that it is right for."""
+
+    confidence: Share
+    accuracy: Share
+    clips: Count
+
+
 class Report(Record, frozen=True):
     """What the held-out folds told, in which no clip of a video is judged by a head that saw another clip of it.
 
     ``confusion``: clips by action (rows) and by answer (columns: the actions, then ``unknown``). ``false_alarms``: the
     share of held-out background windows that were taken for an action, None without a background. ``misses``: the share
     of clips of actions that were answered with ``unknown``. ``calibration_error``: expected, over ten bins.
+
+    ``thresholds``: points of the curve that another threshold moves along, by rising threshold. ``calibration``: the
+    bins with clips, by rising confidence. Heads of older versions have neither.
     """
 
     classes: tuple[ClassReport, ...]
@@ -69,6 +88,8 @@ class Report(Record, frozen=True):
     false_alarms_low: Share | None = None
     false_alarms_high: Share | None = None
     warnings: tuple[str, ...] = ()
+    thresholds: tuple[ThresholdPoint, ...] | msgspec.UnsetType = msgspec.UNSET
+    calibration: tuple[ConfidenceBin, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class HeadManifest(Record, frozen=True):
