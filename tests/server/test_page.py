@@ -10,7 +10,6 @@ import contextlib
 import csv
 import io
 import json
-import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -29,33 +28,14 @@ from export.demo.labels import LABELS
 from export.demo.rendering.clips import render_clip
 from export.demo.show import SAMPLE, SAMPLE_LABEL
 from tests.live_server import LiveServer, serving
-from tests.server.browser import Visit, needs_browser, visiting
+from tests.server.browser import DESK, PHONE, SIZES, SLOW_MS, checked, needs_browser, visiting
 from tests.server.peers import clients
 from tests.server.streams import Frames, StreamClient, packed, streaming
 
 pytestmark = needs_browser
 
-DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "color_scheme": "dark"}
-SIZES = pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-SLOW_MS = 120_000
 FIRST_VIEW_BYTES = 150_000
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\">&amp;</script>"
-
-
-async def _check(visit: Visit, name: str) -> None:
-    """Nothing is wider than the window, and axe finds nothing serious; keeps a picture."""
-    page = visit.page
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert await page.evaluate("document.querySelectorAll('img[src=\"x\"]').length") == 0
-    if directory := os.environ.get("VJEPA_PAGE_PICTURES"):
-        width = (page.viewport_size or {})["width"]
-        await page.screenshot(path=Path(directory) / f"{name}-{width}.png", full_page=True)
-    with contextlib.suppress(ImportError):
-        from axe_playwright_python.async_playwright import Axe
-
-        found = (await Axe().run(page)).response["violations"]
-        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
 
 
 def _first(page: Page) -> Locator:
@@ -86,7 +66,7 @@ async def test_a_file_is_classified_and_its_timeline_can_be_clicked_and_kept(
         await expect(page.locator("video")).to_have_js_property("ended", True, timeout=SLOW_MS)
         await segment.press("Enter")
         await expect(page.locator("video")).to_have_js_property("ended", False)
-        await _check(visit, "try")
+        await checked(visit, "try")
         visit.assert_at_home(live_server)
 
 
@@ -133,7 +113,7 @@ async def test_a_motion_before_the_camera_comes_first(live_server: LiveServer, t
         assert stream["name"] == "camera of this device"
         await page.get_by_role("button", name=SAMPLE_LABEL).first.click()
         await page.get_by_role("button", name="Back to now").click()
-        await _check(visit, "camera")
+        await checked(visit, "camera")
         await page.get_by_role("button", name="Stop").click()
         visit.assert_at_home(live_server)
 
@@ -192,12 +172,12 @@ async def test_every_stream_has_a_tile_that_opens_large(live_server: LiveServer,
                 await expect(tile.locator(".label")).to_have_text(label, timeout=SLOW_MS)
                 await expect(tile.locator("img")).to_be_visible(timeout=SLOW_MS)
             assert await page.title() == "Cameras - vjepa2-serve"
-            await _check(visit, "cameras")
+            await checked(visit, "cameras")
             await tiles.filter(has=page.get_by_text(HOSTILE, exact=True)).press("Enter")
             large = page.get_by_role("dialog")
             await expect(large.get_by_role("heading")).to_have_text(HOSTILE)
             await expect(large.locator(".bars li").first).to_contain_text(found[HOSTILE])
-            await _check(visit, "large")
+            await checked(visit, "large")
             await page.keyboard.press("Escape")
             await expect(large).to_be_hidden()
         await expect(tiles).to_have_count(0)
@@ -215,7 +195,7 @@ async def test_the_service_is_described_and_measured(size: dict[str, Any]) -> No
             await expect(page.locator(".figures")).to_contain_text("healthy")
             await expect(page.locator(".advice")).to_contain_text("No figure is red.")
             await expect(page.locator(".uplot canvas")).to_have_count(4)
-            await _check(visit, "service")
+            await checked(visit, "service")
             visit.assert_at_home(server)
 
 
@@ -231,7 +211,7 @@ async def test_a_key_is_asked_for_and_a_wrong_one_told(tmp_path: Path) -> None:
                 await dialog.get_by_role("button").click()
                 if key == "wrong":
                     await expect(dialog.get_by_role("alert")).to_contain_text("does not know this key")
-                    await _check(visit, "key")
+                    await checked(visit, "key")
             await expect(page.locator("#state")).to_have_text("healthy: demo")
             await page.get_by_role("button", name="Show me").click()
             await page.get_by_role("link", name="Cameras").click()
@@ -264,7 +244,7 @@ async def test_labels_of_a_model_are_text(tmp_path: Path) -> None:
                 await expect(tile.locator(".label")).to_have_text(label)
             await page.get_by_role("link", name="Service").click()
             await expect(page.locator(".card h3")).to_have_text(HOSTILE)
-            await _check(visit, "hostile")
+            await checked(visit, "hostile")
             assert "hacked" not in await page.title()
             visit.assert_at_home(server)
 

@@ -32,7 +32,7 @@ export class LargeCamera {
     const nowS = Date.now() / 1000;
     setText(this.name, camera.state.name);
     showPicture(camera, this.image, this.none);
-    this.bars.show(camera.state.predictions);
+    this.bars.show(camera.said.predictions);
     this.strip.draw(camera.segments, nowS);
     const { gaps, frames_refused: refused, since_s: sinceS } = camera.state;
     setText(this.facts, `${factsText(camera, nowS)} · open for ${ago(nowS - sinceS)} · gaps: ${gaps} · refused frames: ${refused}`);
