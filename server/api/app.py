@@ -14,6 +14,8 @@ from server.api.docs import pages
 from server.api.live.assets import read_assets
 from server.api.live.page import ASSETS
 from server.api.stream import STREAMS
+from server.api.teaching import routes as teaching_routes
+from server.api.teaching.endpoints import TEACHER, running
 from server.api.v2.shared_memory import REGIONS
 from server.api.watching.event_feed import EventFeed
 from server.api.watching.events import FEED
@@ -29,6 +31,7 @@ from server.limits.api_keys import ApiKeys
 from server.limits.rate_limit import RateLimit
 from server.serving.service import Service
 from server.streams.streams import Streams
+from server.teaching.teacher import Teacher
 from server.telemetry.history import History
 
 
@@ -48,8 +51,13 @@ def make_app(service: Service) -> web.Application:
     app[GUARD] = _guard(settings)
     app[REGIONS] = Regions()
     app[pages.ENCODED_DOCUMENTS] = {}
-    add_endpoints(app, routes.ALL)
     app.cleanup_ctx.append(_recording)
+    if settings.teaching is None:
+        add_endpoints(app, routes.ALL)
+    else:
+        app[TEACHER] = Teacher(service, settings.teaching)
+        app.cleanup_ctx.append(running)
+        add_endpoints(app, (*routes.ALL, *teaching_routes.ALL))
     app.middlewares.extend(_middlewares(settings, app))
     return app
 

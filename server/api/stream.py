@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs, web
 
+from engines.linear_heads.head import Head
 from server.api import stream_messages as messages
 from server.api.stream_answers import StreamAnswers, Wanted, log_fields, most_frame_bytes, problem_message, summary_of
 from server.api.stream_options import options_of
@@ -88,7 +89,7 @@ class _Connection:
             if not authorized:
                 self._request.app[GUARD].check(self._request, f"Bearer {hello.key}" if hello.key else None)
             service = self._service
-            top_k, manifest, heads = self._top_k(hello), service.loaded().manifest, service.fitting_heads()
+            top_k, manifest, heads = self._top_k(hello), service.loaded().manifest, self._heads(hello)
             with self._request.app[STREAMS].opened(options_of(hello, manifest, heads), self._tell) as opened:
                 wanted = Wanted(top_k, hello.embedding)
                 self._answers = StreamAnswers(opened, wanted, service.settings.max_clip_bytes)
@@ -105,7 +106,11 @@ class _Connection:
         manifest = self._service.loaded().manifest
         if hello.head is None and hello.embedding is not None and not manifest.labels:
             return checked_top_k(hello.top_k, DEFAULT_TOP_K)
-        return checked_top_k(hello.top_k, offered_by(manifest, self._service.fitting_heads()).labels_of(hello.head))
+        return checked_top_k(hello.top_k, offered_by(manifest, self._heads(hello)).labels_of(hello.head))
+
+    def _heads(self, hello: messages.Hello) -> Mapping[str, Head]:
+        deployment = self._service.deployment
+        return self._service.heads_for(deployment.features_identity if deployment else None, hello.head)
 
     async def _hello(self) -> messages.Hello:
         limit_s = self._service.settings.header_timeout_s

@@ -60,6 +60,8 @@ class Service:
             settings.decode_timeout_ms / 1e3,
         )
         self.heads = Heads(settings.heads)
+        # Heads that were taught and are not kept yet, by the names under which streams may ask for them.
+        self.drafts: dict[str, Head] = {}
         self.recent_clips = RecentClips(settings.swap_clips, self.decode_threads)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
         self.draining = asyncio.Event()
@@ -99,6 +101,13 @@ class Service:
     def fitting_heads(self) -> Mapping[str, Head]:
         """The heads, by name, that fit the model in service."""
         return self.heads.fitting(self._deployment.features_identity if self._deployment else None)
+
+    def heads_for(self, features_identity: str | None, asked: str | None) -> Mapping[str, Head]:
+        """The heads that fit features of that identity, and the draft that is ``asked`` for by its name."""
+        fitting, draft = self.heads.fitting(features_identity), self.drafts.get(asked or "")
+        if draft is None or draft.manifest.features != features_identity:
+            return fitting
+        return {**fitting, str(asked): draft}
 
     def loaded(self) -> Model:
         """The model in service; raises NotReadyError until one is loaded."""

@@ -6,6 +6,7 @@ import asyncio
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from engines.clip import Clip
 from engines.engine import Model
@@ -27,13 +28,23 @@ from server.streams.window_slot import DueWindow, WindowSlot
 class Answering:
     """Decodes the frames of a window, has an engine classify it, and tells the client.
 
-    Invariants: belongs to the event loop; at most one window is being classified. ``latest`` is the last answer.
+    Invariants: belongs to the event loop; at most one window is being classified. ``latest`` is the last answer, and
+    ``window`` has the crops that it is for, each uint8 BGR [S, S, 3], if it ``keeps`` them.
     """
 
     def __init__(
-        self, options: StreamOptions, slot: WindowSlot, decoder: Decoder, account: Account, tell: Tell
+        self,
+        options: StreamOptions,
+        slot: WindowSlot,
+        decoder: Decoder,
+        account: Account,
+        tell: Tell,
+        *,
+        keeps: bool = False,
     ) -> None:
         self.latest: Answered | None = None
+        self.window: list[npt.NDArray[np.uint8]] = []
+        self._keeps = keeps
         self.gate = StillGate(options.still) if options.still is not None else None
         self._head = options.head
         self._replaces = options.policy == "latest"
@@ -117,6 +128,8 @@ class Answering:
             self._account.still_checked(missed=self.gate.check([answer, *heads.values()]))
         self._account.answered(times, answer.top_label if answer.labels else None, age_ms)
         self.latest = Answered(due.span, serving, answer, times, age_ms, heads, found.features, still=checked)
+        if self._keeps:
+            self.window = [frame.crop for frame in await self._decoder.frames(due)]
         await self._tell(self.latest)
 
     def _answers(self, serving: Serving, found: Classified) -> tuple[HeadAnswer, dict[str, HeadAnswer]]:

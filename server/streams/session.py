@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from engines.engine import Model
 from engines.linear_heads.manifest import ALL
 from sampling.windows import Window
@@ -53,11 +56,12 @@ class Session:
         self._account = Account(service.metrics.streams)
         self._slot = WindowSlot()
         self._decoder = Decoder(service.decode_threads, options, lease, self._account, tell, pictures)
-        self._answering = Answering(options, self._slot, self._decoder, self._account, tell)
+        keeps = service.settings.teaching is not None
+        self._answering = Answering(options, self._slot, self._decoder, self._account, tell, keeps=keeps)
         with service.accepted() as deployment:
             self.serving = self._serving(deployment)
         self._maker = WindowMaker(options, ModelInput.of(self.model.manifest))
-        self._memory.add(_ring_bytes(self._maker.takes))
+        self._memory.add(_ring_bytes(self._maker.takes) + (self._maker.takes.window_bytes if keeps else 0))
 
     @property
     def model(self) -> Model:
@@ -76,6 +80,11 @@ class Session:
     def latest(self) -> Answered | None:
         """The last answer."""
         return self._answering.latest
+
+    @property
+    def window(self) -> list[npt.NDArray[np.uint8]]:
+        """The crops of the window of the latest answer, each uint8 BGR [S, S, 3]; none unless heads can be taught."""
+        return self._answering.window
 
     @property
     def still(self) -> StillEstimate | None:
@@ -148,7 +157,7 @@ class Session:
     def _serving(self, deployment: Deployment) -> Serving:
         """What answers from now on; raises InvalidError if ``deployment`` cannot answer as the options ask."""
         asked, model, identity = self.options, deployment.model, deployment.features_identity
-        fitting = self._service.heads.fitting(identity)
+        fitting = self._service.heads_for(identity, asked.head)
         if asked.embeds:
             check_features(model.manifest)
         if asked.head is not None or not asked.embeds:
