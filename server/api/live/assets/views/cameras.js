@@ -1,7 +1,7 @@
 // Cameras: every open stream of the service, those first in which something happens.
 import { Camera } from "../parts/camera.js";
 import { element, setText } from "../parts/dom.js";
-import { HeadChoice } from "../parts/head_choice.js";
+import { HeadChoice } from "./head_choice.js";
 import { watchEvents } from "../client/events.js";
 import { Tile } from "../parts/tile.js";
 import { LargeCamera } from "./large_camera.js";

@@ -1,6 +1,6 @@
 // The settings of a stream, each with a line that says what it does.
 import { element } from "../parts/dom.js";
-import { HeadChoice } from "../parts/head_choice.js";
+import { HeadChoice } from "./head_choice.js";
 
 const FPS = { value: 3, min: 0.5, max: 30, step: 0.5 };
 const STRIDE = { value: 4, min: 1, max: 64, step: 1 };

@@ -1,5 +1,5 @@
 // With whose labels to answer: the model's own, or those of a head. Hidden where no head is served.
-import { element } from "./dom.js";
+import { element } from "../parts/dom.js";
 import { getJson } from "../client/service.js";
 
 const OWN = "The model's own actions";
