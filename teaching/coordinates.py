@@ -14,6 +14,7 @@ from teaching.spectrum import Spectrum
 _MOST = 512
 # A share of the mean deviation is added to that of each feature, so that nearly constant ones do not become noise.
 _LEAST_DEVIATION = 0.05
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Coordinates:
         """At most ``most`` coordinates for clips with ``features``, float64 [N, F], which all count alike."""
         plain = Spectrum(spectrum.tubelets, spectrum.parts, np.ones_like(spectrum.factors))
         deviations = plain.of(features - features.mean(axis=0)).std(axis=0)
-        scales = 1 / (deviations + _LEAST_DEVIATION * max(float(deviations.mean()), np.finfo(np.float32).tiny))
+        scales = 1 / (deviations + _LEAST_DEVIATION * max(float(deviations.mean()), _TINY))
         scaled = Spectrum(spectrum.tubelets, spectrum.parts, spectrum.factors * scales)
         centre = features.mean(axis=0)
         count = max(1, min(most, len(features) - 1, features.shape[1]))

@@ -45,7 +45,9 @@ class HeldOut:
         return np.asarray(np.logaddexp.reduce(self.logits[:, :count], axis=1) - self.logits[:, count])
 
 
-def hold_out(lesson: Lesson, spectrum: Spectrum, on_fold: Callable[[int, int], None] = lambda done, of: None) -> HeldOut:
+def hold_out(
+    lesson: Lesson, spectrum: Spectrum, on_fold: Callable[[int, int], None] = lambda done, of: None
+) -> HeldOut:
     """Let heads judge the clips of videos that they were not taught, with the best strength.
 
     Every class needs clips of two videos. ``on_fold`` is told how many folds of how many are done.
@@ -71,7 +73,7 @@ def hold_out(lesson: Lesson, spectrum: Spectrum, on_fold: Callable[[int, int], N
 
 
 def _folds(lesson: Lesson) -> Integers:
-    """Int64 [N]: the fold of each clip; the clips of one video are in one, and each fold has its share of each class."""
+    """Int64 [N]: the fold of each clip. The clips of a video are in one fold; each fold has a share of each class."""
     classes = np.unique(lesson.classes)
     fewest = min(lesson.videos_of(int(each)) for each in classes)
     count = max(_FEWEST_FOLDS, min(_MOST_FOLDS, fewest))

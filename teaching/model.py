@@ -16,11 +16,10 @@ from teaching.spectrum import Spectrum
 # More cost more time for each clip that is served, and tell little more.
 _MOST_DIRECTIONS = 128
 _MOST_TAUGHT = 1024
-# The share of the clips of actions that there are dimensions in which to measure distances.
-_FILLED = 0.75
 # The share of the mean variance in the scatter within the actions, which few clips tell only roughly.
 _SHRINKAGE = 0.2
 _MOST_STEPS = 1000
+_TINY = float(np.finfo(np.float32).tiny)
 _TOLERANCE = 1e-3
 
 
@@ -43,7 +42,9 @@ def linear(places: Floats, classes: Integers, count: int, strength: float) -> Li
         bias[present] = 0.0
         return Linear(weight, bias)
     # Classes count alike, however many clips there are of each: a camera does not show them as often as the user did.
-    fitted = LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=_TOLERANCE, class_weight="balanced").fit(places, classes)
+    fitted = LogisticRegression(C=strength, max_iter=_MOST_STEPS, tol=_TOLERANCE, class_weight="balanced").fit(
+        places, classes
+    )
     coefficients, intercepts = np.asarray(fitted.coef_), np.asarray(fitted.intercept_)
     if len(present) == 2:
         # Of two classes, scikit-learn gives only the logit of the second before the first.
@@ -58,7 +59,8 @@ class Nearness:
     """A space in which distances tell how unlike the taught clips of actions a clip is.
 
     There the clips of an action scatter by about 1 in every direction: what tells clips of one action from each other
-    hardly counts, and all else does. ``map`` float64 [d, D] leads there from ``coordinates``; ``taught``: float64 [M, d].
+    hardly counts, and all else does. ``map`` float64 [d, D] leads there from ``coordinates``.
+    ``taught``: float64 [M, d].
     """
 
     coordinates: Coordinates
@@ -76,8 +78,8 @@ class Nearness:
             inside[shown.classes == each] -= inside[shown.classes == each].mean(axis=0)
         scatter = inside.T @ inside / len(inside)
         count = len(scatter)
-        mean = max(float(np.trace(scatter)) / count, np.finfo(np.float32).tiny)
-        variances, axes = np.linalg.eigh((1 - _SHRINKAGE) * scatter + _SHRINKAGE * mean * np.eye(count))
+        mean = max(float(np.trace(scatter)) / count, _TINY)
+        variances, axes = np.linalg.eigh(scatter * (1 - _SHRINKAGE) + np.eye(count) * (mean * _SHRINKAGE))
         to = (axes / np.sqrt(variances)).T
         kept = np.linspace(0, len(places) - 1, min(len(places), _MOST_TAUGHT)).round().astype(np.int64)
         return cls(coordinates, to, places[kept] @ to.T)
@@ -89,7 +91,7 @@ class Nearness:
 
 def directions_for(clips: int) -> int:
     """How many dimensions ``clips`` clips of actions can fill."""
-    return max(1, min(_MOST_DIRECTIONS, round(_FILLED * clips)))
+    return max(1, min(_MOST_DIRECTIONS, clips - 1))
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,13 @@ class Spectrum:
 
 
 def spectrum_of(manifest: Manifest) -> Spectrum:
-    """How the features of the model of ``manifest``, which has some, are taken apart."""
-    assert manifest.features
+    """How the features of the model of ``manifest`` are taken apart. Raises ValueError where it has none."""
+    if not (described := manifest.features):
+        raise ValueError("the network has no features")
     tubelets = manifest.frames // _TUBELET_FRAMES
-    factors = np.ones(manifest.features.size)
+    factors = np.ones(described.size)
     parts, first = [], 0
-    for part in manifest.features.parts:
+    for part in described.parts:
         if part.kind == "pooled":
             factors[first : first + part.size] = _POOLED_FACTOR
         elif tubelets > 1 and part.size % tubelets == 0:
