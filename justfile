@@ -33,6 +33,14 @@ consume *ARGS: (_install "mqtt")
 label *ARGS: (_install "archive")
     @exec {{ python }} -m archive "$@"
 
+# Teach a head your own actions: `just teach NAME DIR`, where DIR holds a directory of videos for each action.
+teach *ARGS: (_install "teach")
+    @exec {{ python }} -m teaching "$@"
+
+# Tell how right bundles and heads are on labelled videos: a directory of videos for each action.
+evaluate *ARGS: (_install "teach")
+    @exec {{ python }} -m evaluation "$@"
+
 # Tell what runs on this machine, what is missing, and how to get it.
 doctor *ARGS: (_install "")
     @{{ python }} -m vjepa.doctor "$@"

@@ -23,7 +23,9 @@ from engines.engine import Engine
 _BATCHES_AHEAD = 2
 _FEWEST_AHEAD = 8
 
-Scores = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
+Scores = list[tuple[Floats, Floats | None]]
+"""Of each window of a batch the probabilities and the features."""
 
 
 def classify_video(
@@ -56,11 +58,13 @@ def classify(
     decoders: int,
     limits: Limits = Limits(),  # noqa: B008, it is frozen
     busy: BusyTime | None = None,
+    features: bool = False,
 ) -> Generator[Scored | Ended]:
     """Yield what happens to ``videos``, while ``decoders`` processes decode one each, within ``limits``.
 
     The engine is given what is decoded, at most ``max_batch`` windows at a time, also of several videos: so it never
     waits while there are windows, and its batches are full while the decoders are ahead. ``busy`` counts its time.
+    With ``features``, the windows have them, if the network does.
 
     Raises:
         EngineError: the engine failed.
@@ -81,12 +85,12 @@ def classify(
                 if not items:
                     return
                 clips = [_clip(item[1]) for item in items if not isinstance(item, Ended)]
-                batches.append((items, threads.submit(_infer, engine, clips, busy) if clips else None))
+                batches.append((items, threads.submit(_infer, engine, clips, busy, features) if clips else None))
 
         fill(wait=True)
         while batches:
             items, scores = batches.popleft()
-            rows = [] if scores is None else list(scores.result())
+            rows = [] if scores is None else scores.result()
             # Before the caller of this iterator takes its time.
             fill(wait=False)
             yield from _events(items, rows)
@@ -97,16 +101,21 @@ def _clip(window: DecodedWindow) -> Clip:
     return Clip(window.frames, "RGB", cropped=True)
 
 
-def _infer(engine: Engine, clips: list[Clip], busy: BusyTime) -> Scores:
+def _infer(engine: Engine, clips: list[Clip], busy: BusyTime, features: bool) -> Scores:
     with busy.working():
-        return engine.infer(clips).probabilities
+        inference = engine.infer(clips)
+    if not features or inference.features is None:
+        return [(row, None) for row in inference.probabilities]
+    return list(zip(inference.probabilities, inference.features, strict=True))
 
 
-def _events(items: list[Decoded], scores: list[Scores]) -> Iterator[Scored | Ended]:
+def _events(items: list[Decoded], scores: Scores) -> Iterator[Scored | Ended]:
     rows = iter(scores)
     for item in items:
         if isinstance(item, Ended):
             yield item
         else:
             video, window = item
-            yield Scored(video, WindowScores(window.start_s, window.end_s, next(rows), window.changes, window.of_s))
+            row, features = next(rows)
+            scored = WindowScores(window.start_s, window.end_s, row, window.changes, window.of_s, features)
+            yield Scored(video, scored)

@@ -34,7 +34,8 @@ def local_video(path: str) -> Video:
 class WindowScores:
     """The classes of the time from ``start_s`` to ``end_s`` (excluded) of a video, in seconds.
 
-    ``scores``: float32 [labels], the probabilities in the order of ``manifest.labels``. ``changes``: how much the
+    ``scores``: float32 [labels], the probabilities in the order of ``manifest.labels``. ``features``: float32 [F], if
+    they were asked for. ``changes``: how much the
     picture changes from each frame of the window to the next (``archive.decoding.changes``); empty where it is not
     known. ``of_s`` is the length of the video as its container states it, if it does.
     """
@@ -44,6 +45,7 @@ class WindowScores:
     scores: npt.NDArray[np.float32]
     changes: tuple[float, ...] = ()
     of_s: float | None = None
+    features: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

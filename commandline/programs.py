@@ -21,6 +21,8 @@ MODULES = {
     "export": "export",
     "consume": "consumer",
     "label": "archive",
+    "teach": "teaching",
+    "evaluate": "evaluation",
     "demo": "export.demo.show",
     "doctor": "vjepa.doctor",
 }

@@ -42,6 +42,16 @@ class VideoFile:
         with translated_errors(self._name), open_container(self._path, self._name) as (container, stream):
             return _span_s(container.demux(stream), stream, limit_s)
 
+    @property
+    def frames_per_s(self) -> float:
+        """The mean rate of the frames as the container states it."""
+        return float(frame_rate(self._stream))
+
+    def count_frames(self) -> int:
+        """The number of frames; opens the file a second time and reads its packets without decoding them."""
+        with translated_errors(self._name), open_container(self._path, self._name) as (container, stream):
+            return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard)
+
     def frames(self) -> Iterator[Timed[av.VideoFrame]]:
         """Decode the whole file; times never decrease.
 

@@ -20,6 +20,8 @@ _ABOUT = {
     "export": "turn a checkpoint into a verified engine bundle; list, show, verify and use bundles",
     "consume": "send clips of files, cameras and streams to the service",
     "label": "tell which actions are seen in recordings: a file, a directory, a bucket",
+    "teach": "teach a head your own actions from videos of them",
+    "evaluate": "tell how right bundles and heads are on labelled videos",
     "demo": "show the whole service at work on one video",
     "doctor": "tell what runs on this machine, what is missing, and how to get it",
 }

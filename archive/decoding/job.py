@@ -12,9 +12,18 @@ from engines.manifest import Manifest
 _LENGTH_BYTES = 4
 
 
+class Views(msgspec.Struct, frozen=True, kw_only=True):
+    """``segments`` clips of a video, spread over its length, each seen in ``crops`` squares along the longer side."""
+
+    segments: int
+    crops: int
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Cut the video file ``path`` into windows of ``frames`` frames at ``fps`` per second, ``stride`` frames apart.
 
+    ``path`` may be a directory of images, which are taken for frames at ``fps``. With ``views``, the windows are those
+    of ``archive.decoding.views`` instead.
     ``name`` stands for the file in messages. Frames are shrunk to the short edge ``resize`` and cropped to ``crop``
     pixels. Windows do not span a gap of more than ``max_gap_s`` seconds (None: the length of a window). ``threads``
     decode it (0: as many as there are cores).
@@ -29,17 +38,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     crop: int
     max_gap_s: float | None = None
     threads: int = 0
+    views: Views | None = None
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How videos are sampled: ``fps`` frames per second; windows start ``stride`` frames apart (None: half of one).
 
-    ``max_gap_s`` is as in ``Job``.
+    ``max_gap_s`` and ``views`` are as in ``Job``.
     """
 
     fps: float = 3.0
     stride: int | None = None
     max_gap_s: float | None = None
+    views: Views | None = None
 
     def job(self, path: str, name: str, manifest: Manifest, threads: int = 0) -> Job:
         """The job for the video file ``path`` and the model of ``manifest``."""
@@ -53,6 +64,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
             crop=manifest.preprocessing.crop,
             max_gap_s=self.max_gap_s,
             threads=threads,
+            views=self.views,
         )
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from archive.decoding.job import Job
+from archive.decoding.views import views_of
 from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import crop_frame
 from sampling.windows import Sample, Shape, Window, Windows, sample
 from video.clipping import Clipping, pictures
 from video.errors import NoVideoError, VideoUnreadableError
+from video.images import ImageSequence
 from video.picture import Picture
 from video.recording import HINT, VideoFile, open_recording
 
@@ -25,19 +28,29 @@ def read_windows(job: Job) -> Iterator[tuple[Window[Picture], float | None]]:
     start to end. The last window ends with the video and overlaps the one before it as far as needed.
 
     Raises:
-        VideoError: there is no regular file of that name, or it cannot be read, or contains no frame.
+        VideoError: there is no regular file and no directory of that name, or it cannot be read, or contains no frame.
     """
-    _check_file(job)
     found = False
-    with open_recording(job.path, job.name, job.threads) as recording:
-        for window in _windows(job, recording):
+    with _opened(job) as recording:
+        for window in views_of(job, recording) if job.views else _windows(job, recording):
             found = True
             yield window, recording.stated_length_s
     if not found:
         raise NoVideoError(f"no frame of {job.name} could be decoded", "check that the file is complete")
 
 
-def _windows(job: Job, recording: VideoFile) -> Iterator[Window[Picture]]:
+@contextmanager
+def _opened(job: Job) -> Iterator[VideoFile | ImageSequence]:
+    path = Path(job.path)
+    if path.is_dir():
+        yield ImageSequence(path, job.name, job.fps)
+        return
+    _check_file(job)
+    with open_recording(job.path, job.name, job.threads) as recording:
+        yield recording
+
+
+def _windows(job: Job, recording: VideoFile | ImageSequence) -> Iterator[Window[Picture]]:
     whole = Clipping(Shape(job.frames, job.fps, job.stride), job.resize, job.max_gap_s)
     clipping = whole.fitting(job.name, recording)
     shape = clipping.shape
@@ -64,5 +77,4 @@ def _check_file(job: Job) -> None:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise VideoUnreadableError(f"cannot read {job.name}: {reason}", HINT) from error
     if not stat.S_ISREG(mode):
-        kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-        raise VideoUnreadableError(f"cannot read {job.name}: it is {kind}", HINT)
+        raise VideoUnreadableError(f"cannot read {job.name}: it is not a regular file", HINT)

@@ -14,6 +14,7 @@ FORMAT_VERSION = 1
 FILE_NAME = "head.json"
 WEIGHTS_FILE_NAME = "weights.npz"
 MOST_LABELS = 4096
+LONGEST_LABEL = 256
 UNKNOWN = "unknown"
 # What asks for the answers of all heads, and labels and names that would be mistaken for something else.
 ALL = "all"
@@ -99,7 +100,7 @@ class HeadManifest(Record, frozen=True):
     name: Annotated[str, Meta(pattern=NAME)]
     model: str
     features: str
-    labels: tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...]
+    labels: tuple[Annotated[str, Meta(min_length=1, max_length=LONGEST_LABEL)], ...]
     temperature: Annotated[float, Meta(gt=0)]
     rejection: Rejection
     fps: Annotated[float, Meta(gt=0)]
