@@ -8,13 +8,15 @@ import msgspec
 import numpy as np
 from scipy.special import softmax
 
-from engines.linear_heads.manifest import ClassReport, Rejection, Report
+from engines.linear_heads.manifest import ClassReport, ConfidenceBin, Rejection, Report, ThresholdPoint
 from evaluation.calibration import Calibration, calibration
 from evaluation.proportion import Proportion, proportion
 from teaching.holdout import HeldOut
 from teaching.lesson import Choice, Floats, Integers, Lesson
 from teaching.rejection import familiarities, rejection_for
 from teaching.temperature import temperature_for
+
+_MOST_THRESHOLDS = 40
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,19 @@ class Judgement:
         shown = self.lesson.shown
         return proportion(int((self.answers[shown] == len(self.lesson.labels)).sum()), int(shown.sum()))
 
+    def thresholds(self) -> tuple[ThresholdPoint, ...]:
+        """What the rule would do with other thresholds, which are evenly spread over the held-out clips."""
+        shown, familiar = self.lesson.shown, familiarities(self.held_out, self.rule)
+        spread = np.quantile(familiar, np.linspace(0, 1, _MOST_THRESHOLDS))
+        points = []
+        for threshold in np.unique([*spread, self.rule.threshold]):
+            known = familiar >= threshold
+            alarms = None if shown.all() else float(known[~shown].mean())
+            points.append(
+                ThresholdPoint(threshold=float(threshold), misses=float(1 - known[shown].mean()), false_alarms=alarms)
+            )
+        return tuple(points)
+
     def videos_right(self, label: int) -> Proportion:
         """Of the videos of an action, those of which more than half of the clips were answered with it."""
         chosen = self.lesson.classes == label
@@ -94,6 +109,11 @@ class Judgement:
             calibration_error_before=self.calibration(1.0).error,
             calibration_error=self.calibration(self.temperature).error,
             misses=self.misses.share,
+            thresholds=self.thresholds(),
+            calibration=tuple(
+                ConfidenceBin(confidence=each.confidence, accuracy=each.accuracy, clips=each.count)
+                for each in self.calibration(self.temperature).bins
+            ),
         )
         if alarms is None:
             return report

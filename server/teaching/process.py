@@ -76,7 +76,9 @@ class TeachingProcess:
 
     async def _read_errors(self) -> None:
         async for line in _lines(self._process.stderr):
-            if text := line.decode(errors="replace").strip()[:_MOST_SHOWN_CHARACTERS]:
+            text = line.decode(errors="replace").strip()[:_MOST_SHOWN_CHARACTERS]
+            # The time of a line of the log is of no use beside the button.
+            if text := text.partition(" ERROR ")[2] or text:
                 self._errors.append(text)
 
     async def _stop(self) -> None:
