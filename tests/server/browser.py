@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from playwright.async_api import Page, async_playwright
 
 from tests.live_server import LiveServer
+from tests.server.streams import Frames
 
 NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
 BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -99,3 +101,19 @@ async def checked(visit: Visit, name: str) -> None:
 
         found = (await Axe().run(page)).response["violations"]
         assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+
+
+def write_camera(path: Path, frames: Sequence[Frames]) -> None:
+    """Frames, uint8 RGB [H, W, 3], at 12 a second, in the format of Chromium's fake camera."""
+    with av.open(str(path), "w", format="yuv4mpegpipe") as container:
+        stream = container.add_stream("wrapped_avframe", rate=12)
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")))
+        container.mux(stream.encode())
+
+
+def showing(recording: Path) -> tuple[str, ...]:
+    """The flags of a browser whose camera shows ``recording``, over and over, and which may be used at once."""
+    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    return (*fake, f"--use-file-for-fake-video-capture={recording}")

@@ -11,12 +11,11 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import av
 import msgspec
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -28,9 +27,9 @@ from export.demo.labels import LABELS
 from export.demo.rendering.clips import render_clip
 from export.demo.show import SAMPLE, SAMPLE_LABEL
 from tests.live_server import LiveServer, serving
-from tests.server.browser import DESK, PHONE, SIZES, SLOW_MS, checked, needs_browser, visiting
+from tests.server.browser import DESK, PHONE, SIZES, SLOW_MS, checked, needs_browser, showing, visiting, write_camera
 from tests.server.peers import clients
-from tests.server.streams import Frames, StreamClient, packed, streaming
+from tests.server.streams import StreamClient, packed, streaming
 
 pytestmark = needs_browser
 
@@ -87,9 +86,8 @@ async def test_each_motion_of_show_me_is_recognised(live_server: LiveServer) -> 
 
 async def test_still_pictures_are_left_out_on_demand(live_server: LiveServer, tmp_path: Path) -> None:
     frame = render_clip(35_000_000, "Holding something", frames=1, size=(120, 160)).frames[0]
-    _write_camera(tmp_path / "still.y4m", [frame] * 96)
-    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    async with visiting(*fake, f"--use-file-for-fake-video-capture={tmp_path / 'still.y4m'}", **DESK) as visit:
+    write_camera(tmp_path / "still.y4m", [frame] * 96)
+    async with visiting(*showing(tmp_path / "still.y4m"), **DESK) as visit:
         page = visit.page
         await page.goto(f"{live_server.url}/")
         await expect(page.get_by_label("Leave out still pictures")).to_be_hidden()
@@ -101,9 +99,8 @@ async def test_still_pictures_are_left_out_on_demand(live_server: LiveServer, tm
 
 async def test_a_motion_before_the_camera_comes_first(live_server: LiveServer, tmp_path: Path) -> None:
     recording = tmp_path / "camera.y4m"
-    _write_camera(recording, render_clip(35_000_000, SAMPLE_LABEL, frames=96, size=(240, 320)).frames)
-    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    async with visiting(*fake, f"--use-file-for-fake-video-capture={recording}", **PHONE) as visit:
+    write_camera(recording, render_clip(35_000_000, SAMPLE_LABEL, frames=96, size=(240, 320)).frames)
+    async with visiting(*showing(recording), **PHONE) as visit:
         page = visit.page
         await page.goto(f"{live_server.url}/#try")
         await page.get_by_role("button", name="Use the camera").click()
@@ -116,16 +113,6 @@ async def test_a_motion_before_the_camera_comes_first(live_server: LiveServer, t
         await checked(visit, "camera")
         await page.get_by_role("button", name="Stop").click()
         visit.assert_at_home(live_server)
-
-
-def _write_camera(path: Path, frames: Sequence[Frames]) -> None:
-    """Frames, uint8 RGB [H, W, 3], at 12 a second, in the format of Chromium's fake camera."""
-    with av.open(str(path), "w", format="yuv4mpegpipe") as container:
-        stream = container.add_stream("wrapped_avframe", rate=12)
-        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")))
-        container.mux(stream.encode())
 
 
 async def test_what_the_browser_cannot_play_or_give_is_said(live_server: LiveServer, tmp_path: Path) -> None:
