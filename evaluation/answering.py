@@ -37,7 +37,6 @@ def answered(
     engine: Engine,
     sampling: Sampling,
     cache: AnswerCache,
-    *,
     features: bool = False,
     decoders: int = 0,
 ) -> Generator[Answered]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DPI = 120
-_LONGEST_LABEL = 32
+_LONGEST_LABEL = 44
 # With more classes, numbers in the cells could not be read.
 _MOST_NUMBERED = 25
 

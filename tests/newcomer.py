@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.live_server import ROOT
 
 # The names of the stamps that the recipe _install writes.
-_INSTALLED = ("server", "export", "mqtt", "archive", "export-dev", "test", "dev", "export-gpu-dev")
+_INSTALLED = ("server", "export", "mqtt", "archive", "teach", "export-dev", "test", "dev", "export-gpu-dev")
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def test_bare_just_lists_the_recipes(clone: Clone, arguments: str) -> None:
     listed = clone.run(f"{JUST} {arguments}")
     assert listed.returncode == 0, listed.stderr
-    for recipe in ("demo", "export", "serve", "consume", "label", "doctor", "test"):
+    for recipe in ("demo", "export", "serve", "consume", "label", "evaluate", "doctor", "test"):
         assert re.search(rf"^    {recipe}\b", listed.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("recipe", ["demo", "export", "serve", "consume", "label", "doctor"])
+@pytest.mark.parametrize("recipe", ["demo", "export", "serve", "consume", "label", "evaluate", "doctor"])
 def test_a_usage_error_takes_two_lines_and_names_a_command_that_works(clone: Clone, recipe: str) -> None:
     ended = clone.run(f"{JUST} {recipe} --no-such-flag")
     assert ended.returncode == 2
@@ -88,7 +88,18 @@ def _read_until(terminal: int, word: bytes | None) -> bytes:
 
 def test_no_hint_of_the_programs_names_a_bare_just() -> None:
     """A bare ``just`` is on nobody's PATH; ``commandline.programs.command`` names the one that works."""
-    rooms = ("archive", "commandline", "consumer", "engines", "export", "sampling", "server", "video", "vjepa")
+    rooms = (
+        "archive",
+        "commandline",
+        "consumer",
+        "engines",
+        "evaluation",
+        "export",
+        "sampling",
+        "server",
+        "video",
+        "vjepa",
+    )
     sources = (path for room in rooms for path in (ROOT / room).rglob("*.py"))
     named = [path.name for path in sources if re.search(r"(?<!`)`just |\"just |'just ", path.read_text())]
     assert named == []

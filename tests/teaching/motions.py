@@ -90,17 +90,17 @@ def _climb(rng: np.random.Generator, times: Curve) -> Shown:
 _ACTIONS: dict[str, Callable[[np.random.Generator, Curve], Shown]] = {
     "circle": _circle,
     "zigzag": _zigzag,
-    "swing": _swing,
     "pulse": _pulse,
-    "spin": _spin,
-    "bounce": _bounce,
+    "vanish": _vanish,
+    "there and back": _there_and_back,
+    "climb": _climb,
 }
 _STRANGERS: dict[str, Callable[[np.random.Generator, Curve], Shown]] = {
-    "still": _still,
-    "there and back": _there_and_back,
+    "swing": _swing,
+    "spin": _spin,
+    "bounce": _bounce,
     "shake": _shake,
-    "vanish": _vanish,
-    "climb": _climb,
+    "still": _still,
 }
 ACTIONS = tuple(_ACTIONS)
 STRANGERS = tuple(_STRANGERS)
