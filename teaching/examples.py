@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,9 @@ import numpy as np
 from engines.linear_heads.manifest import LONGEST_LABEL, MOST_LABELS, UNKNOWN
 from evaluation.answering import Answered
 from evaluation.labelled import LabelledVideo, labelled_videos, videos_of
+from evaluation.subject import BACKGROUND
 from teaching.errors import LessonError
 from teaching.lesson import Lesson
-
-BACKGROUND = "background"
-"""The directory of videos that show none of the actions."""
 
 _FEWEST_VIDEOS = 2
 
@@ -42,8 +40,8 @@ def find_examples(directory: Path, background: Path | None) -> Examples:
         LessonError: a head cannot have such labels, or there is nothing to tell apart.
     """
     found = labelled_videos(directory)
-    actions = tuple(video for video in found if video.label != BACKGROUND)
-    beside = [video for video in found if video.label == BACKGROUND]
+    actions = tuple(video for video in found if video.label.casefold() != BACKGROUND)
+    beside = [replace(video, label=BACKGROUND) for video in found if video.label.casefold() == BACKGROUND]
     beside += videos_of(background, BACKGROUND) if background else []
     labels = tuple(dict.fromkeys(video.label for video in actions))
     _check_labels(labels)

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from engines.linear_heads.manifest import UNKNOWN, HeadManifest
 from evaluation.pictures import confusion_png, reliability_png
-from teaching.examples import BACKGROUND
+from evaluation.subject import BACKGROUND
 from teaching.judgement import Judgement
 
 _MOST_CONFUSED = 6
+# More columns of numbers would not fit a terminal.
+_MOST_COLUMNS = 8
 
 
 def pictures_of(judgement: Judgement) -> dict[str, bytes]:
@@ -48,14 +51,19 @@ def print_report(manifest: HeadManifest, console: Console) -> None:
 
 
 def _by_action(manifest: HeadManifest) -> Table:
+    """The recall of each action, and where there are not too many, how often it was answered with each."""
+    numbered = len(manifest.labels) <= _MOST_COLUMNS
     table = Table(box=None, pad_edge=False)
-    for heading in ("action", "videos", "clips", "recall", "95 % interval", "answered, in clips"):
-        table.add_column(heading, justify="left" if heading in ("action", "answered, in clips") else "right")
-    for each, row in zip(manifest.report.classes, manifest.report.confusion, strict=True):
+    for heading in ("", "action", "videos", "clips", "recall", "95 %"):
+        table.add_column(heading, justify="left" if heading == "action" else "right", no_wrap=heading == "95 %")
+    for number in range(len(manifest.labels) * numbered):
+        table.add_column(str(number + 1), justify="right", style="dim")
+    table.add_column(UNKNOWN, justify="right", style="dim")
+    for number, (each, row) in enumerate(zip(manifest.report.classes, manifest.report.confusion, strict=True), 1):
         interval = f"{each.recall_low:.0%} to {each.recall_high:.0%}"
-        counts = sorted(zip((*manifest.labels, UNKNOWN), row, strict=True), key=lambda pair: -pair[1])
-        answers = ", ".join(f"{label} {count}" for label, count in counts[:3] if count)
-        table.add_row(each.label, str(each.videos), str(each.clips), f"{each.recall:.0%}", interval, answers)
+        answers = (str(count or "") for count in (row if numbered else row[-1:]))
+        label = Text(each.label, overflow="ellipsis")
+        table.add_row(str(number), label, str(each.videos), str(each.clips), f"{each.recall:.0%}", interval, *answers)
     return table
 
 
