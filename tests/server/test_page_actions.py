@@ -79,6 +79,8 @@ async def test_three_actions_are_taught_tried_live_and_kept(server: LiveServer, 
         await taught.get_by_role("button", name="Try it live").click()
         await expect(page.locator("#view-actions .bars li").first).to_contain_text("pulse", timeout=SLOW_MS)
         await checked(visit, "actions")
+        await page.set_viewport_size(PHONE["viewport"])
+        await checked(visit, "actions-taught")
         await taught.get_by_role("button", name="Keep it").click()
         await expect(page.locator(".cards summary")).to_contain_text(["door", "moves"], timeout=SLOW_MS)
         await page.get_by_role("link", name="Try").click()
