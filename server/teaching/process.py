@@ -12,8 +12,17 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-_NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "av": "PyAV"}
-_HELP = "pip install 'vjepa2-serve[teach]'"
+from commandline.extras import install_command
+
+# Modules of the extra, and the names of what has them.
+_NEEDED = {
+    "sklearn": "scikit-learn",
+    "scipy": "SciPy",
+    "matplotlib": "Matplotlib",
+    "rich": "Rich",
+    "fsspec": "fsspec",
+    "av": "PyAV",
+}
 _NICE = 10
 _MOST_ERRORS = 2
 _MOST_LINE_BYTES = 4 * 2**20
@@ -24,7 +33,7 @@ _STOP_S = 5
 def missing() -> str | None:
     """What has to be installed before anything can be taught, in one line; None if all is there."""
     lacking = [shown for module, shown in _NEEDED.items() if importlib.util.find_spec(module) is None]
-    return f"Teaching needs {' and '.join(lacking)}: {_HELP}" if lacking else None
+    return f"Teaching needs {', '.join(lacking)}: {install_command('teach')}" if lacking else None
 
 
 class Progress(msgspec.Struct):

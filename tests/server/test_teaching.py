@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from yarl import URL
 
+from commandline.extras import install_command
 from engines.clip import Clip
 from engines.runtimes.registry import load_engine
 from engines.storage.bundle import DEMO, open_bundle
@@ -214,7 +215,7 @@ async def test_without_scikit_learn_it_says_how_to_get_it(tmp_path: Path) -> Non
     try:
         async with clients(server) as session:
             told = await _overview(session)
-            assert told["missing"] == "Teaching needs scikit-learn: pip install 'vjepa2-serve[teach]'"
+            assert told["missing"] == f"Teaching needs scikit-learn: {install_command('teach')}"
             await _add(session, _examples("opens"))
             async with session.post("/api/v1/teaching/door/teach") as answer:
                 assert (answer.status, "scikit-learn" in (await answer.json())["detail"]) == (503, True)
