@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +26,19 @@ from server.streams.sums import Account
 from server.streams.window_slot import DueWindow, WindowSlot
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a window has shown: ``crops``, uint8 BGR [S, S, 3], of frames whose short edge was ``resize`` pixels."""
+
+    crops: list[npt.NDArray[np.uint8]]
+    resize: int
+
+
 class Answering:
     """Decodes the frames of a window, has an engine classify it, and tells the client.
 
     Invariants: belongs to the event loop; at most one window is being classified. ``latest`` is the last answer, and
-    ``window`` has the crops that it is for, each uint8 BGR [S, S, 3], if it ``keeps`` them.
+    ``shown`` is what it is for, if it ``keeps`` that.
     """
 
     def __init__(
@@ -43,7 +52,7 @@ class Answering:
         keeps: bool = False,
     ) -> None:
         self.latest: Answered | None = None
-        self.window: list[npt.NDArray[np.uint8]] = []
+        self.shown: Shown | None = None
         self._keeps = keeps
         self.gate = StillGate(options.still) if options.still is not None else None
         self._head = options.head
@@ -129,7 +138,8 @@ class Answering:
         self._account.answered(times, answer.top_label if answer.labels else None, age_ms)
         self.latest = Answered(due.span, serving, answer, times, age_ms, heads, found.features, still=checked)
         if self._keeps:
-            self.window = [frame.crop for frame in await self._decoder.frames(due)]
+            crops = [frame.crop for frame in await self._decoder.frames(due)]
+            self.shown = Shown(crops, due.takes.preprocessing.resize)
         await self._tell(self.latest)
 
     def _answers(self, serving: Serving, found: Classified) -> tuple[HeadAnswer, dict[str, HeadAnswer]]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
-
 from engines.engine import Model
 from engines.linear_heads.manifest import ALL
 from sampling.windows import Window
@@ -17,7 +14,7 @@ from server.errors import InvalidError, NotReadyError, RequestError
 from server.serving.classify import check_features, offered_by
 from server.serving.deployment import Deployment
 from server.serving.service import Service
-from server.streams.answering import Answering
+from server.streams.answering import Answering, Shown
 from server.streams.decoder import Decoder
 from server.streams.events import Answered, NowServing, Refused, Serving, Span, Tell
 from server.streams.frames import FrameMessage, StreamFrame
@@ -61,7 +58,8 @@ class Session:
         with service.accepted() as deployment:
             self.serving = self._serving(deployment)
         self._maker = WindowMaker(options, ModelInput.of(self.model.manifest))
-        self._memory.add(_ring_bytes(self._maker.takes) + (self._maker.takes.window_bytes if keeps else 0))
+        self._windows = 3 if keeps else 2
+        self._memory.add(self._ring_bytes(self._maker.takes))
 
     @property
     def model(self) -> Model:
@@ -82,9 +80,9 @@ class Session:
         return self._answering.latest
 
     @property
-    def window(self) -> list[npt.NDArray[np.uint8]]:
-        """The crops of the window of the latest answer, each uint8 BGR [S, S, 3]; none unless heads can be taught."""
-        return self._answering.window
+    def shown(self) -> Shown | None:
+        """What the window of the latest answer has shown; None without one, and unless heads can be taught."""
+        return self._answering.shown
 
     @property
     def still(self) -> StillEstimate | None:
@@ -181,9 +179,8 @@ class Session:
         before, now = self._maker.takes, ModelInput.of(model.manifest)
         if now != before:
             self._maker = WindowMaker(self.options, now)
-            self._memory.add(max(0, _ring_bytes(now) - _ring_bytes(before)))
+            self._memory.add(max(0, self._ring_bytes(now) - self._ring_bytes(before)))
 
-
-def _ring_bytes(takes: ModelInput) -> int:
-    """The crops of the windows that are under way, and those of the next one."""
-    return 2 * takes.window_bytes
+    def _ring_bytes(self, takes: ModelInput) -> int:
+        """The crops of the windows that are under way, those of the next one, and of the last where that is kept."""
+        return self._windows * takes.window_bytes

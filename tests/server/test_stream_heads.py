@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import numpy as np
 import pybase64
 import pytest
 
 from engines.linear_heads.storage import open_head
 from engines.storage.bundle import DEMO
+from export.bundling.staging import write_manifest
 from tests.heads import FAR, constant_head, demo_manifest
 from tests.live_server import LiveServer, serving
 from tests.server.events import watching
@@ -105,6 +107,34 @@ async def test_hello_that_no_head_can_answer_says_what_is_accepted(
         assert words in client.ready["detail"]
         await client.rest()
         assert client.socket.close_code == aiohttp.WSCloseCode.POLICY_VIOLATION
+
+
+async def test_encoder_without_labels_streams_features_and_heads(tmp_path: Path) -> None:
+    bundle = _encoder(tmp_path / "encoder")
+    constant_head(tmp_path / "heads" / "door", DOOR, 0.75)
+    with serving(bundle, "--heads", str(tmp_path / "heads"), "--canary-s", "off") as server:
+        async with clients(server) as session:
+            _, embedded = await _window(session, embedding="base64")
+            _, answered = await _window(session, head="all")
+            async with streaming(session) as client:
+                refusal = client.ready["detail"]
+    assert (embedded["predictions"], len(pybase64.b64decode(embedded["embedding"]))) == ([], 4 * 1008)
+    assert (answered["predictions"], answered["heads"]["door"][0]["label"]) == ([], "opens")
+    assert "no labels of its own; accepted as head: all, door" in refusal
+
+
+def _encoder(path: Path) -> Path:
+    """The demo without its classifier."""
+    onnx = pytest.importorskip("onnx")
+    path.mkdir()
+    network = onnx.load(DEMO / "model.onnx")
+    del network.graph.output[0]
+    onnx.save(network, path / "model.onnx")
+    manifest = msgspec.structs.replace(
+        demo_manifest(), name=path.name, labels=(), network_output=None, verification=None
+    )
+    write_manifest(path, manifest)
+    return path
 
 
 async def test_changed_head_is_told_before_its_answers_and_a_removed_one_ends_the_stream(

@@ -201,6 +201,24 @@ async def test_document_with_teaching_is_valid(session: aiohttp.ClientSession) -
     assert "delete" in document["paths"]["/api/v1/teaching/{head}/actions/{action}/examples/{example}"]
 
 
+async def test_stop_ends_the_process_that_teaches(tmp_path: Path) -> None:
+    with serving(DEMO, "--teaching", str(tmp_path / "teaching")) as server:
+        async with clients(server) as session:
+            for index, action in enumerate(("opens", "opens", "closes", "closes")):
+                await _add(session, _examples(action), VIDEO + bytes(index + 1))
+            async with session.post("/api/v1/teaching/door/teach") as answer:
+                assert answer.status == 200
+        assert await asyncio.to_thread(server.stop) == 0
+    assert not [line for line in _command_lines() if str(tmp_path) in line]
+
+
+def _command_lines() -> Iterator[str]:
+    """Of all processes of this machine that there still are."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield file.read_text(errors="replace")
+
+
 _HIDES = """
 import importlib.util
 found = importlib.util.find_spec

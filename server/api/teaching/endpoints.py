@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from aiohttp import hdrs, web
 
 from server.api.stream import STREAMS
@@ -18,6 +16,7 @@ from server.http.context import SERVICE
 from server.http.cors import check_origin
 from server.http.endpoint import JSON_TYPE
 from server.http.request_body import RequestBody
+from server.streams.answering import Shown
 from server.teaching.examples import MOST_EXAMPLE_BYTES, Example
 from server.teaching.process import missing
 from server.teaching.teacher import Lesson, Teacher, draft_name
@@ -114,16 +113,16 @@ async def _body(request: web.Request) -> bytearray:
 
 
 async def _from_stream(request: web.Request, teacher: Teacher, session: str) -> Example:
-    wanted = request.match_info
-    frames, edge = _window(request, session)
-    return await asyncio.to_thread(teacher.examples.add_frames, wanted["head"], wanted["action"], frames, edge)
+    wanted, window = request.match_info, _shown(request, session)
+    add = teacher.examples.add_frames
+    return await asyncio.to_thread(add, wanted["head"], wanted["action"], window.crops, window.resize)
 
 
-def _window(request: web.Request, session: str) -> tuple[list[npt.NDArray[np.uint8]], int]:
-    """The crops of the window that the stream has answered last, and the short edge to which its model resizes."""
+def _shown(request: web.Request, session: str) -> Shown:
+    """What the stream has shown in the window that it has answered last."""
     for opened in request.app[STREAMS]:
-        if opened.id == session and opened.session.window:
-            return opened.session.window, opened.session.model.manifest.preprocessing.resize
+        if opened.id == session and opened.session.shown is not None:
+            return opened.session.shown
     raise NotFoundError(f"no open stream {shown(session)} has answered a window", field="session")
 
 
