@@ -150,8 +150,8 @@ def _background(rng: np.random.Generator, name: str, times: Curve) -> Motion:
     return Motion(nothing, np.ones_like(times), np.zeros_like(times), shift, np.ones_like(times), present=False)
 
 
-def write_videos(directory: Path, name: str, count: int, first_seed: int = 0) -> None:
+def write_videos(directory: Path, name: str, count: int, first_seed: int = 0, *, fps: int = FPS) -> None:
     """Write ``count`` MP4 files of ``name`` into ``directory``, of seeds that count from ``first_seed``."""
     directory.mkdir(parents=True, exist_ok=True)
     for seed in range(first_seed, first_seed + count):
-        write_frames(directory / f"{name.replace(' ', '-')}-{seed}.mp4", film(name, seed), FPS)
+        write_frames(directory / f"{name.replace(' ', '-')}-{seed}.mp4", film(name, seed, fps * SECONDS), fps)
