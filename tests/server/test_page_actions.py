@@ -66,6 +66,9 @@ async def test_three_actions_are_taught_tried_live_and_kept(server: LiveServer, 
         for action in ACTIONS:
             write_videos(directory / action, action, 8)
             await _add_videos(page, action, directory / action)
+        for kind in ("empty", "handheld"):
+            write_videos(directory / "background", kind, 4)
+        await _add_videos(page, "background", directory / "background")
         await page.get_by_role("article", name="pulse").get_by_role("button", name="Record").click()
         await expect(page.get_by_role("article", name="pulse")).to_contain_text("9 examples", timeout=SLOW_MS)
         await page.get_by_role("button", name="Teach", exact=True).click()
@@ -74,7 +77,7 @@ async def test_three_actions_are_taught_tried_live_and_kept(server: LiveServer, 
         slider = taught.get_by_role("slider")
         await expect(taught.get_by_role("status")).to_contain_text("As taught")
         await slider.press("End")
-        await expect(taught.get_by_role("status")).to_contain_text("% of the actions would be answered with unknown")
+        await expect(taught.get_by_role("status")).to_contain_text("0.0 % of the background would be taken for an action")
         await expect(taught.locator(".calibration circle").first).to_be_visible()
         await taught.get_by_role("button", name="Try it live").click()
         await expect(page.locator("#view-actions .bars li").first).to_contain_text("pulse", timeout=SLOW_MS)
