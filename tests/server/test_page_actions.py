@@ -77,12 +77,17 @@ async def test_three_actions_are_taught_tried_live_and_kept(server: LiveServer, 
         slider = taught.get_by_role("slider")
         await expect(taught.get_by_role("status")).to_contain_text("As taught")
         await slider.press("End")
-        await expect(taught.get_by_role("status")).to_contain_text("0.0 % of the background would be taken for an action")
+        await expect(taught.get_by_role("status")).to_contain_text(
+            "0.0 % of the background would be taken for an action"
+        )
         await expect(taught.locator(".calibration circle").first).to_be_visible()
         await taught.get_by_role("button", name="Try it live").click()
         await expect(page.locator("#view-actions .bars li").first).to_contain_text("pulse", timeout=SLOW_MS)
         await checked(visit, "actions")
         await page.set_viewport_size(PHONE["viewport"])
+        said = page.locator("#view-actions .bars li").first
+        await said.scroll_into_view_if_needed()
+        await expect(said).to_be_in_viewport()
         await checked(visit, "actions-taught")
         await taught.get_by_role("button", name="Keep it").click()
         await expect(page.locator(".cards summary")).to_contain_text(["door", "moves"], timeout=SLOW_MS)

@@ -4,6 +4,7 @@ import * as teaching from "../client/teaching.js";
 import { CameraClips } from "../actions/camera_clips.js";
 import { element, notice, setText } from "../parts/dom.js";
 import { headReport } from "../actions/head_report.js";
+import { SourceChoice } from "../actions/source_choice.js";
 import { ActionCard } from "../actions/action_card.js";
 
 const IDLE_MS = 4000;
@@ -13,7 +14,6 @@ const SETTLED_MS = 1500;
 const FEWEST = 2;
 const FPS = 3;
 const STYLE = new URL("../actions/actions.css", import.meta.url);
-const DEVICE = "";
 
 export class ActionsView {
   constructor(root) {
@@ -23,7 +23,7 @@ export class ActionsView {
     this.messages = element("div", { class: "messages" });
     this.missing = element("p", { class: "notice error", hidden: true });
     this.choice = element("select", { id: "taught-head", onchange: () => this.choose(this.choice.value) });
-    this.source = element("select", { id: "example-source" });
+    this.source = new SourceChoice();
     this.isAutomatic = element("input", { type: "checkbox", id: "teach-at-once", checked: true });
     this.grid = element("div", { class: "grid actions" });
     this.progress = element("p", { class: "notice", role: "status" });
@@ -50,10 +50,8 @@ export class ActionsView {
       element("label", { for: "new-action", text: "New action" }), this.newAction,
       element("datalist", { id: "usual-actions" }, element("option", { value: "background" })),
       element("button", { type: "submit", text: "Add" }));
-    this.sourceRow = element("div", { class: "row" },
-      element("label", { for: "example-source", text: "Record from" }), this.source);
     this.clipsPlace = element("div", {});
-    this.own = element("div", { class: "rows", hidden: true }, form, this.sourceRow, this.clipsPlace);
+    this.own = element("div", { class: "rows", hidden: true }, form, this.source.root, this.clipsPlace);
     return this.own;
   }
 
@@ -89,22 +87,12 @@ export class ActionsView {
     clearTimeout(this.timer);
     try {
       const [told, { streams }] = await Promise.all([teaching.overview(), getJson("api/v1/streams")]);
-      this.showStreams(streams);
+      this.source.show(streams);
       this.draw(told);
     } catch (error) {
       this.say(error);
     }
     if (this.isShown) this.timer = setTimeout(() => this.refresh(), this.busy ? BUSY_MS : IDLE_MS);
-  }
-
-  showStreams(streams) {
-    const options = [[DEVICE, "the camera of this device"],
-      ...streams.map(({ session, name }) => [session, `the last seconds of ${name}`])];
-    const known = [...this.source.options].map(({ value }) => value);
-    if (known.join() === options.map(([value]) => value).join()) return;
-    const chosen = this.source.value;
-    this.source.replaceChildren(...options.map(([value, text]) => element("option", { value, text })));
-    this.source.value = options.some(([value]) => value === chosen) ? chosen : DEVICE;
   }
 
   draw({ missing, teaching: all, heads }) {
@@ -204,10 +192,10 @@ export class ActionsView {
 
   // From the camera of this device, or what another camera has just shown.
   record(action) {
-    const { head, source: { value: session } } = this;
-    return this.change(async () => (session === DEVICE
-      ? teaching.addVideo(head, action, await this.clips.record())
-      : teaching.addFromStream(head, action, session)));
+    const { head, source: { session } } = this;
+    return this.change(async () => (session
+      ? teaching.addFromStream(head, action, session)
+      : teaching.addVideo(head, action, await this.clips.record())));
   }
 
   async add(action, files) {
