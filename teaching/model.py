@@ -14,8 +14,8 @@ from teaching.lesson import Floats, Integers, Lesson
 from teaching.spectrum import Spectrum
 
 # More cost more time for each clip that is served, and tell little more.
-_MOST_DIRECTIONS = 128
-_MOST_TAUGHT = 1024
+_MOST_DIRECTIONS = 96
+_MOST_TAUGHT = 512
 # The share of the mean variance in the scatter within the actions, which few clips tell only roughly.
 _SHRINKAGE = 0.2
 _MOST_STEPS = 1000

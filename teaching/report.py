@@ -55,12 +55,14 @@ def _by_action(manifest: HeadManifest) -> Table:
     numbered = len(manifest.labels) <= _MOST_COLUMNS
     table = Table(box=None, pad_edge=False)
     for heading in ("", "action", "videos", "clips", "recall", "95 %"):
-        table.add_column(heading, justify="left" if heading == "action" else "right", no_wrap=heading == "95 %")
+        table.add_column(
+            heading, justify="left" if heading == "action" else "right", no_wrap=heading in ("action", "95 %")
+        )
     for number in range(len(manifest.labels) * numbered):
         table.add_column(str(number + 1), justify="right", style="dim")
     table.add_column(UNKNOWN, justify="right", style="dim")
     for number, (each, row) in enumerate(zip(manifest.report.classes, manifest.report.confusion, strict=True), 1):
-        interval = f"{each.recall_low:.0%} to {each.recall_high:.0%}"
+        interval = f"{each.recall_low:.0%}-{each.recall_high:.0%}"
         answers = (str(count or "") for count in (row if numbered else row[-1:]))
         label = Text(each.label, overflow="ellipsis")
         table.add_row(str(number), label, str(each.videos), str(each.clips), f"{each.recall:.0%}", interval, *answers)
