@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.errors import HeadError
-from engines.linear_heads.storage import open_head
+from engines.linear_heads.manifest import FILE_NAME
+from engines.linear_heads.storage import check_replaceable, open_head
 from engines.storage.staging import staged
 from server.errors import InvalidError, NotFoundError, NotReadyError, OverloadedError
 from server.serving.service import Service
@@ -47,7 +48,7 @@ class Teacher:
     async def load(self) -> None:
         """Offer the drafts that an earlier process has left."""
         for head in await asyncio.to_thread(self.examples.heads):
-            if (self._draft(head) / "head.json").is_file():
+            if (self._draft(head) / FILE_NAME).is_file():
                 await self._offer(head)
 
     async def close(self) -> None:
@@ -73,10 +74,18 @@ class Teacher:
         self._task = asyncio.create_task(self._teach(head, lesson, lesson.process), name="teach")
 
     async def keep(self, head: str) -> None:
-        """Serve the draft from now on, in the place of the head of that name. Raises NotFoundError, OverloadedError."""
+        """Serve the draft from now on, in the place of the head of that name.
+
+        Raises:
+            NotFoundError: there is no draft.
+            InvalidError: something else has the place of the head.
+            OverloadedError: the disk failed.
+        """
         source, target = self._taught(head), self._service.settings.heads / head
         try:
             await asyncio.to_thread(_copied, source, target)
+        except HeadError as error:
+            raise InvalidError(str(error), field="head") from None
         except OSError as error:
             raise OverloadedError(f"cannot write {target}: {error.strerror}", retry_after_s=_RETRY_S) from None
         _log.info("head kept", extra={"head": head})
@@ -129,7 +138,8 @@ def draft_name(head: str) -> str:
 
 
 def _copied(source: Path, target: Path) -> None:
-    """Write aside and rename: the two may be on different disks."""
+    """Write aside and rename: the two may be on different disks. Raises OSError, HeadError."""
+    check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with staged(target) as directory:
         shutil.copytree(source, directory, dirs_exist_ok=True)

@@ -17,7 +17,7 @@ from server.http.cors import check_origin
 from server.http.endpoint import JSON_TYPE
 from server.http.request_body import RequestBody
 from server.streams.answering import Shown
-from server.teaching.examples import MOST_EXAMPLE_BYTES, Example
+from server.teaching.examples import MOST_EXAMPLE_BYTES
 from server.teaching.process import missing
 from server.teaching.teacher import Lesson, Teacher, draft_name
 
@@ -40,13 +40,15 @@ async def add_example(request: web.Request) -> web.Response:
     """Keep the video in the body, or what the camera of the stream ``session`` has just shown."""
     teacher, wanted = _teacher(request), request.match_info
     head, action = wanted["head"], wanted["action"]
-    session = request.query.get("session")
+    session, examples = request.query.get("session"), teacher.examples
+    if session is not None:
+        shown_now = _shown(request, session)
+        async with teacher.changing:
+            example = await asyncio.to_thread(examples.add_frames, head, action, shown_now.crops, shown_now.resize)
+        return _answer(messages.kept(example))
+    data, content_type = await _body(request), request.headers.get(hdrs.CONTENT_TYPE, "")
     async with teacher.changing:
-        if session is not None:
-            example = await _from_stream(request, teacher, session)
-        else:
-            data, content_type = await _body(request), request.headers.get(hdrs.CONTENT_TYPE, "")
-            example = await asyncio.to_thread(teacher.examples.add_video, head, action, content_type, data)
+        example = await asyncio.to_thread(examples.add_video, head, action, content_type, data)
     return _answer(messages.kept(example))
 
 
@@ -110,12 +112,6 @@ async def _body(request: web.Request) -> bytearray:
         memory = lease.take(service.admission.request_memory())
         timeout_s, threads = service.settings.body_timeout_s, service.decode_threads
         return await RequestBody(request, MOST_EXAMPLE_BYTES, timeout_s, memory, lease, threads).read()
-
-
-async def _from_stream(request: web.Request, teacher: Teacher, session: str) -> Example:
-    wanted, window = request.match_info, _shown(request, session)
-    add = teacher.examples.add_frames
-    return await asyncio.to_thread(add, wanted["head"], wanted["action"], window.crops, window.resize)
 
 
 def _shown(request: web.Request, session: str) -> Shown:
