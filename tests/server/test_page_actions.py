@@ -120,6 +120,11 @@ async def test_wrong_answer_of_a_camera_becomes_an_example_and_a_phone_shows_all
             await page.get_by_role("link", name="Actions").click()
             await page.locator("#example-source").select_option("the last seconds of yard")
             await page.get_by_role("article", name="circle").get_by_role("button", name="Record").click()
+        # It is taught again by itself.
+        taught = page.get_by_role("region", name="What was taught")
+        await expect(taught).to_contain_text("What was taken for what", timeout=SLOW_MS)
+        await taught.get_by_role("button", name="Throw it away").click()
+        await expect(taught).to_be_hidden()
         await page.locator(".cards summary").last.click()
         await checked(visit, "actions")
         visit.assert_at_home(server)
