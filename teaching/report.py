@@ -51,10 +51,10 @@ def print_report(manifest: HeadManifest, console: Console) -> None:
 
 
 def _by_action(manifest: HeadManifest) -> Table:
-    """The recall of each action, and where there are not too many, how often it was answered with each."""
+    """The recall of each action over videos, and where there are not too many, its clips by their answers."""
     numbered = len(manifest.labels) <= _MOST_COLUMNS
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "action", "videos", "clips", "recall", "95 %"):
+    for heading in ("", "action", "videos", "recall", "95 %"):
         table.add_column(
             heading, justify="left" if heading == "action" else "right", no_wrap=heading in ("action", "95 %")
         )
@@ -65,7 +65,7 @@ def _by_action(manifest: HeadManifest) -> Table:
         interval = f"{each.recall_low:.0%}-{each.recall_high:.0%}"
         answers = (str(count or "") for count in (row if numbered else row[-1:]))
         label = Text(each.label, overflow="ellipsis")
-        table.add_row(str(number), label, str(each.videos), str(each.clips), f"{each.recall:.0%}", interval, *answers)
+        table.add_row(str(number), label, str(each.videos), f"{each.recall:.0%}", interval, *answers)
     return table
 
 

@@ -23,7 +23,7 @@ Teaches a head your own actions from videos of them: DIR holds a directory of vi
 `background` videos of what is none of them. Prints how well the head tells them apart on videos that it was not taught,
 and writes it where the service finds it. Exit codes: 0 if the head was written from all videos; 1 if it was written
 without some that could not be read, or the engine failed; 2 if an argument is wrong or the videos cannot be taught; 130
-after Ctrl-C. Unless the exit code is 0 or 1 with a report, no head was written or changed."""
+after Ctrl-C. A head is written at the very end, with its report; before that, none is written or changed."""
 
 
 def parse_settings(arguments: Sequence[str] | None = None) -> Settings:

@@ -92,7 +92,7 @@ def test_the_report_is_printed_for_people(heads: Path) -> None:
     report = open_head(heads / "moves").manifest.report
     for number, each in enumerate(report.classes, 1):
         interval = f"{each.recall_low:.0%}-{each.recall_high:.0%}"
-        assert f"{number} {each.label} {each.videos} {each.clips} {each.recall:.0%} {interval}" in table
+        assert f"{number} {each.label} {each.videos} {each.recall:.0%} {interval}" in table
     assert f"false alarms {report.false_alarms:.1%} of {report.background_windows} background windows" in table
 
 
