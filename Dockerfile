@@ -14,10 +14,11 @@ COPY evaluation evaluation
 COPY export export
 COPY sampling sampling
 COPY server server
+COPY teaching teaching
 COPY video video
 COPY vjepa vjepa
 RUN /opt/venv/bin/pip install --no-cache-dir --quiet --constraint requirements.lock --editable . \
-    && /opt/venv/bin/python -m compileall -q archive commandline consumer engines evaluation export sampling server video vjepa
+    && /opt/venv/bin/python -m compileall -q archive commandline consumer engines evaluation export sampling server teaching video vjepa
 
 # A service on a CPU needs no FFmpeg of the consumer's, no installer, and of OpenVINO only what runs ONNX files on a CPU.
 FROM cpu-install AS cpu-build
@@ -69,11 +70,12 @@ COPY evaluation evaluation
 COPY export export
 COPY sampling sampling
 COPY server server
+COPY teaching teaching
 COPY video video
 COPY vjepa vjepa
 RUN PIP_CONSTRAINT=/tmp/constraints.txt /opt/venv/bin/pip install --no-cache-dir --quiet --editable '.[container]' \
     && /opt/venv/bin/python /tmp/constraints.py --check /opt/venv \
-    && /opt/venv/bin/python -m compileall -q archive commandline consumer engines evaluation export sampling server video vjepa
+    && /opt/venv/bin/python -m compileall -q archive commandline consumer engines evaluation export sampling server teaching video vjepa
 
 FROM nvcr.io/nvidia/pytorch:25.10-py3 AS gpu
 RUN test -x /opt/nvidia/nvidia_entrypoint.sh \

@@ -75,6 +75,7 @@ test-extra: (_install "export,dev")
     {{ python }} -m tests.archive.kills --videos 10 --kills 8
     {{ python }} -m tests.archive.kills --videos 10 --kills 4 --ray
     {{ python }} -m tests.archive.accuracy --videos 5
+    {{ python }} -m tests.teaching.accuracy --tried 20
     {{ python }} -m tests.soak --minutes 1
     {{ python }} -m tests.page_soak --minutes 1
 

@@ -30,8 +30,6 @@ async def chosen_transport(client: AsyncClient, watch: ServiceWatch, settings: S
     if service.sending == "clips" or service.encoding == "json":
         # Services that accept nothing but JSON have no streams.
         kind, why = "clips", "as set"
-    elif service.head is not None:
-        kind, why = "clips", "streams have no heads"
     elif await _has_streams(client, watch):
         kind, why = "stream", "the service has streams" if service.sending is None else "as set"
     elif service.sending == "stream" or service.still == "skip":
@@ -86,6 +84,7 @@ def stream_options(source: Source, settings: Settings) -> StreamOptions:
         stride=sampling.clip_stride,
         top_k=service.top_k,
         policy="latest" if source.live else "wait",
+        head=service.head,
     )
     if service.still != "skip":
         return options

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ def answered(
     cache: AnswerCache,
     features: bool = False,
     decoders: int = 0,
-) -> Iterator[Answered]:
+) -> Generator[Answered]:
     """Yield the answers for each of ``videos`` in any order: first those in ``cache``, then those of ``engine``.
 
     A video of one clip's length or less is one clip, sampled evenly from start to end. A longer one has several, which

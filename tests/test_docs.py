@@ -37,7 +37,7 @@ _HISTORY = ("CHANGELOG.md", "decisions")
 TROUBLESHOOTING = ROOT / "docs/troubleshooting.md"
 TOOLS = Path(sys.executable).parent
 _PROGRAMS = ["server", "export", "consumer", "export.demo", "export.demo.show", "vjepa.doctor", "tests.latency.load"]
-_PROGRAMS += ["archive", "evaluation"]
+_PROGRAMS += ["archive", "evaluation", "teaching"]
 _PROGRAMS += ["tests.latency", "tests.latency.cameras"] if (ROOT / "tests/latency/__main__.py").exists() else []
 _WITH_COMMANDS = ("export.demo",)
 # Of docker-compose, venv and uvicorn, and of the commands of the demo's own recipe.

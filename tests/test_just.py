@@ -26,11 +26,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def test_bare_just_lists_the_recipes(clone: Clone, arguments: str) -> None:
     listed = clone.run(f"{JUST} {arguments}")
     assert listed.returncode == 0, listed.stderr
-    for recipe in ("demo", "export", "serve", "consume", "label", "evaluate", "doctor", "test"):
+    for recipe in ("demo", "export", "serve", "consume", "label", "teach", "evaluate", "doctor", "test"):
         assert re.search(rf"^    {recipe}\b", listed.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("recipe", ["demo", "export", "serve", "consume", "label", "evaluate", "doctor"])
+@pytest.mark.parametrize("recipe", ["demo", "export", "serve", "consume", "label", "teach", "evaluate", "doctor"])
 def test_a_usage_error_takes_two_lines_and_names_a_command_that_works(clone: Clone, recipe: str) -> None:
     ended = clone.run(f"{JUST} {recipe} --no-such-flag")
     assert ended.returncode == 2
@@ -97,6 +97,7 @@ def test_no_hint_of_the_programs_names_a_bare_just() -> None:
         "export",
         "sampling",
         "server",
+        "teaching",
         "video",
         "vjepa",
     )

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from consumer.client.answer import Prediction, Text
 from consumer.client.encodings import Encoding, Picture, PixelFormat, check_pictures, encode_image
+from consumer.client.wire import decoded_features
 
 Policy = Literal["latest", "wait"]
 Still = Literal["classify", "skip"]
@@ -39,6 +42,8 @@ class StreamOptions:
     With ``still`` skip, windows in which less than ``still_threshold`` grey levels move are skipped, except for the
     share ``still_check`` of them. Of these, the service counts as missed those that show one of ``event_labels``
     (empty: any label) with at least ``event_threshold``.
+
+    ``head`` is the name of a head with whose labels to answer, or ``all``. ``embedding`` asks for the features, too.
     """
 
     name: str | None = None
@@ -55,11 +60,14 @@ class StreamOptions:
     still_check: float | None = None
     event_threshold: float | None = None
     event_labels: tuple[str, ...] = ()
+    head: str | None = None
+    embedding: bool = False
 
     def hello(self) -> str:
         """The first message of a stream. What is not set is left out, so that older services accept it, too."""
         fields: dict[str, Any] = {"format": self.pixel_format}
-        fields |= {name: getattr(self, name) for name in self.__slots__ if name != "pixel_format"}
+        fields |= {name: getattr(self, name) for name in self.__slots__ if name not in ("pixel_format", "embedding")}
+        fields["embedding"] = "base64" if self.embedding else None
         return msgspec.json.encode({name: value for name, value in fields.items() if value not in (None, ())}).decode()
 
 
@@ -78,9 +86,10 @@ def frame_message(time_s: float, frame: Frame, encoding: Encoding, pixel_format:
 
 
 class StreamReady(msgspec.Struct, tag_field="type", tag="ready", frozen=True, kw_only=True):
-    """The answer to the hello, and again when another model is in service.
+    """The answer to the hello, and again when another model or a changed head is in service.
 
     A window has ``frames`` frames. Frames need not be larger than ``short_edge`` pixels at their shorter side.
+    ``heads`` are the SHA-256 of the heads that answer from now on, by their names.
     """
 
     session: Text
@@ -90,6 +99,7 @@ class StreamReady(msgspec.Struct, tag_field="type", tag="ready", frozen=True, kw
     stride: Annotated[int, Meta(ge=1)]
     short_edge: Count
     max_frame_bytes: Count
+    heads: dict[str, Text] = {}
 
 
 class WindowPrediction(msgspec.Struct, tag_field="type", tag="prediction", frozen=True, kw_only=True):
@@ -97,15 +107,32 @@ class WindowPrediction(msgspec.Struct, tag_field="type", tag="prediction", froze
 
     ``window`` counts the windows of the stream from 0. ``age_ms`` is how long ago the newest frame of the window had
     reached the service when the answer was ready. ``still``: nothing moved, and the window was classified as a check.
+
+    ``head`` is the head that was asked for by its name, whose labels the predictions have. ``heads`` has the
+    predictions of each head, if ``all`` were asked for. ``embedding`` has the features in base64, if they were asked
+    for; those of the same ``sha256`` can be compared.
     """
 
     window: Count
     start_s: float
     end_s: float
-    predictions: Annotated[tuple[Prediction, ...], Meta(min_length=1)]
+    predictions: tuple[Prediction, ...]
     timings_ms: dict[str, float]
     age_ms: float
     still: bool = False
+    head: Text | None = None
+    heads: dict[str, tuple[Prediction, ...]] = {}
+    embedding: str | None = None
+    sha256: Text | None = None
+
+    def __post_init__(self) -> None:
+        # A pretrained encoder has only what its heads say, and its features.
+        if not self.predictions and not self.heads and self.embedding is None:
+            raise ValueError("no predictions")
+
+    def features(self) -> NDArray[np.float32] | None:
+        """The features, float32 ``[dim]``, if they were asked for. Raises ServiceAnswerError."""
+        return None if self.embedding is None else decoded_features(self.embedding)
 
 
 class WindowSkipped(msgspec.Struct, tag_field="type", tag="skipped", frozen=True, kw_only=True):

@@ -34,6 +34,21 @@ def decoded(body: bytes, kind: type[T]) -> T:
         raise ServiceAnswerError(shown(str(error))) from error
 
 
+def decoded_features(embedding: str) -> NDArray[np.float32]:
+    """The features, float32 ``[dim]``, that ``embedding`` has as base64 of little-endian float32.
+
+    Raises ServiceAnswerError.
+    """
+    try:
+        data = pybase64.b64decode(embedding, validate=True)
+    except ValueError as error:
+        raise ServiceAnswerError(f"its embedding is not base64: {error}") from None
+    found = np.frombuffer(data, "<f4") if data and len(data) % 4 == 0 else np.full(1, np.nan, "<f4")
+    if not np.isfinite(found).all():
+        raise ServiceAnswerError("its embedding is not finite numbers")
+    return found.astype(np.float32)
+
+
 @dataclass(frozen=True, slots=True)
 class EmbedAnswer:
     """The body of an answer with features, which are base64 of little-endian float32."""
@@ -47,14 +62,10 @@ class EmbedAnswer:
 
     def features(self) -> NDArray[np.float32]:
         """The features, float32 ``[dim]``; raises ServiceAnswerError."""
-        try:
-            data = pybase64.b64decode(self.embedding, validate=True)
-        except ValueError as error:
-            raise ServiceAnswerError(f"its embedding is not base64: {error}") from None
-        found = np.frombuffer(data, "<f4") if len(data) == 4 * self.dim else np.zeros(0, "<f4")
-        if len(found) != self.dim or not np.isfinite(found).all():
-            raise ServiceAnswerError(f"its embedding is not {self.dim} finite numbers")
-        return found.astype(np.float32)
+        found = decoded_features(self.embedding)
+        if len(found) != self.dim:
+            raise ServiceAnswerError(f"its embedding is not {self.dim} numbers")
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,6 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     # Several files are decoded at the same time, each in one thread, which costs less than many threads for each.
     file_threads = 1 if sum(not source.live for source in sources) > 1 else 0
     reading = _pick(Reading, values, link=_pick(Link, values), file_threads=file_threads)
-    if values["head"] and (values["sending"] == "stream" or values["still"] == "skip"):
-        parser.error("--head needs --transport clips, without --still skip: streams have no heads")
     if values["still"] == "skip" and (values["sending"] == "clips" or values["encoding"] == "json"):
         parser.error("--still skip needs --transport stream, and --encoding raw or jpeg")
     if values["sending"] == "stream" and values["encoding"] == "json":

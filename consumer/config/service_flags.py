@@ -39,7 +39,7 @@ def add_service_flags(group: Any) -> None:
         "--head",
         metavar="NAME",
         help="head whose labels to ask for and to report in events, instead of the model's own; clips that it answers"
-        " with unknown cause no event; needs the transport clips (default: the labels of the model)",
+        " with unknown cause no event (default: the labels of the model)",
     )
     group.add_argument(
         "--wait",

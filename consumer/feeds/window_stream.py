@@ -120,7 +120,7 @@ class WindowStream:
             case WindowPrediction():
                 clip_id = f"{self._stream.ready.session}-{answer.window}"
                 model = self._stream.ready.model
-                self._settle(answer.start_s, Answer(answer.predictions, clip_id, model, answer.timings_ms))
+                self._settle(answer.start_s, Answer(answer.predictions, clip_id, model, answer.timings_ms, answer.head))
             case WindowSkipped():
                 self._settle(answer.start_s, _skipped(answer.reason))
             case StreamProblem():

@@ -14,6 +14,7 @@ FORMAT_VERSION = 1
 FILE_NAME = "head.json"
 WEIGHTS_FILE_NAME = "weights.npz"
 MOST_LABELS = 4096
+LONGEST_LABEL = 256
 UNKNOWN = "unknown"
 # What asks for the answers of all heads, and labels and names that would be mistaken for something else.
 ALL = "all"
@@ -50,12 +51,31 @@ class ClassReport(Record, frozen=True):
     recall_high: Share
 
 
+class ThresholdPoint(Record, frozen=True):
+    """What a threshold of familiarity would do on the held-out clips: shares as ``false_alarms`` and ``misses`` are."""
+
+    threshold: float
+    misses: Share
+    false_alarms: Share | None = None
+
+
+class ConfidenceBin(Record, frozen=True):
+    """Held-out clips whose best action has about this ``confidence``, and the share of them that it is right for."""
+
+    confidence: Share
+    accuracy: Share
+    clips: Count
+
+
 class Report(Record, frozen=True):
     """What the held-out folds told, in which no clip of a video is judged by a head that saw another clip of it.
 
     ``confusion``: clips by action (rows) and by answer (columns: the actions, then ``unknown``). ``false_alarms``: the
     share of held-out background windows that were taken for an action, None without a background. ``misses``: the share
     of clips of actions that were answered with ``unknown``. ``calibration_error``: expected, over ten bins.
+
+    ``thresholds``: points of the curve that another threshold moves along, by rising threshold. ``calibration``: the
+    bins with clips, by rising confidence. Heads of older versions have neither.
     """
 
     classes: tuple[ClassReport, ...]
@@ -69,6 +89,8 @@ class Report(Record, frozen=True):
     false_alarms_low: Share | None = None
     false_alarms_high: Share | None = None
     warnings: tuple[str, ...] = ()
+    thresholds: tuple[ThresholdPoint, ...] | msgspec.UnsetType = msgspec.UNSET
+    calibration: tuple[ConfidenceBin, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class HeadManifest(Record, frozen=True):
@@ -78,7 +100,7 @@ class HeadManifest(Record, frozen=True):
     name: Annotated[str, Meta(pattern=NAME)]
     model: str
     features: str
-    labels: tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...]
+    labels: tuple[Annotated[str, Meta(min_length=1, max_length=LONGEST_LABEL)], ...]
     temperature: Annotated[float, Meta(gt=0)]
     rejection: Rejection
     fps: Annotated[float, Meta(gt=0)]

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pybase64
 from msgspec import Meta
 
 from engines.engine import Model as ServedModel
 from engines.linear_heads.head import Head
 from engines.linear_heads.manifest import HeadManifest
 from engines.manifest import Manifest, Precision, Target, Verification
+from server.clips.infer_request import EncodingFormat
 from server.telemetry.phases import ClipTimes
 
 Status = Literal["loading", "healthy", "draining", "unhealthy"]
@@ -294,6 +296,11 @@ def _head_of(manifest: HeadManifest, labels: Sequence[str]) -> HeadSummary:
         misses=report.misses,
         false_alarms=report.false_alarms,
     )
+
+
+def encoded_features(features: npt.NDArray[np.float32], encoding: EncodingFormat) -> list[float] | str:
+    """The ``features`` of a clip, float32 [F], as numbers or as base64 of little-endian float32."""
+    return pybase64.b64encode(features.astype("<f4").tobytes()).decode() if encoding == "base64" else features.tolist()
 
 
 def top_predictions(probabilities: npt.NDArray[np.float32], labels: Sequence[str], top_k: int) -> list[Prediction]:

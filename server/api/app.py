@@ -14,6 +14,8 @@ from server.api.docs import pages
 from server.api.live.assets import read_assets
 from server.api.live.page import ASSETS
 from server.api.stream import STREAMS
+from server.api.teaching import routes as teaching_routes
+from server.api.teaching.endpoints import TEACHER, running
 from server.api.v2.repository import LOADER
 from server.api.v2.shared_memory import REGIONS
 from server.api.video import RECORDINGS
@@ -33,6 +35,7 @@ from server.serving.loader import Loader
 from server.serving.service import Service
 from server.serving.use_count import UseCount
 from server.streams.streams import Streams
+from server.teaching.teacher import Teacher
 from server.telemetry.history import History
 
 
@@ -54,9 +57,14 @@ def make_app(service: Service, loader: Loader) -> web.Application:
     app[REGIONS] = Regions()
     app[RECORDINGS] = UseCount()
     app[pages.ENCODED_DOCUMENTS] = {}
-    add_endpoints(app, routes.ALL)
     app.cleanup_ctx.append(_recording)
     app.on_response_prepare.append(name_stream)
+    if settings.teaching is None:
+        add_endpoints(app, routes.ALL)
+    else:
+        app[TEACHER] = Teacher(service, settings.teaching)
+        app.cleanup_ctx.append(running)
+        add_endpoints(app, (*routes.ALL, *teaching_routes.ALL))
     app.middlewares.extend(_middlewares(settings, app))
     return app
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 
 import msgspec
-import pybase64
 from aiohttp import hdrs, web
 
-from server.api.answers import EmbedAnswer, InferAnswer, Prediction, TimingsMs, top_predictions
+from server.api.answers import EmbedAnswer, InferAnswer, Prediction, TimingsMs, encoded_features, top_predictions
 from server.clips.infer_request import OCTET_STREAM
 from server.clips.lease import Lease
 from server.http.context import FIRST_BYTE_S, LOG_FIELDS, SERVICE
@@ -72,14 +71,13 @@ def _embedded(request: web.Request, found: Classification) -> web.Response:
     asked, manifest, timings = found.request, found.manifest, TimingsMs.of(found.times)
     if found.features is None or found.features_identity is None:
         raise AssertionError("a bundle with features gave none")
-    data = found.features.astype("<f4").tobytes()
     identity = found.features_identity
     if request.headers.get(hdrs.ACCEPT, "").partition(";")[0].strip().lower() == OCTET_STREAM:
+        data = found.features.astype("<f4").tobytes()
         response = _response(request, found, timings, data, OCTET_STREAM)
         response.headers["X-Features-Sha256"] = identity
         return response
-    embedding = pybase64.b64encode(data).decode() if asked.encoding_format == "base64" else found.features.tolist()
-    dim = len(found.features)
+    embedding, dim = encoded_features(found.features, asked.encoding_format), len(found.features)
     answer = EmbedAnswer(embedding, dim, asked.clip_id, manifest.source.model, identity, timings)
     return _response(request, found, timings, msgspec.json.encode(answer))
 

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from server.api import status, stream
 from server.api.docs import examples, pages, video_schema
 from server.api.docs.inference_schema import EMBEDDINGS, ENCODINGS, embedding, inference
-from server.api.docs.watching_schema import last_event_id
+from server.api.docs.watching_schema import watching
 from server.api.infer import embed, infer
 from server.api.live import page
 from server.api.stream_messages import STREAM_PATH
@@ -141,8 +141,8 @@ STREAMS = (
         summary="Watch the open streams as server-sent events",
         description=_EVENTS,
         answers={_OK: ResponseBody("The events, without an end.", examples.EVENTS, media_type=EVENT_STREAM)},
-        errors=(ForbiddenError,),
-        request=last_event_id,
+        errors=(ForbiddenError, InvalidError, NotReadyError),
+        request=watching,
     ),
 )
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, hdrs, web
 
+from engines.linear_heads.head import Head
+from engines.manifest import Manifest
 from server.api import stream_messages as messages
-from server.api.stream_answers import StreamAnswers, log_fields, most_frame_bytes, problem_message, summary_of
+from server.api.stream_answers import StreamAnswers, Wanted, log_fields, most_frame_bytes, problem_message, summary_of
 from server.api.stream_options import options_of
+from server.clips.infer_request import DEFAULT_TOP_K
 from server.clips.request_fields import checked_top_k
 from server.errors import (
     InvalidError,
@@ -24,6 +27,8 @@ from server.errors import (
 from server.http.auth import GUARD
 from server.http.context import LOG_FIELDS, SERVICE
 from server.http.cors import check_origin
+from server.serving.classify import offered_by
+from server.serving.models.served_model import ServedModel
 from server.serving.service import Service, State
 from server.streams.events import Event
 from server.streams.frames import FRAME_HEADER, parse_frame, time_of
@@ -94,12 +99,11 @@ class _Connection:
                 self._request.app[GUARD].check(self._request, f"Bearer {hello.key}" if hello.key else None)
             served = self._service.models.asked(hello.model)
             self._request[LOG_FIELDS]["model"] = served.name
-            manifest = self._service.loaded(served).manifest
-            if not manifest.labels:
-                raise InvalidError("this model has no labels of its own, so a stream cannot be answered")
-            top_k, options = checked_top_k(hello.top_k, len(manifest.labels)), options_of(hello, manifest)
-            with self._request.app[STREAMS].opened(served, options, self._tell) as opened:
-                self._answers = StreamAnswers(opened, top_k, self._service.settings.max_clip_bytes)
+            manifest, heads = self._service.loaded(served).manifest, self._heads(served, hello)
+            top_k = _top_k(hello, manifest, heads)
+            with self._request.app[STREAMS].opened(served, options_of(hello, manifest, heads), self._tell) as opened:
+                wanted = Wanted(top_k, hello.embedding)
+                self._answers = StreamAnswers(opened, wanted, self._service.settings.max_clip_bytes)
                 return await self._run(opened)
         except RequestError as error:
             with contextlib.suppress(ConnectionError):
@@ -107,6 +111,9 @@ class _Connection:
             return _close_code(error), error.message
         except ConnectionError:
             return WSCloseCode.ABNORMAL_CLOSURE, _GONE
+
+    def _heads(self, served: ServedModel, hello: messages.Hello) -> Mapping[str, Head]:
+        return self._service.heads_for(served.features_identity, hello.head)
 
     async def _hello(self) -> messages.Hello:
         limit_s = self._service.settings.header_timeout_s
@@ -121,7 +128,7 @@ class _Connection:
     async def _run(self, opened: OpenStream) -> tuple[int, str]:
         """Read frames and answer windows beside each other, until one of the two ends or the service drains."""
         session = opened.session
-        await self._send(self._answers.ready(session.model))
+        await self._send(self._answers.ready(session.serving))
         reading = asyncio.create_task(self._read(opened), name="read stream")
         answering = asyncio.create_task(session.answer_windows(), name="answer stream")
         draining = asyncio.create_task(self._service.draining.wait(), name="drain stream")
@@ -216,3 +223,10 @@ async def streams(request: web.Request) -> web.Response:
     """The open streams, the oldest first."""
     answer = messages.OpenStreams([summary_of(one) for one in request.app[STREAMS]])
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+def _top_k(hello: messages.Hello, manifest: Manifest, heads: Mapping[str, Head]) -> int:
+    """Raises InvalidError for a head that is not there, and for more predictions than there are labels."""
+    if hello.head is None and hello.embedding is not None and not manifest.labels:
+        return checked_top_k(hello.top_k, DEFAULT_TOP_K)
+    return checked_top_k(hello.top_k, offered_by(manifest, heads).labels_of(hello.head))

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
-from engines.engine import Model
+import numpy as np
+import numpy.typing as npt
+
+from engines.linear_heads.head import HeadAnswer
+from engines.linear_heads.manifest import ALL
 from server.api import stream_messages as messages
-from server.api.answers import TimingsMs, top_predictions
+from server.api.answers import Prediction, TimingsMs, encoded_features, top_predictions
+from server.clips.infer_request import EncodingFormat
 from server.http.problem import problem_of
-from server.streams.events import Answered, Broken, Event, ModelInService, Passed, Refused
+from server.streams.events import Answered, Broken, Event, NowServing, Passed, Refused, Serving
 from server.streams.still_gate import StillEstimate
 from server.streams.streams import OpenStream
 
@@ -18,12 +23,20 @@ def most_frame_bytes(max_clip_bytes: int, frames: int) -> int:
     return max_clip_bytes // frames
 
 
-class StreamAnswers:
-    """The answers on one stream; predictions have ``top_k`` labels, or all if there are fewer."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """The form of the answers: ``top_k`` predictions, or all if there are fewer, and features as ``embedding`` says."""
 
-    def __init__(self, opened: OpenStream, top_k: int, max_clip_bytes: int) -> None:
+    top_k: int
+    embedding: EncodingFormat | None
+
+
+class StreamAnswers:
+    """The answers on one stream, as its client ``wanted`` them."""
+
+    def __init__(self, opened: OpenStream, wanted: Wanted, max_clip_bytes: int) -> None:
         self._opened = opened
-        self._top_k = top_k
+        self._wanted = wanted
         self._max_clip_bytes = max_clip_bytes
 
     def message(self, event: Event) -> messages.Answer:
@@ -36,26 +49,29 @@ class StreamAnswers:
                 return messages.Gap(before_s=before_s, after_s=after_s, reason=reason)
             case Refused(error, time_s):
                 return problem_message(error, time_s)
-            case ModelInService(model):
-                return self.ready(model)
+            case NowServing(serving):
+                return self.ready(serving)
 
-    def ready(self, model: Model) -> messages.Ready:
-        options, manifest = self._opened.session.options, model.manifest
+    def ready(self, serving: Serving) -> messages.Ready:
+        options, manifest = self._opened.session.options, serving.model.manifest
+        named = serving.heads.get(options.head or "")
         return messages.Ready(
             session=self._opened.id,
             name=options.name,
             model=manifest.source.model,
-            labels=len(manifest.labels),
+            labels=len(named.labels if named else manifest.labels),
             frames=manifest.frames,
             fps=options.fps,
             stride=options.stride,
-            top_k=self._top_k,
+            top_k=self._wanted.top_k,
             policy=options.policy,
             max_gap_s=options.max_gap_s,
             still="classify" if options.still is None else "skip",
             short_edge=manifest.preprocessing.resize,
             crop=manifest.preprocessing.crop,
             max_frame_bytes=most_frame_bytes(self._max_clip_bytes, manifest.frames),
+            head=options.head,
+            heads={name: head.manifest.digest for name, head in serving.heads.items()} if options.head else None,
         )
 
     def ended(self, reason: str) -> messages.Ended:
@@ -63,16 +79,27 @@ class StreamAnswers:
         return messages.Ended(reason=reason, still=_still(session.still), **dataclasses.asdict(session.sums))
 
     def _prediction(self, event: Answered) -> messages.WindowPrediction:
-        labels = event.model.manifest.labels
+        asked, features = self._opened.session.options, self._features(event.features)
         return messages.WindowPrediction(
             window=event.span.window,
             start_s=event.span.start_s,
             end_s=event.span.end_s,
-            predictions=top_predictions(event.probabilities, labels, min(self._top_k, len(labels))),
+            predictions=self._best(event.answer),
             timings_ms=TimingsMs.of(event.times),
             age_ms=round(event.age_ms, 3),
             still=event.still,
+            head=None if asked.head == ALL else asked.head,
+            heads={name: self._best(one) for name, one in event.heads.items()} if asked.head == ALL else None,
+            embedding=features,
+            sha256=None if features is None else event.serving.features_identity,
         )
+
+    def _best(self, answer: HeadAnswer) -> list[Prediction]:
+        return top_predictions(answer.probabilities, answer.labels, min(self._wanted.top_k, len(answer.labels)))
+
+    def _features(self, features: npt.NDArray[np.float32] | None) -> list[float] | str | None:
+        how = self._wanted.embedding
+        return None if features is None or how is None else encoded_features(features, how)
 
 
 def problem_message(error: Exception, time_s: float | None = None) -> messages.StreamProblem:
@@ -93,7 +120,7 @@ def summary_of(opened: OpenStream) -> messages.StreamSummary:
     """The stream in the list of open ones."""
     session, latest = opened.session, opened.session.latest
     counted = session.sums
-    labels = latest.model.manifest.labels if latest else ()
+    best = top_predictions(latest.answer.probabilities, latest.answer.labels, 1) if latest else []
     return messages.StreamSummary(
         session=opened.id,
         name=session.options.name,
@@ -106,7 +133,7 @@ def summary_of(opened: OpenStream) -> messages.StreamSummary:
         skipped=dict(counted.skipped),
         gaps=counted.gaps,
         still=_still(session.still),
-        prediction=top_predictions(latest.probabilities, labels, 1)[0] if latest else None,
+        prediction=best[0] if best else None,
         age_ms=round(latest.age_ms, 3) if latest else None,
         total_ms=round(latest.times.total_ms, 3) if latest else None,
     )

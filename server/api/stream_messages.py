@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from engines.clip import PixelFormat
 from server.api.answers import Prediction, TimingsMs
+from server.clips.infer_request import EncodingFormat
 from server.errors import InvalidError, shown
 from server.streams.events import GapReason, SkipReason
 from server.streams.options import Policy
@@ -29,7 +30,10 @@ class Hello(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ``key``: an API key, for clients that can set no headers. ``still``: with `skip`, windows in which less than
     ``still_threshold`` grey levels move are not classified, except for the share ``still_check`` of them, drawn by
     chance. From those the service estimates how many of them show an event: an answer whose most probable label has at
-    least the confidence ``event_threshold`` and is one of ``event_labels`` (without any: whatever its label is).
+    least the confidence ``event_threshold`` and is one of ``event_labels`` (without any: whatever its label is, except
+    for the `unknown` of a head). ``head``: the name of a head with whose labels to answer, or `all` for the answers of
+    every head beside those of the model. ``embedding``: send the features of each window, too, as numbers (`float`) or
+    as base64 of little-endian float32 (`base64`).
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -47,12 +51,16 @@ class Hello(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     still_check: Annotated[float, Meta(ge=0, le=1)] = 0.02
     event_threshold: Annotated[float, Meta(ge=0, le=1)] = 0.5
     event_labels: Annotated[list[str], Meta(max_length=1000)] = []
+    head: str | None = None
+    embedding: EncodingFormat | None = None
 
 
-class Ready(msgspec.Struct, tag_field="type", tag="ready", kw_only=True):
-    """The answer to the hello, and again when another model is in service: what to send.
+class Ready(msgspec.Struct, tag_field="type", tag="ready", omit_defaults=True, kw_only=True):
+    """The answer to the hello, and again when another model or a changed head is in service: what to send.
 
-    ``short_edge`` is the shorter side in pixels to which frames are resized; larger frames only cost more.
+    ``short_edge`` is the shorter side in pixels to which frames are resized; larger frames only cost more. ``labels``:
+    the number of labels of the predictions. ``heads``: the heads that answer from now on by name, each with the SHA-256
+    that `GET /api/v1/models` lists.
     """
 
     session: str
@@ -69,14 +77,19 @@ class Ready(msgspec.Struct, tag_field="type", tag="ready", kw_only=True):
     short_edge: int
     crop: int
     max_frame_bytes: int
+    head: str | None = None
+    heads: dict[str, str] | None = None
 
 
-class WindowPrediction(msgspec.Struct, tag_field="type", tag="prediction", kw_only=True):
+class WindowPrediction(msgspec.Struct, tag_field="type", tag="prediction", omit_defaults=True, kw_only=True):
     """The answer for a window: from ``start_s`` to ``end_s`` in the times that the client gave to its frames.
 
     ``window`` counts the windows of the stream from 0, also those that were skipped. ``age_ms``: how long ago the
     newest frame of the window had arrived when the answer was ready. ``still``: nothing moved in the window, which is
-    one of those that are classified all the same.
+    one of those that are classified all the same. ``head``: the head that the predictions are of, where the hello named
+    one. ``heads``: the predictions of every head, where it asked for all; ``predictions`` are then those of the model,
+    which may have none. ``embedding``: the features, where it asked for them; those of the same ``sha256`` can be
+    compared.
     """
 
     window: int
@@ -86,6 +99,10 @@ class WindowPrediction(msgspec.Struct, tag_field="type", tag="prediction", kw_on
     timings_ms: TimingsMs
     age_ms: float
     still: bool
+    head: str | None = None
+    heads: dict[str, list[Prediction]] | None = None
+    embedding: list[float] | str | None = None
+    sha256: str | None = None
 
 
 class Skipped(msgspec.Struct, tag_field="type", tag="skipped", kw_only=True):

@@ -88,6 +88,14 @@ def add_access(parser: Parser) -> None:
         " 1000/hour. Further requests get 429. Use it so that one client cannot take the whole engine.",
     )
     parser.add(
+        "--teaching",
+        type=Path,
+        metavar="DIR",
+        help="Directory for what heads are taught from in the view Actions of the page, which is off without it. Use it"
+        " to record examples and to teach heads in a browser. Whoever has a key, or may reach a service without keys,"
+        " can then add and remove examples and change the heads in service.",
+    )
+    parser.add(
         "--v2-shared-memory",
         action="store_true",
         help="Let clients of the Open Inference Protocol put tensors into shared memory of this machine, which takes"

@@ -55,6 +55,7 @@ class Settings:
     swap_clips: int = 16
     swap_max_disagreement: float = 1.0
     heads: Path = HEADS
+    teaching: Path | None = None
     bundle_sha256: tuple[str, ...] = ()
     trust_writable_bundles: bool = False
     deadline_ms: int = 30_000

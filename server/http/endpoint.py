@@ -65,7 +65,7 @@ class Endpoint:
     ``request`` makes the parameters and the requestBody of the OpenAPI document. ``route`` goes to aiohttp's router.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     handler: Handler
     name: str

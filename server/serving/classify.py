@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.linear_heads.head import HeadAnswer
+from engines.linear_heads.head import Head, HeadAnswer
 from engines.linear_heads.manifest import ALL
 from engines.manifest import Manifest
 from server.batching.clip_queue import Priority
@@ -94,6 +94,19 @@ async def _chosen(service: Service, upload: Upload) -> tuple[ServedModel, list[b
     return service.models.asked(named), body
 
 
+def offered_by(
+    manifest: Manifest, heads: Mapping[str, Head], *, embeds: bool = False, names: Sequence[str] = ()
+) -> Offered:
+    """How clips can be answered by the model of ``manifest``, which has ``names``, and the ``heads`` that fit it."""
+    return Offered(len(manifest.labels), {name: len(head.labels) for name, head in heads.items()}, embeds, names)
+
+
+def check_features(manifest: Manifest) -> None:
+    """Raises InvalidError when features are asked of a bundle that has none."""
+    if not manifest.features:
+        raise InvalidError(f"bundle {manifest.name} was exported without features; export the model again to get them")
+
+
 class _Classifying:
     """The steps of one classification; each step may refuse the clip by raising RequestError."""
 
@@ -110,11 +123,12 @@ class _Classifying:
     async def run(self, upload: Upload, read_before: list[bytearray]) -> Classification:
         """``read_before``: the body of ``upload``, if it has been read; it is taken out."""
         service, served, model = self._service, self._served, self._deployment.model
-        self._check_features()
+        if self._embeds:
+            check_features(model.manifest)
+        names = (served.protocol_name, served.name)
+        offered = offered_by(model.manifest, self._heads, embeds=self._embeds, names=names)
         reader = clip_reader_for(
-            Decoding(
-                upload, model, service.decode_threads, service.settings.max_clip_bytes, self._offered(), read_before
-            )
+            Decoding(upload, model, service.decode_threads, service.settings.max_clip_bytes, offered, read_before)
         )
         await self._read(reader, upload, 0 if read_before else upload.announced_bytes)
         read_ms = self._elapsed_ms()
@@ -130,19 +144,6 @@ class _Classifying:
         heads = self._answers(request.head, answer.features)
         identity = self._deployment.features_identity
         return Classification(request, answer.probabilities, model.manifest, times, answer.features, identity, heads)
-
-    def _offered(self) -> Offered:
-        heads = {name: len(head.labels) for name, head in self._heads.items()}
-        names = (self._served.protocol_name, self._served.name)
-        return Offered(len(self._deployment.model.manifest.labels), heads, self._embeds, names)
-
-    def _check_features(self) -> None:
-        """Raises InvalidError when features are asked of a bundle that has none."""
-        manifest = self._deployment.model.manifest
-        if self._embeds and not manifest.features:
-            raise InvalidError(
-                f"bundle {manifest.name} was exported without features; export the model again to get them"
-            )
 
     def _answers(self, asked: str | None, features: npt.NDArray[np.float32] | None) -> dict[str, HeadAnswer]:
         if asked is None or features is None:

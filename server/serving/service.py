@@ -63,6 +63,8 @@ class Service:
             settings.decode_timeout_ms / 1e3,
         )
         self.heads = Heads(settings.heads)
+        # Heads that were taught and are not kept yet, by the names under which streams may ask for them.
+        self.drafts: dict[str, Head] = {}
         self._devices = Devices()
         self.models = Registry(settings.models, self._new_model)
         self.lost: asyncio.Future[EngineLostError] = asyncio.get_running_loop().create_future()
@@ -104,6 +106,13 @@ class Service:
             default = self.models.default
             model = next(iter(self.models.ready()), default) if default.model is None else default
         return model.deployed().model
+
+    def heads_for(self, features_identity: str | None, asked: str | None) -> Mapping[str, Head]:
+        """The heads that fit features of that identity, and the draft that is ``asked`` for by its name."""
+        fitting, draft = self.heads.fitting(features_identity), self.drafts.get(asked or "")
+        if draft is None or draft.manifest.features != features_identity:
+            return fitting
+        return {**fitting, str(asked): draft}
 
     def check_ready(self, model: ServedModel | None = None) -> None:
         """Raises NotReadyError unless the state is READY, a decode thread is left, and ``model`` or any is served."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from engines.clip import Clip
 from engines.engine import Model
 from engines.errors import EngineError
+from engines.linear_heads.head import HeadAnswer
+from engines.linear_heads.manifest import ALL
 from server.batching.clip_queue import Classified, StreamShare
 from server.errors import UnreadableError
 from server.serving.deployment import Deployment
 from server.streams.decoder import Decoder
-from server.streams.events import Answered, Passed, Refused, SkipReason, Tell
+from server.streams.events import Answered, Passed, Refused, Serving, SkipReason, Tell
 from server.streams.frames import ReadyFrame
 from server.streams.options import StreamOptions
 from server.streams.still_gate import StillGate
@@ -22,23 +26,45 @@ from server.streams.sums import Account
 from server.streams.window_slot import DueWindow, WindowSlot
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a window has shown: ``crops``, uint8 BGR [S, S, 3], of frames whose short edge was ``resize`` pixels."""
+
+    crops: list[npt.NDArray[np.uint8]]
+    resize: int
+
+
 class Answering:
     """Decodes the frames of a window, has an engine classify it, and tells the client.
 
-    Invariants: belongs to the event loop; at most one window is being classified. ``latest`` is the last answer.
+    Invariants: belongs to the event loop; at most one window is being classified. ``latest`` is the last answer, and
+    ``shown`` is what it is for, if it ``keeps`` that.
     """
 
     def __init__(
-        self, options: StreamOptions, slot: WindowSlot, decoder: Decoder, account: Account, tell: Tell
+        self,
+        options: StreamOptions,
+        slot: WindowSlot,
+        decoder: Decoder,
+        account: Account,
+        tell: Tell,
+        *,
+        keeps: bool = False,
     ) -> None:
         self.latest: Answered | None = None
+        self.shown: Shown | None = None
+        self._keeps = keeps
         self.gate = StillGate(options.still) if options.still is not None else None
+        self._head = options.head
         self._replaces = options.policy == "latest"
         self._share = StreamShare(options.weight)
         self._slot, self._decoder, self._account, self._tell = slot, decoder, account, tell
 
-    async def answer(self, due: DueWindow, deployment: Deployment) -> None:
-        """Answer ``due``, or a newer window that took its place; raises NotReadyError if the engine is lost."""
+    async def answer(self, due: DueWindow, deployment: Deployment, serving: Serving) -> None:
+        """Answer ``due``, or a newer window that took its place, by ``serving``, which is that of ``deployment``.
+
+        Raises NotReadyError if the engine is lost.
+        """
         clip = await self._clip(due, deployment.model)
         if clip is None:
             return
@@ -53,7 +79,7 @@ class Answering:
             self._account.failed()
             await self._tell(Refused(error, None))
         else:
-            await self._answered(due, deployment.model, answer)
+            await self._answered(due, serving, answer)
         finally:
             call.cancel()
 
@@ -101,14 +127,26 @@ class Answering:
             due.verdict = self.gate.verdict([frame.cells for frame in frames if frame.cells is not None])
         return due.verdict == "still"
 
-    async def _answered(self, due: DueWindow, model: Model, answer: Classified) -> None:
-        now_s, times = asyncio.get_running_loop().time(), answer.times
+    async def _answered(self, due: DueWindow, serving: Serving, found: Classified) -> None:
+        now_s, times = asyncio.get_running_loop().time(), found.times
         times.decode_ms, times.total_ms = (due.decoded_s - due.due_s) * 1e3, (now_s - due.due_s) * 1e3
         age_ms = (now_s - max(frame.arrived_s for frame in due.frames)) * 1e3
         checked = due.verdict == "checked"
-        labels, probabilities = model.manifest.labels, answer.probabilities
+        answer, heads = self._answers(serving, found)
         if self.gate is not None and checked:
-            self._account.still_checked(missed=self.gate.check(probabilities, labels))
-        self._account.answered(times, labels[int(probabilities.argmax())], age_ms)
-        self.latest = Answered(due.span, probabilities, model, times, age_ms, still=checked)
+            self._account.still_checked(missed=self.gate.check([answer, *heads.values()]))
+        self._account.answered(times, answer.top_label if answer.labels else None, age_ms)
+        self.latest = Answered(due.span, serving, answer, times, age_ms, heads, found.features, still=checked)
+        if self._keeps:
+            crops = [frame.crop for frame in await self._decoder.frames(due)]
+            self.shown = Shown(crops, due.takes.preprocessing.resize)
         await self._tell(self.latest)
+
+    def _answers(self, serving: Serving, found: Classified) -> tuple[HeadAnswer, dict[str, HeadAnswer]]:
+        """The answer that the stream asked for, and those of all heads if it asked for all."""
+        own = HeadAnswer(serving.model.manifest.labels, found.probabilities)
+        if found.features is None or self._head is None:
+            return own, {}
+        if self._head != ALL:
+            return serving.heads[self._head].answer(found.features), {}
+        return own, {name: head.answer(found.features) for name, head in serving.heads.items()}

@@ -26,7 +26,10 @@ class StillOptions:
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """``max_gap_s`` as in ``Sampler``, ``stride`` in sampled frames; without ``still`` all windows are classified."""
+    """``max_gap_s`` as in ``Sampler``, ``stride`` in sampled frames; without ``still`` all windows are classified.
+
+    ``head``: the name of a head, ``all``, or None for the labels of the model. ``embeds``: the features are wanted.
+    """
 
     name: str
     fps: float
@@ -36,3 +39,5 @@ class StreamOptions:
     pixel_format: PixelFormat
     weight: float
     still: StillOptions | None
+    head: str | None = None
+    embeds: bool = False

@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import Iterator
 
 from engines.engine import Model
+from engines.linear_heads.manifest import ALL
 from sampling.windows import Window
 from server.clips.lease import Lease
 from server.clips.upload import Memory
-from server.errors import NotReadyError, RequestError
+from server.errors import InvalidError, NotReadyError, RequestError
+from server.serving.classify import check_features, offered_by
+from server.serving.deployment import Deployment
 from server.serving.models.served_model import ServedModel
 from server.serving.service import Service
-from server.streams.answering import Answering
+from server.streams.answering import Answering, Shown
 from server.streams.decoder import Decoder
-from server.streams.events import Answered, ModelInService, Refused, Span, Tell
+from server.streams.events import Answered, NowServing, Refused, Serving, Span, Tell
 from server.streams.frames import FrameMessage, StreamFrame
 from server.streams.model_input import ModelInput
 from server.streams.options import StreamOptions
@@ -24,13 +27,17 @@ from server.streams.sums import Account, Sums
 from server.streams.window_maker import WindowMaker
 from server.streams.window_slot import DueWindow, WindowSlot
 
+# When a stream may come again whose head or model is gone.
+_RETRY_S = 60
+
 
 class Session:
     """Classifies the windows of one stream; the caller gives frames to ``push`` and runs ``answer_windows`` beside.
 
     Invariants: all attributes belong to the event loop. At most one window is being classified, by ``answer_windows``,
     and at most one more is in ``_slot``. Frames are counted in the order of their arrival, whenever they are
-    decoded. ``_maker`` makes windows that ``_model`` takes; those in the slot may be of a maker before it.
+    decoded. ``_maker`` makes windows that the model in ``serving`` takes; those in the slot may be of a maker before
+    it.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Session:
         """``served`` answers; ``lease`` holds what the stream holds; ``pictures`` gets some of its frames.
 
         Raises:
+            InvalidError: the model cannot answer as ``options`` ask.
             NotReadyError: the model is not in service.
             OverloadedError: there is no memory for the ring.
         """
@@ -54,10 +62,13 @@ class Session:
         self._account = Account(served.metrics.streams)
         self._slot = WindowSlot()
         self._decoder = Decoder(service.decode_threads, options, lease, self._account, tell, pictures)
-        self._answering = Answering(options, self._slot, self._decoder, self._account, tell)
-        self._model = service.loaded(served)
-        self._maker = WindowMaker(options, ModelInput.of(self._model.manifest))
-        self._memory.add(_ring_bytes(self._maker.takes))
+        keeps = service.settings.teaching is not None
+        self._answering = Answering(options, self._slot, self._decoder, self._account, tell, keeps=keeps)
+        with service.accepted(served) as deployment:
+            self.serving = self._serving(deployment)
+        self._maker = WindowMaker(options, ModelInput.of(self.model.manifest))
+        self._windows = 3 if keeps else 2
+        self._memory.add(self._ring_bytes(self._maker.takes))
 
     @property
     def served(self) -> ServedModel:
@@ -66,7 +77,7 @@ class Session:
 
     @property
     def model(self) -> Model:
-        return self._model
+        return self.serving.model
 
     @property
     def sums(self) -> Sums:
@@ -81,6 +92,11 @@ class Session:
     def latest(self) -> Answered | None:
         """The last answer."""
         return self._answering.latest
+
+    @property
+    def shown(self) -> Shown | None:
+        """What the window of the latest answer has shown; None without one, and unless heads can be taught."""
+        return self._answering.shown
 
     @property
     def still(self) -> StillEstimate | None:
@@ -122,14 +138,14 @@ class Session:
         """Classify the windows as they become due, until ``stop``.
 
         Raises:
-            NotReadyError: the engine is lost, or the model was unloaded or replaced by one without labels.
+            NotReadyError: the engine is lost, or the model or the head is gone that answers as the stream asked.
             OverloadedError: there is no memory for the crops of a new model.
         """
         while (due := await self._slot.take()) is not None:
             with self._service.accepted(self._served, begun=True) as deployment:
-                await self._follow(deployment.model)
+                await self._follow(deployment)
                 if due.takes == self._maker.takes:
-                    await self._answering.answer(due, deployment)
+                    await self._answering.answer(due, deployment, self.serving)
                 else:
                     await self._answering.skip(due, "model")
 
@@ -150,20 +166,35 @@ class Session:
         elif (passed := await self._slot.replace(due)) is not None:
             await self._answering.skip(passed, "overload")
 
-    async def _follow(self, model: Model) -> None:
-        """Make windows for ``model`` from now on, and tell the client, if it is another one."""
-        if model is self._model:
-            return
-        if not model.manifest.labels:
-            raise NotReadyError("the model that is in service now has no labels of its own", retry_after_s=60)
-        self._model = model
+    def _serving(self, deployment: Deployment) -> Serving:
+        """What answers from now on; raises InvalidError if ``deployment`` cannot answer as the options ask."""
+        asked, model, identity = self.options, deployment.model, deployment.features_identity
+        fitting = self._service.heads_for(identity, asked.head)
+        if asked.embeds:
+            check_features(model.manifest)
+        if asked.head is not None or not asked.embeds:
+            offered_by(model.manifest, fitting).labels_of(asked.head)
+        if asked.head is None or asked.head == ALL:
+            return Serving(model, identity, fitting, fitting if asked.head else {})
+        return Serving(model, identity, fitting, {asked.head: fitting[asked.head]})
+
+    async def _follow(self, deployment: Deployment) -> None:
+        """Answer with ``deployment`` and its heads from now on, and tell the client if they are others."""
+        before = self.serving
+        try:
+            self.serving = self._serving(deployment)
+        except InvalidError as error:
+            raise NotReadyError(f"the service has changed: {error.message}", retry_after_s=_RETRY_S) from None
+        if not self.serving.answers_like(before):
+            self._make_windows_for(self.model)
+            await self._tell(NowServing(self.serving))
+
+    def _make_windows_for(self, model: Model) -> None:
         before, now = self._maker.takes, ModelInput.of(model.manifest)
         if now != before:
             self._maker = WindowMaker(self.options, now)
-            self._memory.add(max(0, _ring_bytes(now) - _ring_bytes(before)))
-        await self._tell(ModelInService(model))
+            self._memory.add(max(0, self._ring_bytes(now) - self._ring_bytes(before)))
 
-
-def _ring_bytes(takes: ModelInput) -> int:
-    """The crops of the windows that are under way, and those of the next one."""
-    return 2 * takes.window_bytes
+    def _ring_bytes(self, takes: ModelInput) -> int:
+        """The crops of the windows that are under way, those of the next one, and of the last where that is kept."""
+        return self._windows * takes.window_bytes

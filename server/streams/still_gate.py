@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from engines.linear_heads.head import HeadAnswer
+from engines.linear_heads.manifest import UNKNOWN
 from server.streams.movement import Cells, movement
 from server.streams.options import StillOptions
 from server.telemetry.share_interval import share_interval
@@ -53,14 +54,17 @@ class StillGate:
         self._still += 1
         return "checked" if self._chance() < self._options.check else "still"
 
-    def check(self, probabilities: npt.NDArray[np.float32], labels: Sequence[str]) -> bool:
-        """Count the answer to a ``checked`` window, float32 [labels]; return whether the gate would have missed it."""
-        top = int(probabilities.argmax())
-        wanted = self._options.event_labels
-        missed = bool(probabilities[top] >= self._options.event_threshold) and (not wanted or labels[top] in wanted)
+    def check(self, answers: Iterable[HeadAnswer]) -> bool:
+        """Count the answers to a ``checked`` window; return whether one shows an event, which was nearly missed."""
+        missed = any(self._shows_event(answer) for answer in answers if answer.labels)
         self._checked += 1
         self._missed += missed
         return missed
+
+    def _shows_event(self, answer: HeadAnswer) -> bool:
+        wanted, label = self._options.event_labels, answer.top_label
+        is_event = label in wanted if wanted else label != UNKNOWN
+        return is_event and bool(answer.probabilities.max() >= self._options.event_threshold)
 
     @property
     def estimate(self) -> StillEstimate:

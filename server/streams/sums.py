@@ -55,8 +55,8 @@ class Account:
     def frame_unused(self) -> None:
         self._metrics.frame("unused")
 
-    def answered(self, times: ClipTimes, label: str, age_ms: float) -> None:
-        """Count a window whose most probable label is ``label``."""
+    def answered(self, times: ClipTimes, label: str | None, age_ms: float) -> None:
+        """Count a window whose most probable label is ``label``; None without labels."""
         self.sums.predictions += 1
         self._metrics.answered(times, label, age_ms / 1e3)
 

@@ -56,7 +56,7 @@ class StreamMetrics:
         self,
         families: StreamFamilies,
         model: str,
-        answered_request: Callable[[Sequence[tuple[ClipTimes, str]]], None],
+        answered_request: Callable[[Sequence[tuple[ClipTimes, str | None]]], None],
     ) -> None:
         self._families, self._model = families, model
         self._answered_request = answered_request
@@ -73,7 +73,7 @@ class StreamMetrics:
         """Count a window that was not answered: why it was skipped, or ``failed``."""
         self._families.windows.labels(self._model, outcome).inc()
 
-    def answered(self, times: ClipTimes, label: str, age_s: float) -> None:
+    def answered(self, times: ClipTimes, label: str | None, age_s: float) -> None:
         """Count an answered window, with its phases, its most probable label and its age."""
         self._families.windows.labels(self._model, "answered").inc()
         self._age.observe(age_s)

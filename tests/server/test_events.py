@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import io
 import itertools
-import json
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import numpy as np
@@ -20,47 +16,12 @@ from PIL import Image
 from engines.storage.bundle import DEMO
 from export.demo.rendering.clips import render_clip
 from tests.live_server import LiveServer, serving
+from tests.server.events import watching
 from tests.server.peers import clients
 from tests.server.streams import packed, streaming
 
 LABEL = "Moving something up"
 MOTION = render_clip(31_000_000, LABEL, size=(120, 160)).frames[..., ::-1]
-
-
-class Events:
-    """The events of one client as they come; ``last_id`` is that of the newest."""
-
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self.last_id = ""
-        self._answer = answer
-
-    async def next(self, *names: str) -> dict[str, Any]:
-        """The data of the next event of one of ``names``, with its ``event``; others are dropped."""
-        async with asyncio.timeout(60):
-            while True:
-                fields = dict(line.split(": ", 1) for line in (await self._block()).splitlines())
-                self.last_id = fields.get("id", self.last_id)
-                if fields.get("event") in names:
-                    return {"event": fields["event"], **json.loads(fields["data"])}
-
-    async def ended(self) -> bool:
-        async with asyncio.timeout(60):
-            while await self._answer.content.readany():
-                pass
-        return True
-
-    async def _block(self) -> str:
-        block = await self._answer.content.readuntil(b"\n\n")
-        assert block, "the events have ended"
-        return block.decode().strip("\n")
-
-
-@contextlib.asynccontextmanager
-async def watching(session: aiohttp.ClientSession, last_id: str = "", **headers: str) -> AsyncIterator[Events]:
-    sent = headers | ({"Last-Event-ID": last_id} if last_id else {})
-    async with session.get("/api/v1/events", headers=sent) as answer:
-        assert (answer.status, answer.content_type) == (200, "text/event-stream")
-        yield Events(answer)
 
 
 def _frames(first_s: float = 0.0) -> list[bytes]:

@@ -10,14 +10,12 @@ import contextlib
 import csv
 import io
 import json
-import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import av
 import msgspec
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -29,33 +27,14 @@ from export.demo.labels import LABELS
 from export.demo.rendering.clips import render_clip
 from export.demo.show import SAMPLE, SAMPLE_LABEL
 from tests.live_server import LiveServer, serving
-from tests.server.browser import Visit, needs_browser, visiting
+from tests.server.browser import DESK, PHONE, SIZES, SLOW_MS, checked, needs_browser, showing, visiting, write_camera
 from tests.server.peers import clients
-from tests.server.streams import Frames, StreamClient, packed, streaming
+from tests.server.streams import StreamClient, packed, streaming
 
 pytestmark = needs_browser
 
-DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "color_scheme": "dark"}
-SIZES = pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-SLOW_MS = 120_000
 FIRST_VIEW_BYTES = 150_000
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\">&amp;</script>"
-
-
-async def _check(visit: Visit, name: str) -> None:
-    """Nothing is wider than the window, and axe finds nothing serious; keeps a picture."""
-    page = visit.page
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert await page.evaluate("document.querySelectorAll('img[src=\"x\"]').length") == 0
-    if directory := os.environ.get("VJEPA_PAGE_PICTURES"):
-        width = (page.viewport_size or {})["width"]
-        await page.screenshot(path=Path(directory) / f"{name}-{width}.png", full_page=True)
-    with contextlib.suppress(ImportError):
-        from axe_playwright_python.async_playwright import Axe
-
-        found = (await Axe().run(page)).response["violations"]
-        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
 
 
 def _first(page: Page) -> Locator:
@@ -86,7 +65,7 @@ async def test_a_file_is_classified_and_its_timeline_can_be_clicked_and_kept(
         await expect(page.locator("video")).to_have_js_property("ended", True, timeout=SLOW_MS)
         await segment.press("Enter")
         await expect(page.locator("video")).to_have_js_property("ended", False)
-        await _check(visit, "try")
+        await checked(visit, "try")
         visit.assert_at_home(live_server)
 
 
@@ -107,9 +86,8 @@ async def test_each_motion_of_show_me_is_recognised(live_server: LiveServer) -> 
 
 async def test_still_pictures_are_left_out_on_demand(live_server: LiveServer, tmp_path: Path) -> None:
     frame = render_clip(35_000_000, "Holding something", frames=1, size=(120, 160)).frames[0]
-    _write_camera(tmp_path / "still.y4m", [frame] * 96)
-    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    async with visiting(*fake, f"--use-file-for-fake-video-capture={tmp_path / 'still.y4m'}", **DESK) as visit:
+    write_camera(tmp_path / "still.y4m", [frame] * 96)
+    async with visiting(*showing(tmp_path / "still.y4m"), **DESK) as visit:
         page = visit.page
         await page.goto(f"{live_server.url}/")
         await expect(page.get_by_label("Leave out still pictures")).to_be_hidden()
@@ -121,9 +99,8 @@ async def test_still_pictures_are_left_out_on_demand(live_server: LiveServer, tm
 
 async def test_a_motion_before_the_camera_comes_first(live_server: LiveServer, tmp_path: Path) -> None:
     recording = tmp_path / "camera.y4m"
-    _write_camera(recording, render_clip(35_000_000, SAMPLE_LABEL, frames=96, size=(240, 320)).frames)
-    fake = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    async with visiting(*fake, f"--use-file-for-fake-video-capture={recording}", **PHONE) as visit:
+    write_camera(recording, render_clip(35_000_000, SAMPLE_LABEL, frames=96, size=(240, 320)).frames)
+    async with visiting(*showing(recording), **PHONE) as visit:
         page = visit.page
         await page.goto(f"{live_server.url}/#try")
         await page.get_by_role("button", name="Use the camera").click()
@@ -133,19 +110,9 @@ async def test_a_motion_before_the_camera_comes_first(live_server: LiveServer, t
         assert stream["name"] == "camera of this device"
         await page.get_by_role("button", name=SAMPLE_LABEL).first.click()
         await page.get_by_role("button", name="Back to now").click()
-        await _check(visit, "camera")
+        await checked(visit, "camera")
         await page.get_by_role("button", name="Stop").click()
         visit.assert_at_home(live_server)
-
-
-def _write_camera(path: Path, frames: Sequence[Frames]) -> None:
-    """Frames, uint8 RGB [H, W, 3], at 12 a second, in the format of Chromium's fake camera."""
-    with av.open(str(path), "w", format="yuv4mpegpipe") as container:
-        stream = container.add_stream("wrapped_avframe", rate=12)
-        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")))
-        container.mux(stream.encode())
 
 
 async def test_what_the_browser_cannot_play_or_give_is_said(live_server: LiveServer, tmp_path: Path) -> None:
@@ -192,12 +159,12 @@ async def test_every_stream_has_a_tile_that_opens_large(live_server: LiveServer,
                 await expect(tile.locator(".label")).to_have_text(label, timeout=SLOW_MS)
                 await expect(tile.locator("img")).to_be_visible(timeout=SLOW_MS)
             assert await page.title() == "Cameras - vjepa2-serve"
-            await _check(visit, "cameras")
+            await checked(visit, "cameras")
             await tiles.filter(has=page.get_by_text(HOSTILE, exact=True)).press("Enter")
             large = page.get_by_role("dialog")
             await expect(large.get_by_role("heading")).to_have_text(HOSTILE)
             await expect(large.locator(".bars li").first).to_contain_text(found[HOSTILE])
-            await _check(visit, "large")
+            await checked(visit, "large")
             await page.keyboard.press("Escape")
             await expect(large).to_be_hidden()
         await expect(tiles).to_have_count(0)
@@ -215,7 +182,7 @@ async def test_the_service_is_described_and_measured(size: dict[str, Any]) -> No
             await expect(page.locator(".figures")).to_contain_text("healthy")
             await expect(page.locator(".advice")).to_contain_text("No figure is red.")
             await expect(page.locator(".uplot canvas")).to_have_count(4)
-            await _check(visit, "service")
+            await checked(visit, "service")
             visit.assert_at_home(server)
 
 
@@ -231,7 +198,7 @@ async def test_a_key_is_asked_for_and_a_wrong_one_told(tmp_path: Path) -> None:
                 await dialog.get_by_role("button").click()
                 if key == "wrong":
                     await expect(dialog.get_by_role("alert")).to_contain_text("does not know this key")
-                    await _check(visit, "key")
+                    await checked(visit, "key")
             await expect(page.locator("#state")).to_have_text("healthy: demo")
             await page.get_by_role("button", name="Show me").click()
             await page.get_by_role("link", name="Cameras").click()
@@ -264,7 +231,7 @@ async def test_labels_of_a_model_are_text(tmp_path: Path) -> None:
                 await expect(tile.locator(".label")).to_have_text(label)
             await page.get_by_role("link", name="Service").click()
             await expect(page.locator(".card h3")).to_have_text(HOSTILE)
-            await _check(visit, "hostile")
+            await checked(visit, "hostile")
             assert "hacked" not in await page.title()
             visit.assert_at_home(server)
 

@@ -28,6 +28,7 @@ _TAGS = {
     "service": "Describe and measure the service.",
     "open inference protocol": "The same for clients of Triton and KServe: errors also have `error`, which repeats \
 `detail`.",
+    "teaching": "Teach heads for actions of your own, with `--teaching`.",
     "documents": "The documentation of the API, which needs no key.",
 }
 

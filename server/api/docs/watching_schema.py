@@ -1,4 +1,4 @@
-"""The header of ``GET /api/v1/events`` for the OpenAPI document."""
+"""The header and the query of ``GET /api/v1/events`` for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from typing import Any
 from server.http.endpoint import Served
 
 
-def last_event_id(_: Served) -> dict[str, Any]:
+def watching(_: Served) -> dict[str, Any]:
     """The parameters of the operation."""
-    parameter = {
+    last_event_id = {
         "name": "Last-Event-ID",
         "in": "header",
         "description": "The id of the last event that the client has: it gets what came after that.",
         "schema": {"type": "string"},
     }
-    return {"parameters": [parameter]}
+    head = {
+        "name": "head",
+        "in": "query",
+        "description": "The name of a head whose predictions to send beside those of each stream, or `all`.",
+        "schema": {"type": "string"},
+    }
+    return {"parameters": [last_event_id, head]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -25,12 +25,14 @@ class EventFeed:
     """Is told of all streams (a ``Watcher``), and tells those who watch.
 
     Invariants: all attributes belong to the event loop. ``_events`` holds the numbers up to ``_last`` without a gap,
-    except for those of pictures, of which each stream has only the latest in ``_pictures``.
+    except for those of pictures, of which each stream has only the latest in ``_pictures``. ``_heads`` counts those who
+    watch with a head.
     """
 
     def __init__(self, *, previews: bool) -> None:
         self.previews = previews
         self.watchers = 0
+        self._heads = Counter[str]()
         self._life = uuid4().hex[:8]
         self._last = 0
         self._dropped = 0
@@ -44,7 +46,7 @@ class EventFeed:
         return self.previews and self.watchers > 0
 
     def opened(self, stream: OpenStream) -> None:
-        record = self._records[stream.id] = StreamRecord(stream)
+        record = self._records[stream.id] = StreamRecord(stream, self._heads.keys)
         self._add(messages.Opened(stream=record.state()))
 
     def told(self, stream: OpenStream, event: Event) -> None:
@@ -56,13 +58,15 @@ class EventFeed:
         self._add(messages.Closed(session=stream.id, at_s=time.time()))
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Somebody watches during the block; without anybody no pictures are kept."""
+    def watched(self, head: str | None) -> Iterator[None]:
+        """Somebody watches during the block, also with the labels of ``head``; without anybody no pictures are kept."""
         self.watchers += 1
+        self._heads.update([head] if head else [])
         try:
             yield
         finally:
             self.watchers -= 1
+            self._heads -= Counter([head] if head else [])
             if not self.watchers:
                 self._forget_pictures()
 

@@ -9,6 +9,8 @@ from aiohttp import hdrs, web
 from server.api.watching.event_feed import EventFeed
 from server.http.context import SERVICE
 from server.http.cors import check_origin
+from server.serving.classify import offered_by
+from server.serving.service import Service
 
 FEED: web.AppKey[EventFeed] = web.AppKey("feed", EventFeed)
 EVENT_STREAM = "text/event-stream"
@@ -30,10 +32,12 @@ _HEADERS = {
 async def events(request: web.Request) -> web.StreamResponse:
     """The state of all streams, then what happens, until the client leaves or the service stops.
 
-    With ``Last-Event-ID``, only what happened after that event, if it is not too long ago.
+    With ``Last-Event-ID``, only what happened after that event, if it is not too long ago. With ``head``, also what
+    that head says of each stream.
     """
     service, feed = request.app[SERVICE], request.app[FEED]
     check_origin(request, service.settings.cors_origins)
+    head = _head(request, service)
     response = web.StreamResponse(headers=_HEADERS)
     response.content_type = EVENT_STREAM
     await response.prepare(request)
@@ -41,13 +45,21 @@ async def events(request: web.Request) -> web.StreamResponse:
         return response
     stopping = asyncio.create_task(service.draining.wait(), name="stop events")
     try:
-        with feed.watched():
+        with feed.watched(head):
             await _send(response, feed, request.headers.get(_LAST_EVENT_ID, ""), stopping)
     except ConnectionError:
         response.force_close()
     finally:
         stopping.cancel()
     return response
+
+
+def _head(request: web.Request, service: Service) -> str | None:
+    """The head in the query, or ``all``, if one is there; raises InvalidError for one that does not fit the model."""
+    head = request.query.get("head")
+    if head is not None:
+        offered_by(service.loaded().manifest, service.fitting_heads(service.models.default)).labels_of(head)
+    return head
 
 
 async def _send(response: web.StreamResponse, feed: EventFeed, last_id: str, stopping: asyncio.Task[bool]) -> None:

@@ -19,11 +19,27 @@ class Segment(msgspec.Struct, kw_only=True):
     confidence: float
 
 
+class HeadPrediction(msgspec.Struct, kw_only=True):
+    """What a head that is watched says of the latest window, and since when its most probable action is the same."""
+
+    predictions: list[Prediction]
+    action_since_s: float
+
+
+class HeadState(msgspec.Struct, kw_only=True):
+    """The same, with the actions of the last five minutes since the head is watched, the oldest first."""
+
+    predictions: list[Prediction]
+    action_since_s: float
+    recent: list[Segment]
+
+
 class StreamState(msgspec.Struct, kw_only=True):
-    """An open stream and what it shows; all times are Unix times.
+    """An open stream and what it shows; all times are Unix times. ``head``: the one whose labels the stream asked for.
 
     ``predictions`` and what follows are those of the latest answer, at ``answered_s``. ``action_since_s``: since when
     the most probable action has been the same. ``recent``: the actions of the last five minutes, the oldest first.
+    ``heads``: the same by each head that is watched.
     """
 
     session: str
@@ -41,6 +57,8 @@ class StreamState(msgspec.Struct, kw_only=True):
     age_ms: float | None = None
     total_ms: float | None = None
     recent: list[Segment] = []
+    head: str | None = None
+    heads: dict[str, HeadState] = {}
 
 
 class Streams(msgspec.Struct, kw_only=True):
@@ -59,7 +77,8 @@ class Opened(msgspec.Struct, kw_only=True):
 class Predicted(msgspec.Struct, kw_only=True):
     """A window of a stream was answered; the members are those of the stream's state.
 
-    ``still``: nothing moved in the window, which is one of those that are classified all the same.
+    ``still``: nothing moved in the window, which is one of those that are classified all the same. ``heads``: what the
+    heads that are watched say of it.
     """
 
     session: str
@@ -70,6 +89,7 @@ class Predicted(msgspec.Struct, kw_only=True):
     age_ms: float
     total_ms: float
     still: bool
+    heads: dict[str, HeadPrediction] = {}
 
 
 class WindowSkipped(msgspec.Struct, kw_only=True):
@@ -101,11 +121,12 @@ class FrameRefused(msgspec.Struct, kw_only=True):
 
 
 class ModelChanged(msgspec.Struct, kw_only=True):
-    """A stream is classified by another model from now on."""
+    """A stream is answered by another model from now on, or by changed heads: ``heads`` has those it asked for."""
 
     session: str
     at_s: float
     model: str
+    heads: list[str]
 
 
 class PictureTaken(msgspec.Struct, kw_only=True):

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections.abc import Callable, Collection
 
-from server.api.answers import Prediction, top_predictions
+from engines.linear_heads.manifest import ALL
 from server.api.watching import messages
+from server.api.watching.track import Track
 from server.http.problem import problem_of
-from server.streams.events import Answered, Broken, Event, ModelInService, Passed, Refused
+from server.streams.events import Answered, Broken, Event, NowServing, Passed, Refused
 from server.streams.pictures import Picture
 from server.streams.streams import OpenStream
-
-_TOP_K = 5
-_RECENT_S = 300.0
-_MOST_SEGMENTS = 300
 
 
 class StreamRecord:
     """The latest answer of ``stream``, and the actions of the last minutes.
 
-    Invariant: ``_recent`` holds at most ``_MOST_SEGMENTS`` segments, in the order of their times.
+    Invariant: ``_heads`` has a track for each head that is watched, from its first answer on.
     """
 
-    def __init__(self, stream: OpenStream) -> None:
+    def __init__(self, stream: OpenStream, watched: Callable[[], Collection[str]]) -> None:
+        """``watched``: the heads with which to answer, too, whatever the stream itself asked for."""
         self.stream = stream
-        self._recent: deque[messages.Segment] = deque(maxlen=_MOST_SEGMENTS)
-        self._predictions: list[Prediction] = []
-        self._action_since_s = 0.0
+        self._watched = watched
+        self._own = Track()
+        self._heads: dict[str, Track] = {}
         self._answered_s = 0.0
         self._picture: Picture | None = None
 
@@ -47,12 +45,12 @@ class StreamRecord:
                 detail = problem_of(error).detail
                 refused = sums.frames_refused
                 return messages.FrameRefused(session=session, at_s=now_s, detail=detail, frames_refused=refused)
-            case ModelInService(model):
-                name = model.manifest.source.model
-                return messages.ModelChanged(session=session, at_s=now_s, model=name)
+            case NowServing(serving):
+                name = serving.model.manifest.source.model
+                return messages.ModelChanged(session=session, at_s=now_s, model=name, heads=list(serving.heads))
 
     def state(self) -> messages.StreamState:
-        session, oldest_s = self.stream.session, time.time() - _RECENT_S
+        session, own = self.stream.session, self._own
         latest = session.latest
         return messages.StreamState(
             session=self.stream.id,
@@ -64,12 +62,19 @@ class StreamRecord:
             skipped=dict(session.sums.skipped),
             gaps=session.sums.gaps,
             frames_refused=session.sums.frames_refused,
-            predictions=self._predictions,
+            head=session.options.head,
+            predictions=own.predictions,
             answered_s=self._answered_s or None,
-            action_since_s=self._action_since_s or None,
+            action_since_s=own.action_since_s or None,
             age_ms=round(latest.age_ms, 3) if latest else None,
             total_ms=round(latest.times.total_ms, 3) if latest else None,
-            recent=[segment for segment in self._recent if segment.end_s >= oldest_s],
+            recent=own.recent(),
+            heads={
+                name: messages.HeadState(
+                    predictions=track.predictions, action_since_s=track.action_since_s, recent=track.recent()
+                )
+                for name, track in self._heads.items()
+            },
         )
 
     def new_picture(self) -> messages.PictureTaken | None:
@@ -87,28 +92,29 @@ class StreamRecord:
         )
 
     def _answered(self, event: Answered, now_s: float) -> messages.Predicted:
-        self._predictions = top_predictions(event.probabilities, event.model.manifest.labels, _TOP_K)
         self._answered_s = now_s
-        first = self._predictions[0]
-        self._lengthen(first, now_s)
+        self._own.add(event.answer, now_s)
+        self._add_heads(event, now_s)
         return messages.Predicted(
             session=self.stream.id,
             window=event.span.window,
-            predictions=self._predictions,
+            predictions=self._own.predictions,
             answered_s=now_s,
-            action_since_s=self._action_since_s,
+            action_since_s=self._own.action_since_s,
             age_ms=round(event.age_ms, 3),
             total_ms=round(event.times.total_ms, 3),
             still=event.still,
+            heads={
+                name: messages.HeadPrediction(predictions=track.predictions, action_since_s=track.action_since_s)
+                for name, track in self._heads.items()
+            },
         )
 
-    def _lengthen(self, first: Prediction, now_s: float) -> None:
-        """The action goes on, or another one begins."""
-        last = self._recent[-1] if self._recent else None
-        if last is not None and last.label == first.label:
-            last.end_s, last.confidence = now_s, max(last.confidence, first.confidence)
+    def _add_heads(self, event: Answered, now_s: float) -> None:
+        if event.features is None:
             return
-        self._action_since_s = now_s
-        self._recent.append(
-            messages.Segment(label=first.label, start_s=now_s, end_s=now_s, confidence=first.confidence)
-        )
+        fitting, watched = event.serving.fitting, self._watched()
+        names = fitting if ALL in watched else [name for name in watched if name in fitting]
+        self._heads = {name: self._heads.get(name) or Track() for name in names}
+        for name, track in self._heads.items():
+            track.add(fitting[name].answer(event.features), now_s)

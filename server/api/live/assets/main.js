@@ -8,10 +8,32 @@ import { ServiceView } from "./views/service.js";
 const STATE_EVERY_MS = 5000;
 const MODEL_EVERY_MS = 60000;
 const THEME = "vjepa2-theme";
+// The service has this endpoint where heads can be taught.
+const TEACHING = "GET /api/v1/teaching";
+
+// The code of this view is loaded when it is opened for the first time.
+class LoadedView {
+  constructor(root) {
+    this.root = root;
+  }
+
+  async show() {
+    this.isShown = true;
+    const { ActionsView } = await import("./views/actions.js");
+    this.view ??= new ActionsView(this.root);
+    if (this.isShown) this.view.show();
+  }
+
+  hide() {
+    this.isShown = false;
+    this.view?.hide();
+  }
+}
 
 const views = {
   try: new TryView(document.getElementById("view-try")),
   cameras: new CamerasView(document.getElementById("view-cameras")),
+  actions: new LoadedView(document.getElementById("view-actions")),
   service: new ServiceView(document.getElementById("view-service")),
 };
 const known = { status: null, model: null, untilMs: 0 };
@@ -37,7 +59,8 @@ async function tellState() {
   try {
     const { status } = await (await fetch(address("health"))).json();
     if (status !== known.status || Date.now() > known.untilMs) {
-      const { model } = await getJson("");
+      const { model, endpoints } = await getJson("");
+      document.getElementById("nav-actions").hidden = !endpoints.includes(TEACHING);
       Object.assign(known, { status, model, untilMs: Date.now() + MODEL_EVERY_MS });
     }
     showState(status, known.model ? `${status}: ${known.model.name}` : status);

@@ -3,19 +3,21 @@ import { ask } from "./service.js";
 
 const AGAIN_MS = [500, 1000, 2000, 5000];
 
-// Calls `happened(name, data)` for each event and `connected(isConnected)`; returns a function that stops it.
-export function watchEvents(happened, connected) {
+// Calls `happened(name, data)` for each event and `connected(isConnected, why)`; returns a function that stops it. With
+// `head`, the events also have what that head says.
+export function watchEvents(head, happened, connected) {
   const stop = new AbortController();
-  run(happened, connected, stop.signal);
+  run(`api/v1/events${head && `?head=${encodeURIComponent(head)}`}`, happened, connected, stop.signal);
   return () => stop.abort();
 }
 
-async function run(happened, connected, signal) {
+async function run(path, happened, connected, signal) {
   let lastId = "";
   for (let failures = 0; !signal.aborted; failures += 1) {
+    let why = "";
     try {
       const headers = { Accept: "text/event-stream", ...(lastId && { "Last-Event-ID": lastId }) };
-      const answer = await ask("api/v1/events", headers, signal);
+      const answer = await ask(path, headers, signal);
       connected(true);
       failures = 0;
       await read(answer.body, (name, data, id) => {
@@ -24,8 +26,9 @@ async function run(happened, connected, signal) {
       });
     } catch (error) {
       if (signal.aborted) return;
+      why = error.message;
     }
-    connected(false);
+    connected(false, why);
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS[Math.min(failures, AGAIN_MS.length - 1)]));
   }
 }

@@ -8,10 +8,10 @@ export function address(path) {
 }
 
 // Asks, with the key; asks the user for a key where one is needed. Other errors become exceptions with the detail.
-export async function ask(path, headers = {}, signal = undefined) {
+export async function ask(path, headers = {}, signal = undefined, sent = {}) {
   for (;;) {
     const used = key();
-    const answer = await fetch(address(path), { headers: { ...headers, ...keyHeaders() }, signal });
+    const answer = await fetch(address(path), { ...sent, headers: { ...headers, ...keyHeaders() }, signal });
     if (answer.status === 401) {
       await askForKey(used);
       continue;
@@ -19,6 +19,12 @@ export async function ask(path, headers = {}, signal = undefined) {
     if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `HTTP ${answer.status}`);
     return answer;
   }
+}
+
+// Sends `body`, a Blob, with another method than GET; returns the JSON of the answer.
+export async function send(method, path, body = undefined) {
+  const headers = { Accept: "application/json", ...(body && { "Content-Type": body.type }) };
+  return (await ask(path, headers, undefined, { method, body })).json();
 }
 
 export async function getJson(path) {

@@ -8,7 +8,9 @@ const NEWS_S = 60;
 const SURE = 0.5;
 
 export class Camera {
-  constructor(state) {
+  // `head`: whose actions to show, "" for those that the stream asked for.
+  constructor(state, head = "") {
+    this.head = head;
     this.update(state);
     this.pictureUrl = null;
     this.isStill = false;
@@ -16,17 +18,26 @@ export class Camera {
 
   update(state) {
     this.state = state;
-    this.segments = [...state.recent];
+    this.said = this.of(state);
+    this.segments = [...(this.said.recent ?? [])];
+  }
+
+  // What the chosen head says in `told`; nothing before its first answer, and where it does not fit.
+  of(told) {
+    return this.head ? told.heads?.[this.head] ?? { predictions: [], action_since_s: null } : told;
   }
 
   get top() {
-    return this.state.predictions[0] ?? null;
+    return this.said.predictions[0] ?? null;
   }
 
-  predicted({ predictions, answered_s, action_since_s, age_ms, total_ms, still }) {
-    Object.assign(this.state, { predictions, answered_s, action_since_s, age_ms, total_ms });
+  predicted(told) {
+    const { answered_s, age_ms, total_ms, still } = told;
+    Object.assign(this.state, { answered_s, age_ms, total_ms });
     this.isStill = Boolean(still); // one of the still windows that are classified as a check
-    const [{ label, confidence }] = predictions;
+    this.said = this.of(told);
+    if (!this.top) return;
+    const { label, confidence } = this.top;
     const last = this.segments.at(-1);
     if (last?.label === label) Object.assign(last, { end_s: answered_s, confidence: Math.max(confidence, last.confidence) });
     else this.segments.push({ label, start_s: answered_s, end_s: answered_s, confidence });
@@ -55,7 +66,7 @@ export class Camera {
     if (!this.top) return 0;
     if (this.isStill) return 1;
     const isSure = this.top.confidence >= SURE;
-    const fresh = isSure ? Math.max(0, NEWS_S - (nowS - this.state.action_since_s)) : 0;
+    const fresh = isSure ? Math.max(0, NEWS_S - (nowS - this.said.action_since_s)) : 0;
     return 2 + (isSure ? 1 : 0) + fresh;
   }
 }

@@ -40,8 +40,8 @@ export function showPicture(camera, image, none) {
   none.hidden = Boolean(camera.pictureUrl);
 }
 
-function sinceText({ state, top }, nowS) {
-  return top ? `${percent(top.confidence)}, since ${ago(nowS - state.action_since_s)}` : "";
+function sinceText({ said, top }, nowS) {
+  return top ? `${percent(top.confidence)}, since ${ago(nowS - said.action_since_s)}` : "";
 }
 
 export function factsText({ state, isStill }, nowS) {

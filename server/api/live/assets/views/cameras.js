@@ -1,6 +1,7 @@
 // Cameras: every open stream of the service, those first in which something happens.
 import { Camera } from "../parts/camera.js";
 import { element, setText } from "../parts/dom.js";
+import { HeadChoice } from "./head_choice.js";
 import { watchEvents } from "../client/events.js";
 import { Tile } from "../parts/tile.js";
 import { LargeCamera } from "./large_camera.js";
@@ -13,26 +14,51 @@ export class CamerasView {
     this.cameras = new Map();
     this.tiles = new Map();
     this.large = new LargeCamera();
+    this.heads = new HeadChoice("cameras-head", () => this.restart());
     this.state = element("p", { class: "notice", role: "status", text: "Connecting ..." });
     this.grid = element("div", { class: "grid" });
-    root.append(element("h2", { text: "Cameras" }), this.state, this.grid, this.large.root);
+    root.append(element("h2", { text: "Cameras" }), this.heads.root, this.state, this.grid, this.large.root);
   }
 
   show() {
-    this.stopEvents = watchEvents((name, data) => this.happened(name, data), (isConnected) => this.connected(isConnected));
+    this.heads.refresh();
+    this.watch();
     this.timers = [setInterval(() => this.draw(), DRAW_EVERY_MS), setInterval(() => this.sort(), SORT_EVERY_MS)];
   }
 
   hide() {
-    this.stopEvents();
+    this.stop();
     this.timers.forEach(clearInterval);
+  }
+
+  watch() {
+    this.watched = this.heads.head;
+    const connected = (isConnected, why) => this.connected(isConnected, why);
+    this.stopEvents = watchEvents(this.watched, (name, data) => this.happened(name, data), connected);
+  }
+
+  stop() {
+    this.stopEvents();
     this.large.close();
     for (const session of [...this.cameras.keys()]) this.remove(session);
   }
 
-  connected(isConnected) {
-    this.isConnected = isConnected;
+  // Another head was chosen.
+  restart() {
+    this.stop();
+    this.watch();
+  }
+
+  connected(isConnected, why) {
+    Object.assign(this, { isConnected, why });
+    if (why) this.followHeads();
     this.tell();
+  }
+
+  // The head that is watched may have gone.
+  async followHeads() {
+    await this.heads.refresh();
+    if (this.heads.head !== this.watched) this.restart();
   }
 
   happened(name, data) {
@@ -67,7 +93,7 @@ export class CamerasView {
       known.update(state);
       return;
     }
-    const camera = new Camera(state);
+    const camera = new Camera(state, this.watched);
     const tile = new Tile(camera, (opened) => this.large.open(opened));
     this.cameras.set(state.session, camera);
     this.tiles.set(camera, tile);
@@ -106,7 +132,7 @@ export class CamerasView {
   tell() {
     const count = this.cameras.size;
     const text = this.isConnected === false
-      ? "The connection to the service was lost. It is tried again."
+      ? `The connection to the service was lost. It is tried again. ${this.why ?? ""}`
       : count
         ? `${count} open ${count === 1 ? "stream" : "streams"}, the ones in which something happens first.${this.previews === false ? " The service was told to keep no pictures." : ""}`
         : "No stream is open. Start one in the view Try, or with the consumer: just consume rtsp://camera.local/stream1";

@@ -83,6 +83,7 @@ export class TryView {
 
   // A video waits while another view is shown; a camera goes on.
   show() {
+    this.controls.heads.refresh();
     if (this.waits) this.video.play().catch(() => {});
     this.waits = false;
   }
@@ -138,7 +139,7 @@ export class TryView {
     this.tellCounts();
     this.downloads.hidden = true;
     const policy = source.isLive ? "latest" : "wait";
-    this.stream = new Stream({ name: source.name.slice(0, 128), policy, top_k: 5, ...this.controls.hello() }, {
+    this.stream = new Stream({ name: source.name.slice(0, 128), policy, ...this.controls.hello() }, {
       ready: (ready) => this.ready(ready),
       prediction: (answer) => this.answered(answer),
       skipped: ({ reason }) => this.skipped(reason),

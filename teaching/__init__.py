@@ -1,0 +1,1 @@
+"""Heads for a user's own actions, taught from a few videos of each."""

@@ -1,0 +1,1 @@
+"""Settings of ``teach``, and the flags that they come from."""
