@@ -8,9 +8,10 @@ from http import HTTPStatus
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
 from server.api import status, stream
-from server.api.docs import examples, pages, video_schema
+from server.api.docs import examples, video_schema
 from server.api.docs.inference_schema import EMBEDDINGS, ENCODINGS, embedding, inference
 from server.api.docs.watching_schema import watching
+from server.api.document_routes import ASSETS, DOCUMENTS
 from server.api.infer import embed, infer
 from server.api.live import page
 from server.api.stream_messages import STREAM_PATH
@@ -44,14 +45,12 @@ _CLIP_ERRORS = (
     DeadlineError,
 )
 _PROBE = Policy(needs_key=False, log_level=logging.DEBUG)
-_PAGE = Policy(needs_key=False)
 _EVENTS = """\
 Sends `streams` with all open streams at first, then what happens: `opened`, `prediction`, `skipped`, `gap`, \
 `refused`, `model`, `picture` (a small JPEG a second, unless the service runs with `--no-previews`) and `closed`. The \
 `data` of each is JSON. A client that is too slow gets `streams` again instead of what it missed. docs/page.md \
 describes the members.
 """
-_PAGE_HEADERS = ("Content-Security-Policy",)
 
 INFERENCE = (
     Endpoint(
@@ -220,82 +219,6 @@ SERVICE = (
             )
         },
         policy=Policy(log_level=logging.DEBUG),
-    ),
-)
-
-DOCUMENTS = (
-    Endpoint(
-        "GET",
-        "/live",
-        page.page,
-        name="page",
-        tag="documents",
-        summary="The page: try the model, watch streams, see the service",
-        answers={_OK: ResponseBody("An HTML page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
-        policy=_PAGE,
-    ),
-    Endpoint(
-        "GET",
-        "/openapi.json",
-        pages.document,
-        name="document",
-        tag="documents",
-        summary="This document as OpenAPI",
-        answers={_OK: ResponseBody("The OpenAPI 3.1 document for the model in service.", examples.DOCUMENT)},
-        errors=(NotReadyError,),
-        policy=_PAGE,
-    ),
-    Endpoint(
-        "GET",
-        "/asyncapi.json",
-        pages.stream_document,
-        name="stream_document",
-        tag="documents",
-        summary="The stream, a WebSocket, as AsyncAPI",
-        answers={_OK: ResponseBody("The AsyncAPI 3 document of `/api/v1/stream`.", examples.STREAM_DOCUMENT)},
-        policy=_PAGE,
-    ),
-    Endpoint(
-        "GET",
-        "/docs",
-        pages.swagger_ui,
-        name="swagger_ui",
-        tag="documents",
-        summary="Swagger UI: this document with forms to send requests",
-        answers={_OK: ResponseBody("An HTML page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
-        policy=_PAGE,
-    ),
-    Endpoint(
-        "GET",
-        "/redoc",
-        pages.redoc,
-        name="redoc",
-        tag="documents",
-        summary="ReDoc: this document for reading",
-        answers={_OK: ResponseBody("An HTML page.", examples.PAGE, media_type=pages.HTML_TYPE, headers=_PAGE_HEADERS)},
-        policy=_PAGE,
-    ),
-)
-ASSETS = (
-    Endpoint(
-        "GET",
-        "/live/{digest}/{name:.+}",
-        page.asset,
-        name="page_asset",
-        tag="documents",
-        summary="Scripts, styles and videos of the page",
-        answers={_OK: ResponseBody("A file of the page.", "", media_type="text/javascript")},
-        policy=Policy(needs_key=False, documented=False, log_level=logging.DEBUG),
-    ),
-    Endpoint(
-        "GET",
-        "/docs/{asset}",
-        pages.asset,
-        name="asset",
-        tag="documents",
-        summary="Scripts and style sheets of the pages",
-        answers={_OK: ResponseBody("A script or a style sheet.", "", media_type="text/javascript")},
-        policy=Policy(needs_key=False, documented=False),
     ),
 )
 

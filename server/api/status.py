@@ -8,7 +8,8 @@ import msgspec
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from server.api.answers import Alive, Health, Index, Model, Models, Ready, Status, model_of, summary_of
+from server.api.answers import Alive, Health, Ready, Status
+from server.api.model_answers import Index, Model, Models, model_of, summary_of
 from server.clips.clip_reader import ENCODINGS
 from server.config.version import VERSION
 from server.http.context import SERVICE

@@ -9,20 +9,14 @@ from server.api.answers import (
     Alive,
     Document,
     EmbedAnswer,
-    FeaturesSummary,
-    HeadSummary,
     Health,
-    Index,
     InferAnswer,
-    Model,
-    Models,
-    ModelSummary,
     Prediction,
     Ready,
     StreamDocument,
     TimingsMs,
-    Verified,
 )
+from server.api.model_answers import FeaturesSummary, HeadSummary, Index, Model, Models, ModelSummary, Verified
 from server.api.stream_messages import OpenStreams, StreamSummary
 from server.api.watching.figures import Figures, Limits
 from server.clips.infer_request import JSON, MULTIPART, OCTET_STREAM
