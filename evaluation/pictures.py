@@ -58,7 +58,7 @@ def reliability_png(series: dict[str, Calibration]) -> bytes:
         axes.scatter(confidences, accuracies, sizes, color=line.get_color(), alpha=0.6)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="confidence", ylabel="share of right answers", aspect="equal")
     axes.set_xticks(np.linspace(0, 1, BINS // 2 + 1))
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside lower center")
     return _png(figure)
 
 
