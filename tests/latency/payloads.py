@@ -44,9 +44,9 @@ class Payload:
         return "\r\n".join([*head, "", ""]).encode() + self.body
 
 
-def bgr_clip() -> Frames:
-    """Uint8 BGR [16, 240, 240, 3]: a rendered motion that carries the stand-in device's mark."""
-    rendered = render_clip(_SEED, frames=FRAMES, size=(SIDE_PIXELS, SIDE_PIXELS)).frames
+def bgr_clip(side: int = SIDE_PIXELS) -> Frames:
+    """Uint8 BGR [16, side, side, 3]: a rendered motion that carries the stand-in device's mark."""
+    rendered = render_clip(_SEED, frames=FRAMES, size=(side, side)).frames
     noise = np.random.default_rng(_SEED).normal(0, _NOISE_LEVELS, rendered.shape)
     frames = np.ascontiguousarray((rendered[..., ::-1] + noise).round().clip(0, 255).astype(np.uint8))
     mark(frames, _MARK)

@@ -17,7 +17,6 @@ from tests.latency.cache import cache
 from tests.latency.cameras.capacity import ENGINES, TRANSPORTS, Case, Effort, Found, find
 from tests.latency.cameras.picture import draw
 from tests.latency.machine import machine
-from tests.latency.payloads import SIDE_PIXELS
 from tests.latency.tables import Table
 
 _WIDTH = 120
@@ -50,8 +49,8 @@ def _table(found: list[Found], age_ms: float, effort: Effort) -> Table:
         figures = ("0", "", "") if held is None else (str(held.cameras), f"{held.p95_ms:.0f}", _rate(each))
         rows.append((each.case.engine, each.case.transport, str(each.case.stride), *figures))
     title = (
-        f"Cameras of {SIDE_PIXELS} x {SIDE_PIXELS} JPEGs at {effort.fps:g} frames a second with no window skipped and a"
-        f" p95 age of at most {age_ms:g} ms"
+        f"Cameras whose JPEGs are as small as the model takes, at {effort.fps:g} frames a second, with no window"
+        f" skipped and a p95 age of at most {age_ms:g} ms"
     )
     return Table(title, ("engine", "transport", "stride", "cameras", "p95 age, ms", "predictions/s"), rows)
 
