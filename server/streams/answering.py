@@ -77,7 +77,7 @@ class Answering:
             answer = await call
         except EngineError as error:
             self._account.failed()
-            await self._tell(Refused(error, None))
+            await self._tell(Refused(error, span=due.span))
         else:
             await self._answered(due, serving, answer)
         finally:
