@@ -35,7 +35,7 @@ def main() -> int:
     agree = [_pixels(chosen, *size) for size in (_SIZES[:2] if chosen.small else _SIZES)]
     say("probabilities", "most off", "top-1 same", "accepted")
     agree += _probabilities(chosen)
-    say("windows of a stream", "most off", "ring, most off", "accepted")
+    say("windows of a stream", "most off", "from ring", "accepted")
     return 0 if all(agree + [_windows(name, bundle, chosen.device) for name, bundle in chosen.bundles()]) else 1
 
 
