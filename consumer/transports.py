@@ -85,6 +85,7 @@ def stream_options(source: Source, settings: Settings) -> StreamOptions:
         top_k=service.top_k,
         policy="latest" if source.live else "wait",
         head=service.head,
+        weight=service.weight,
     )
     if service.still != "skip":
         return options
@@ -92,6 +93,7 @@ def stream_options(source: Source, settings: Settings) -> StreamOptions:
         options,
         still="skip",
         still_check=service.still_check,
+        still_threshold=service.still_threshold,
         event_threshold=rules.threshold,
         event_labels=rules.labels,
     )

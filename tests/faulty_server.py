@@ -6,7 +6,8 @@ batch inside its engine until ``release``, ``withhold`` gives no decode its memo
 every batch fail, ``lose cuda:1`` takes that device away, ``drift cuda:1`` makes it answer each label with the
 probability of another one.
 ``HEARTBEAT_S`` in the environment is the heartbeat of streams.
-They log ``in engine`` with the second pixels of the clips, which tests use as their numbers.
+They log ``in engine`` with the second pixels of the clips, which tests use as their numbers, and the number of frames
+of streams that are new to them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engines.clip import Clip
+from engines.clip import Clip, FrameKey
 from engines.engine import DeviceShare, Engine, Inference
 from engines.errors import EngineError, EngineLostError
 from engines.manifest import Manifest, Precision
@@ -98,6 +100,7 @@ class FaultyEngine:
         self._device = options.device or "device"
         self._lanes = options.lanes or 1
         self._orders = orders
+        self._seen: weakref.WeakSet[FrameKey] = weakref.WeakSet()
         self._alone = threading.Lock()
 
     @property
@@ -131,7 +134,10 @@ class FaultyEngine:
     def infer(self, clips: Sequence[Clip]) -> Inference:
         marked_clips = [clip for clip in clips if tuple(clip.frames[0, 0, 0, 1:]) == MARK]
         numbers = [int(clip.frames[0, 0, 1, 0]) * 256 + int(clip.frames[0, 0, 1, 1]) for clip in marked_clips]
-        _log.info("in engine", extra={"numbers": numbers, "clips": len(clips), "device": self._device})
+        keys = {key for clip in clips for key in clip.keys} - set(self._seen)
+        self._seen.update(keys)
+        told = {"numbers": numbers, "clips": len(clips), "device": self._device, "new_frames": len(keys)}
+        _log.info("in engine", extra=told)
         self._orders.free.wait()
         if self._device in self._orders.lost:
             raise EngineLostError(f"{self._device} has fallen off the bus")

@@ -157,13 +157,19 @@ class StreamGap(msgspec.Struct, tag_field="type", tag="gap", frozen=True, kw_onl
 
 
 class StreamProblem(msgspec.Struct, tag_field="type", tag="error", frozen=True, kw_only=True):
-    """A frame was refused (``time_s``), or a window failed; the stream continues."""
+    """A frame was refused (``time_s``), or a window failed (``window``, ``start_s``, ``end_s``); the stream continues.
+
+    Services of earlier versions do not tell which window failed.
+    """
 
     status: int
     title: Text = ""
     detail: str = ""
     field: str | None = None
     time_s: float | None = None
+    window: Count | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 class StillEstimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,6 +57,8 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     reading = _pick(Reading, values, link=_pick(Link, values), file_threads=file_threads)
     if values["still"] == "skip" and (values["sending"] == "clips" or values["encoding"] == "json"):
         parser.error("--still skip needs --transport stream, and --encoding raw or jpeg")
+    if values["weight"] is not None and (values["sending"] == "clips" or values["encoding"] == "json"):
+        parser.error("--weight needs --transport stream, and --encoding raw or jpeg")
     if values["sending"] == "stream" and values["encoding"] == "json":
         parser.error("--transport stream needs --encoding raw or jpeg")
     rules = _pick(Rules, values, prefix="event_", unknown=UNKNOWN if values["head"] else None)

@@ -77,6 +77,13 @@ def add_sending_flags(group: Any) -> None:
         " which suits one long recording on an engine with large batches (default: stream if the service has streams)",
     )
     group.add_argument(
+        "--weight",
+        metavar="SHARE",
+        type=number(0.01, 100),
+        help="share of the engine for each stream beside other streams when there is more than it can do; raise it for"
+        " a camera that matters more; needs streams (default: that of the service, 1)",
+    )
+    group.add_argument(
         "--still",
         choices=("skip", "classify"),
         help="skip leaves out clips in which nothing moves, to serve more cameras; needs streams (default: classify)",
@@ -87,6 +94,13 @@ def add_sending_flags(group: Any) -> None:
         type=number(0, 1),
         help="share of the clips skipped by --still that are classified all the same, to estimate what was missed;"
         " raise it to know that sooner (default: that of the service, 0.02)",
+    )
+    group.add_argument(
+        "--still-threshold",
+        metavar="LEVELS",
+        type=number(0, 255),
+        help="grey levels; --still skips clips in which less moves; lower it if small or faint actions are missed,"
+        " raise it if the noise of a camera is taken for movement (default: that of the service, 4.5)",
     )
     group.add_argument(
         "--encoding",

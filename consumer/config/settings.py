@@ -33,7 +33,9 @@ class Service:
     """The service and how clips are sent to it; ``wait_s`` of ``None`` means 60, or no limit with live sources.
 
     ``sending`` of ``None`` means stream where the service has streams, else clips. ``still_check`` is the share of the
-    windows skipped by ``still`` that are classified all the same; ``None`` is the service's own.
+    windows skipped by ``still`` that are classified all the same, ``still_threshold`` how many grey levels move at
+    least in a window that is not skipped, ``weight`` the share of each stream of the engine; ``None`` is the service's
+    own.
     """
 
     url: str = DEFAULT_URL
@@ -49,6 +51,8 @@ class Service:
     sending: TransportKind | None = None
     still: Still | None = None
     still_check: float | None = None
+    still_threshold: float | None = None
+    weight: float | None = None
     in_flight: int = 4
     queue: int = 2
 

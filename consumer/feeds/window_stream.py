@@ -143,8 +143,13 @@ class WindowStream:
             future.set_exception(outcome)
 
     def _refused(self, problem: StreamProblem) -> None:
-        """Fail the clips that have the frame at fault; an error of no frame is that of the window being classified."""
-        if problem.time_s is None:
+        """Fail the clips that have the frame at fault, or the clip that is the window at fault.
+
+        An error that names neither is that of the window being classified, from a service of an earlier version.
+        """
+        if problem.start_s is not None:
+            hit = [round(problem.start_s * self._fps)]
+        elif problem.time_s is None:
             hit = list(self._waiting)[:1]
         else:
             tick = round(problem.time_s * self._fps)

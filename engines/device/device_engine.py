@@ -14,6 +14,7 @@ import torch
 from engines.clip import Clip
 from engines.device.capture_gate import CAPTURES
 from engines.device.cuda_errors import explained, explained_page_locking
+from engines.device.frame_ring import FrameRing, LaneFrames
 from engines.device.lane import DTYPES, DeviceNetwork, Lane, LaneGraphs
 from engines.device.memory import DeviceMemory
 from engines.device.page_locked import PageLockedMemory
@@ -142,6 +143,7 @@ class DeviceEngine:
         self._turns = [Turn() for _ in (networks if options.side_by_side else networks[:1])]
         dtype = DTYPES[self._manifest.network_input.dtype]
         preprocess = device_preprocessor(self._manifest.preprocessing, self._device, dtype)
+        ring = FrameRing(options.ring_bytes if self._on_cuda else 0, self._manifest.preprocessing.crop, self._device)
         return [
             Lane(
                 network,
@@ -151,6 +153,7 @@ class DeviceEngine:
                 turn,
                 graphs,
                 preprocess,
+                LaneFrames(ring, self._manifest.max_batch, self._manifest.frames, pinned=self._on_cuda),
             )
             for network, turn in zip(networks, itertools.cycle(self._turns), strict=False)
         ]

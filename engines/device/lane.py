@@ -12,6 +12,7 @@ import torch
 from engines.clip import Clip, PixelFormat
 from engines.device.capture_gate import CAPTURES
 from engines.device.cuda_graphs import CapturedRuns, CudaRecorder, GraphSwitch
+from engines.device.frame_ring import LaneFrames
 from engines.device.timeline import Turn, timeline
 from engines.engine import Inference, no_probabilities
 from engines.manifest import Manifest
@@ -72,8 +73,10 @@ class Lane:
         turn: Turn,
         graphs: LaneGraphs,
         preprocess: FramePreprocessor,
+        frames: LaneFrames,
     ) -> None:
         self._network, self._device, self._turn, self._preprocess = network, device, turn, preprocess
+        self._frames = frames
         dtype, most = DTYPES[manifest.network_input.dtype], manifest.max_batch
         self._staging = torch.empty(max_clip_bytes if device.type == "cuda" else 0, dtype=torch.uint8, device=device)
         self._pixels = torch.zeros((most, *manifest.network_input.clip_shape), dtype=dtype, device=device)
@@ -105,6 +108,17 @@ class Lane:
         torch.zeros(self._preprocess.workspace_bytes, dtype=torch.uint8, device=self._device)
 
     def infer(self, clips: Sequence[Clip]) -> Inference:
+        try:
+            self._run(clips)
+        except BaseException:
+            self._frames.failed()
+            raise
+        self._frames.finished()
+        self._tables_in_use.clear()
+        return self._inference(len(clips))
+
+    def _run(self, clips: Sequence[Clip]) -> None:
+        """Queue the batch and wait for its end."""
         with torch.inference_mode(), self._timeline.working():
             with CAPTURES.submitting():
                 self._timeline.mark(_STARTED)
@@ -115,8 +129,6 @@ class Lane:
                 self._compute(len(clips))
                 self._timeline.mark(_FINISHED)
         self._timeline.wait(_FINISHED)
-        self._tables_in_use.clear()
-        return self._inference(len(clips))
 
     def _inference(self, batch: int) -> Inference:
         between_ms = self._timeline.between_ms
@@ -151,7 +163,7 @@ class Lane:
             begin = offset
             for clip in alike:
                 place = self._staging[offset : offset + clip.frames.nbytes].view(kind.shape)
-                place.copy_(torch.from_numpy(clip.frames), non_blocking=True)
+                self._frames.copy(clip, place)
                 offset += clip.frames.nbytes
             staged.append((self._staging[begin:offset].view(-1, *kind.shape[1:]), kind))
         return staged

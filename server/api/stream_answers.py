@@ -13,7 +13,7 @@ from server.api import stream_messages as messages
 from server.api.answers import Prediction, TimingsMs, encoded_features, top_predictions
 from server.clips.infer_request import EncodingFormat
 from server.http.problem import problem_of
-from server.streams.events import Answered, Broken, Event, NowServing, Passed, Refused, Serving
+from server.streams.events import Answered, Broken, Event, NowServing, Passed, Refused, Serving, Span
 from server.streams.still_gate import StillEstimate
 from server.streams.streams import OpenStream
 
@@ -47,8 +47,8 @@ class StreamAnswers:
                 return messages.Skipped(window=span.window, start_s=span.start_s, end_s=span.end_s, reason=reason)
             case Broken(before_s, after_s, reason):
                 return messages.Gap(before_s=before_s, after_s=after_s, reason=reason)
-            case Refused(error, time_s):
-                return problem_message(error, time_s)
+            case Refused(error, time_s, span):
+                return problem_message(error, time_s, span)
             case NowServing(serving):
                 return self.ready(serving)
 
@@ -102,8 +102,8 @@ class StreamAnswers:
         return None if features is None or how is None else encoded_features(features, how)
 
 
-def problem_message(error: Exception, time_s: float | None = None) -> messages.StreamProblem:
-    """The message for ``error``; ``time_s`` is that of the frame at fault, if one was."""
+def problem_message(error: Exception, time_s: float | None = None, span: Span | None = None) -> messages.StreamProblem:
+    """The message for ``error``; ``time_s`` is that of the frame at fault, and ``span`` the window that failed."""
     problem = problem_of(error)
     return messages.StreamProblem(
         problem=problem.type,
@@ -113,6 +113,9 @@ def problem_message(error: Exception, time_s: float | None = None) -> messages.S
         request_id=problem.request_id,
         field=problem.field,
         time_s=time_s,
+        window=span.window if span else None,
+        start_s=span.start_s if span else None,
+        end_s=span.end_s if span else None,
     )
 
 

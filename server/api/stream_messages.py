@@ -129,7 +129,8 @@ class Gap(msgspec.Struct, tag_field="type", tag="gap", kw_only=True):
 class StreamProblem(msgspec.Struct, tag_field="type", tag="error", omit_defaults=True, kw_only=True):
     """What was wrong; the members are those of problem+json, except for its ``type``, which is ``problem`` here.
 
-    ``time_s`` is the time of the frame at fault. The stream goes on, unless it is closed right after.
+    ``time_s`` is the time of the frame at fault. If a window failed, ``window``, ``start_s`` and ``end_s`` say which
+    one, as in a prediction. The stream goes on, unless it is closed right after.
     """
 
     problem: str
@@ -139,6 +140,9 @@ class StreamProblem(msgspec.Struct, tag_field="type", tag="error", omit_defaults
     request_id: str | None = None
     field: str | None = None
     time_s: float | None = None
+    window: int | None = None
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 class StillSummary(msgspec.Struct, kw_only=True):

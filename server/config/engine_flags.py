@@ -10,7 +10,7 @@ from typing import get_args
 from commandline.parser import Parser
 from commandline.programs import command
 from commandline.values import checked, comma_separated, integer, number
-from engines.options import Graphs
+from engines.options import MIB, Graphs
 from server.config.model_sources import read_weights
 from server.config.settings import Settings
 
@@ -41,6 +41,14 @@ def add_engine(parser: Parser) -> None:
         default=Settings.lanes,
         help="Batches that are on a GPU at once. With 2, the next batch is copied and preprocessed while one"
         " computes; 1 takes less device memory. 0 means 2 on a GPU and 1 elsewhere.",
+    )
+    parser.add(
+        "--device-ring-mb",
+        type=integer(0, 65536),
+        default=Settings.device_ring_bytes // MIB,
+        help="Memory of each engine on a GPU, in MiB, for the frames of streams, so that a frame is copied to the GPU"
+        " once although several windows have it. A stream of 16 frames at 256 pixels takes 3 to 6. Raise it for more"
+        " cameras; frames without room are copied with each window. Use 0 if device memory is short.",
     )
     parser.add(
         "--cuda-graphs",

@@ -26,6 +26,7 @@ def parse_settings(arguments: Sequence[str] | None = None) -> Settings:
     flags = vars(parser.parse_args(arguments))
     for name in ("inflight", "body", "clip", "video"):
         flags[f"max_{name}_bytes"] = flags.pop(f"max_{name}_mb") * MIB
+    flags["device_ring_bytes"] = flags.pop("device_ring_mb") * MIB
     if flags["max_inflight_bytes"] < flags["max_body_bytes"] + flags["max_clip_bytes"]:
         parser.error("--max-inflight-mb is less than one request of --max-body-mb and --max-clip-mb may hold")
     bundles, weights = flags.pop("bundles"), flags.pop("model_weights")

@@ -63,6 +63,7 @@ class Settings:
     max_inflight_bytes: int = 512 * MIB
     max_body_bytes: int = 64 * MIB
     max_clip_bytes: int = 128 * MIB
+    device_ring_bytes: int = 128 * MIB
     video: bool | None = None
     max_videos: int = 2
     max_video_bytes: int = 512 * MIB
@@ -91,6 +92,7 @@ class Settings:
                 device=device,
                 max_clip_bytes=self.max_clip_bytes,
                 page_locked_bytes=page_locked_bytes,
+                ring_bytes=self.device_ring_bytes,
                 lanes=self.lanes,
                 graphs=self.cuda_graphs,
                 bundle_sha256=self.bundle_sha256,

@@ -77,7 +77,7 @@ class Answering:
             answer = await call
         except EngineError as error:
             self._account.failed()
-            await self._tell(Refused(error, None))
+            await self._tell(Refused(error, span=due.span))
         else:
             await self._answered(due, serving, answer)
         finally:
@@ -119,7 +119,7 @@ class Answering:
             return None
         pixels = model.allocate(*2 * (model.manifest.preprocessing.crop,))
         np.stack([frame.crop for frame in frames], out=pixels)
-        return Clip(pixels, "BGR", cropped=True)
+        return Clip(pixels, "BGR", cropped=True, keys=tuple(frame.key for frame in frames))
 
     def _is_still(self, due: DueWindow, frames: list[ReadyFrame]) -> bool:
         """Whether the gate passes over the window."""

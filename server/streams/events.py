@@ -82,10 +82,11 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A frame or a window failed with ``error``; ``time_s`` is that of the frame, if one was at fault."""
+    """A frame or a window failed with ``error``: the frame of ``time_s``, or the window of ``span``."""
 
     error: Exception
-    time_s: float | None
+    time_s: float | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)

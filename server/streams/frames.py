@@ -7,13 +7,13 @@ import functools
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.clip import PixelFormat
+from engines.clip import FrameKey, PixelFormat
 from engines.manifest import Preprocessing
 from engines.preprocessing.cpu import crop_frame
 from server.clips.decode_jobs import Steps
@@ -37,10 +37,14 @@ Crop = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ReadyFrame:
-    """A frame as the network takes it, BGR uint8 [crop, crop, 3], and its ``cells`` if somebody asks what moves."""
+    """A frame as the network takes it, BGR uint8 [crop, crop, 3], and its ``cells`` if somebody asks what moves.
+
+    ``key``: by which engines know the frame again in other windows.
+    """
 
     crop: Crop
     cells: Cells | None
+    key: FrameKey = field(default_factory=FrameKey)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ Window = tuple[int, float, NDArray[np.uint8]]
 
 
 class StreamPeer:
-    """Answers each window with ``classify``; its JSON becomes a prediction, or an error if it is no 200.
+    """Answers each window with ``classify``; its JSON becomes a prediction, or an error if it is no 200. A
+    window for which it says "later" comes after those that wait.
 
     With the policy latest, a window that waits is replaced by the next one. ``frames`` counts what was sent;
     ``hello`` is the first message.
@@ -94,7 +95,9 @@ class StreamPeer:
             body = json.loads(answer.text or "")
             if answer.status != 200:
                 problem = {"problem": "about:blank", "detail": ""} | body | {"status": answer.status}
-                await self.socket.send_json({"type": "error"} | problem)
+                await self._tell(due, "error", **problem)
+            elif "later" in body:
+                await self._due.put(due)
             elif "skipped" in body:
                 await self._tell(due, "skipped", reason=body["skipped"])
             else:

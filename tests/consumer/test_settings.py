@@ -21,6 +21,7 @@ GIVEN = {
     ("service", "encoding"): ("--encoding", "VJEPA_CONSUMER_ENCODING", "jpeg", "jpeg"),
     ("service", "jpeg_quality"): ("--jpeg-quality", "VJEPA_CONSUMER_JPEG_QUALITY", "75", 75),
     ("service", "top_k"): ("--top-k", "VJEPA_CONSUMER_TOP_K", "3", 3),
+    ("service", "model"): ("--model", "VJEPA_CONSUMER_MODEL", "yard", "yard"),
     ("service", "head"): ("--head", "VJEPA_CONSUMER_HEAD", "door", "door"),
     ("service", "wait_s"): ("--wait", "VJEPA_CONSUMER_WAIT", "0", 0.0),
     ("service", "timeout_s"): ("--timeout", "VJEPA_CONSUMER_TIMEOUT", "1.5", 1.5),
@@ -28,6 +29,8 @@ GIVEN = {
     ("service", "sending"): ("--transport", "VJEPA_CONSUMER_TRANSPORT", "stream", "stream"),
     ("service", "still"): ("--still", "VJEPA_CONSUMER_STILL", "skip", "skip"),
     ("service", "still_check"): ("--still-check", "VJEPA_CONSUMER_STILL_CHECK", "0.1", 0.1),
+    ("service", "still_threshold"): ("--still-threshold", "VJEPA_CONSUMER_STILL_THRESHOLD", "9.5", 9.5),
+    ("service", "weight"): ("--weight", "VJEPA_CONSUMER_WEIGHT", "2.5", 2.5),
     ("service", "in_flight"): ("--in-flight", "VJEPA_CONSUMER_IN_FLIGHT", "9", 9),
     ("service", "queue"): ("--queue", "VJEPA_CONSUMER_QUEUE", "7", 7),
     ("sampling", "fps"): ("--fps", "VJEPA_CONSUMER_FPS", "7.5", 7.5),
@@ -114,6 +117,23 @@ def test_sources_have_the_names_that_they_are_given(arguments: list[str]) -> Non
     ]
     environment = {"VJEPA_CONSUMER_SOURCES": "door=rtsp://user:pass@a/1 'back yard=udp://0.0.0.0:5004?codec=h264'"}
     assert parse_settings([], environment).sources == sources
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weight", "0"], "--weight: '0' is not a number from 0.01 to 100"),
+        (["--weight", "2", "--transport", "clips"], "--weight needs --transport stream"),
+        (["--weight", "2", "--encoding", "json"], "--weight needs --transport stream"),
+        (["--still-threshold", "256"], "--still-threshold: '256' is not a number from 0 to 255"),
+    ],
+)
+def test_what_streams_cannot_have_is_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(["a.mp4", *arguments], {})
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

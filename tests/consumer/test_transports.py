@@ -101,6 +101,22 @@ async def test_lost_stream_is_opened_again_and_loses_no_clip(aiohttp_server: Sta
     assert any("closed the stream (" in line for line in ended.errors), "\n".join(ended.errors)
 
 
+async def test_failed_window_is_the_one_that_the_service_names(aiohttp_server: StartServer, tmp_path: Path) -> None:
+    service = RecordingService(streams=True)
+
+    async def reply(clip: Received) -> web.Response:
+        if clip.numbers[0] == 8:
+            return web.json_response({"title": "wrong"}, status=422)
+        await asyncio.sleep(0)  # the frames of the second window come meanwhile
+        second_failed = any(one.numbers[0] == 8 for one in service.received)
+        return answer() if second_failed else web.json_response({"later": True})
+
+    service.reply = reply
+    video = write_video(tmp_path / "a.mp4", at(3, 16 / 3), rate=3)
+    ended = await consume(video, "--service-url", await started(service, aiohttp_server), "--json")
+    assert [json.loads(line)["start_s"] for line in ended.output] == [0]
+
+
 async def test_still_clips_are_counted_and_end_actions(aiohttp_server: StartServer, tmp_path: Path) -> None:
     service = RecordingService(streams=True)
 
@@ -109,10 +125,12 @@ async def test_still_clips_are_counted_and_end_actions(aiohttp_server: StartServ
 
     service.reply = reply
     video = write_video(tmp_path / "a.mp4", at(3, 16), rate=3)
-    flags = ("--still", "skip", "--still-check", "0.1", "--events", "stdout", "--event-clips", "1")
+    still = ("--still", "skip", "--still-check", "0.1", "--still-threshold", "6", "--weight", "2.5")
+    flags = (*still, "--events", "stdout", "--event-clips", "1")
     ended = await consume(video, "--service-url", await started(service, aiohttp_server), *flags)
     hello = service.peers[0].hello
     assert (hello["still"], hello["still_check"], hello["event_threshold"]) == ("skip", 0.1, 0.5)
+    assert (hello["still_threshold"], hello["weight"]) == (6, 2.5)
     assert [line["event"] for line in told(ended, ("event",))] == ["start", "end"]
     assert " still=4 clips=2 " in ended.errors[-1]
 

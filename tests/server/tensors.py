@@ -48,10 +48,19 @@ class Reply:
     data: bytes
 
     def probabilities(self) -> npt.NDArray[np.float32]:
-        """float32 [N, labels] of the first output, from the binary data or the JSON."""
-        (told,) = self.head["outputs"]
-        values = told["data"] if "data" in told else np.frombuffer(self.data, "<f4")
-        return np.asarray(values, np.float32).reshape(told["shape"])
+        """float32 [N, labels] from the binary data or the JSON."""
+        return self.output("probabilities")
+
+    def output(self, name: str) -> npt.NDArray[np.float32]:
+        """float32 of the shape that is told, from the JSON or the binary data, which is in the order of the outputs."""
+        offset = 0
+        for told in self.head["outputs"]:
+            size = told.get("parameters", {}).get("binary_data_size", 0)
+            if told["name"] == name:
+                values = told["data"] if "data" in told else np.frombuffer(self.data[offset : offset + size], "<f4")
+                return np.asarray(values, np.float32).reshape(told["shape"])
+            offset += size
+        raise AssertionError(f"no output {name}")
 
 
 def pixels(clips: Clips, **parameters: Any) -> TensorRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 
 from engines.storage.bundle import DEMO
 from tests.live_server import LiveServer, serving
-from tests.server.peers import clients
-from tests.server.streams import packed, streaming
+from tests.server.peers import clients, faulty, tell
+from tests.server.streams import FPS, MOTION, frame_messages, packed, streaming
 
 Document = dict[str, Any]
 
@@ -70,6 +71,22 @@ async def test_messages_of_a_stream_are_as_documented(live_server: LiveServer) -
     assert {"ready", "gap", "error", "ended"} <= {answer["type"] for answer in answers}
     for answer in answers:
         _check(document, answer)
+
+
+async def test_error_of_a_window_names_it() -> None:
+    with faulty(DEMO) as server:
+        async with clients(server) as session, streaming(session, policy="wait") as client:
+            document = await _document(session)
+            await client.send(frame_messages(MOTION))
+            first = await client.next("prediction")
+            await tell(server, "break")
+            await client.send(frame_messages(MOTION, first_s=len(MOTION) / FPS))
+            error = await client.next("error")
+        assert await asyncio.to_thread(server.stop) == 0
+    assert (error["status"], error["window"], error["start_s"]) == (500, 1, pytest.approx(len(MOTION) / FPS))
+    assert error["end_s"] - error["start_s"] == pytest.approx(first["end_s"] - first["start_s"])
+    assert "time_s" not in error
+    _check(document, error)
 
 
 async def test_every_answer_and_all_that_clients_send_are_described(live_server: LiveServer) -> None:

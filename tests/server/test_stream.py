@@ -211,6 +211,17 @@ async def test_wrong_frame_is_told_and_the_stream_continues(
     assert answers[-1]["frames_refused"] == 1
 
 
+async def test_engine_knows_frames_of_the_window_before() -> None:
+    with faulty(DEMO) as server:
+        before = len(server.entries("in engine"))
+        async with clients(server) as session, streaming(session, policy="wait", stride=4) as client:
+            await client.send(frame_messages(np.concatenate([MOTION, MOTION])))
+            assert len(of_kind(await client.ended(), "prediction")) == 5
+        assert await asyncio.to_thread(server.stop) == 0
+    found = [entry["new_frames"] for entry in server.entries("in engine")[before:]]
+    assert [count for count in found if count] == [16, 4, 4, 4, 4]
+
+
 async def test_damaged_image_loses_the_windows_that_hold_it(live_server: LiveServer) -> None:
     images = [cv2.imencode(".jpg", frame)[1].tobytes() for frame in np.concatenate([MOTION, MOTION])]
     images[5] = images[5][: len(images[5]) * 3 // 4]

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import pytest
+from yarl import URL
 
 from engines.storage.bundle import DEMO, open_bundle
 from tests.faulty_server import Fault, marked
@@ -32,7 +33,10 @@ from tests.server.tensors import (
     pixels,
 )
 
-LABELS = open_bundle(DEMO).manifest.labels
+DEMO_MANIFEST = open_bundle(DEMO).manifest
+LABELS = DEMO_MANIFEST.labels
+assert DEMO_MANIFEST.features
+FEATURES = DEMO_MANIFEST.features.size
 CLIPS: Clips = np.stack(small_clips(2))
 # Longer than the part of a body that comes through the HTTP parser.
 LARGER: Clips = CLIPS.repeat(2, axis=2).repeat(2, axis=3)
@@ -118,7 +122,8 @@ async def test_outputs_are_json_binary_or_classes_as_asked(client: aiohttp.Clien
     expected = await _expected(client, CLIPS)
     by_request = await ask(client, pixels(CLIPS, binary_data_output=True))
     assert by_request.headers["Content-Type"] == "application/octet-stream"
-    assert by_request.head["outputs"][0]["parameters"] == {"binary_data_size": len(by_request.data)}
+    sizes = [told["parameters"]["binary_data_size"] for told in by_request.head["outputs"]]
+    assert sum(sizes) == len(by_request.data)
     _check(by_request, expected)
     sent = pixels(CLIPS, binary_data_output=True)
     sent.head["outputs"] = [{"name": "probabilities", "parameters": {"binary_data": False}}]
@@ -132,6 +137,25 @@ async def test_outputs_are_json_binary_or_classes_as_asked(client: aiohttp.Clien
         best = sorted(one, key=lambda label: -one[label])[:2]
         assert [text.split(":", 2)[1:] for text in texts] == [[str(LABELS.index(label)), label] for label in best]
         assert [float(text.split(":")[0]) for text in texts] == pytest.approx([one[label] for label in best], abs=2e-6)
+
+
+async def _embedding(client: aiohttp.ClientSession, clip: Clips) -> list[float]:
+    sent = octet_request(clip)
+    url = URL(f"/api/v1/embed{sent.query}", encoded=True)
+    async with client.post(url, data=sent.body, headers={"Content-Type": sent.content_type}) as response:
+        return list((await response.json())["embedding"])
+
+
+@pytest.mark.parametrize("binary", [True, False])
+async def test_features_are_those_of_embed(client: aiohttp.ClientSession, binary: bool) -> None:
+    expected = [await _embedding(client, clip) for clip in CLIPS]
+    sent = pixels(CLIPS, binary_data_output=binary)
+    for outputs in (["features"], ["features", "probabilities"], []):
+        sent.head["outputs"] = [{"name": name} for name in outputs]
+        reply = await ask(client, sent)
+        names = outputs or ["probabilities", "features"]
+        assert [told["name"] for told in reply.head["outputs"]] == names
+        np.testing.assert_allclose(reply.output("features"), expected, rtol=1e-5, atol=1e-5)
 
 
 async def test_id_is_repeated_and_only_if_it_was_given(client: aiohttp.ClientSession) -> None:
@@ -180,7 +204,8 @@ async def test_metadata_and_configuration_name_the_same_tensors(client: aiohttp.
     async with client.get("/v2/models/batch/config") as response:
         config = await response.json()
     assert metadata["inputs"] == [{"name": "frames", "datatype": "UINT8", "shape": [-1, 16, -1, -1, 3]}]
-    assert metadata["outputs"] == [{"name": "probabilities", "datatype": "FP32", "shape": [-1, len(LABELS)]}]
+    shapes = {"probabilities": [-1, len(LABELS)], "features": [-1, FEATURES]}
+    assert metadata["outputs"] == [{"name": one, "datatype": "FP32", "shape": shapes[one]} for one in shapes]
     assert config["max_batch_size"] == 8
     for told, configured in (("inputs", "input"), ("outputs", "output")):
         assert [[-1, *one["dims"]] for one in config[configured]] == [one["shape"] for one in metadata[told]]
@@ -290,9 +315,9 @@ def _with(sent: TensorRequest, **members: Any) -> TensorRequest:
     return dataclasses.replace(sent, head=head)
 
 
-def _asking(**parameters: Any) -> TensorRequest:
+def _asking(output: str = "probabilities", **parameters: Any) -> TensorRequest:
     sent = pixels(CLIPS)
-    sent.head["outputs"] = [{"name": "probabilities", "parameters": parameters}]
+    sent.head["outputs"] = [{"name": output, "parameters": parameters}]
     return sent
 
 
@@ -343,7 +368,8 @@ WRONG: dict[str, tuple[TensorRequest, int, str]] = {
     "JSON that is no image": (_with(json_images(CLIPS, nested=False), data=["aaaa"] * 32), 422, "JPEG"),
     "lengths that lie": (dataclasses.replace(images(CLIPS), data=b"\xff" * len(images(CLIPS).data)), 422, "element 0"),
     "lengths of nothing": (dataclasses.replace(images(CLIPS), data=bytes(len(images(CLIPS).data))), 422, "follow"),
-    "unknown output": (_with(pixels(CLIPS)), 422, "unknown output 'features'"),
+    "unknown output": (_with(pixels(CLIPS)), 422, "accepted: probabilities, features"),
+    "classes of features": (_asking("features", classification=1), 422, "accepted: at most 0"),
     "classes": (_asking(classification=12), 422, "at most 11"),
     "negative classes": (_asking(classification=-1), 422, "classification"),
     "region while off": (_asking(shared_memory_region="r", shared_memory_byte_size=4), 404, "shared memory is off"),
@@ -354,7 +380,7 @@ WRONG: dict[str, tuple[TensorRequest, int, str]] = {
     "sequence": (pixels(CLIPS, sequence_id=3), 422, "independent"),
     "content type": (dataclasses.replace(pixels(CLIPS), headers={"Content-Type": "text/plain"}), 415, "Content-Type"),
 }
-WRONG["unknown output"][0].head["outputs"] = [{"name": "features"}]
+WRONG["unknown output"][0].head["outputs"] = [{"name": "logits"}]
 
 
 @pytest.mark.parametrize("fault", WRONG)

@@ -45,6 +45,15 @@ def check_probabilities(result: object, clips: int = 3) -> np.ndarray:
     return values
 
 
+def check_features(client: sync_http.InferenceServerClient) -> None:
+    """The features have the shape that the metadata tells."""
+    (shape,) = (one["shape"] for one in client.get_model_metadata(MODEL)["outputs"] if one["name"] == "features")
+    asked = [sync_http.InferRequestedOutput("features")]
+    values = client.infer(MODEL, [images()], outputs=asked).as_numpy("features")
+    assert (list(values.shape), values.dtype) == ([2, shape[1]], np.float32)
+    assert np.isfinite(values).all()
+
+
 def check_metadata(server: dict, model: dict, config: dict) -> None:
     assert {"binary_tensor_data", "classification", "system_shared_memory"} <= set(server["extensions"])
     assert model["inputs"][0]["datatype"] == "UINT8"
@@ -103,6 +112,7 @@ def use_sync(url: str) -> int:
     check_classes(client.infer(MODEL, [pixels()], outputs=[output(class_count=2)], model_version="1"))
     check_probabilities(client.infer(MODEL, [images()]), clips=2)
     check_probabilities(client.async_infer(MODEL, [pixels()]).get_result())
+    check_features(client)
     use_shared_memory(client, expected)
     refused = None
     try:
@@ -110,7 +120,7 @@ def use_sync(url: str) -> int:
     except InferenceServerException as error:
         refused = error
     check_refusal(refused, "unknown output", "422")
-    clips = 3 * 10 + 2 + 3 * 1
+    clips = 3 * 10 + 2 + 3 * 1 + 2
     check_statistics(client.get_inference_statistics(MODEL), clips)
     check_statistics(client.get_inference_statistics(), clips)
     return clips

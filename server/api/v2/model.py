@@ -7,7 +7,7 @@ from aiohttp import web
 
 from engines.manifest import Manifest
 from server.api.v2 import answers
-from server.api.v2.outputs import OUTPUTS
+from server.api.v2.outputs import outputs_of
 from server.clips.tensors.frames_tensor import FRAMES, UINT8
 from server.errors import NotFoundError, shown
 from server.http.context import SERVICE
@@ -73,7 +73,8 @@ def answered(answer: msgspec.Struct | list[msgspec.Struct] | dict[str, str]) -> 
 
 def metadata_of(manifest: Manifest, name: str) -> answers.ModelMetadata:
     shape = [-1, manifest.frames, -1, -1, 3]
-    outputs = [answers.TensorMetadata(one.name, one.datatype, [-1, *one.shape(manifest)]) for one in OUTPUTS]
+    has = outputs_of(manifest).items()
+    outputs = [answers.TensorMetadata(one.name, one.datatype, [-1, *dims]) for one, dims in has]
     inputs = [answers.TensorMetadata(FRAMES, UINT8, shape)]
     return answers.ModelMetadata(name, [VERSION], _platform(manifest), inputs, outputs)
 
@@ -85,7 +86,10 @@ def config_of(manifest: Manifest, name: str, batch_wait_ms: int) -> answers.Mode
         backend=manifest.target,
         max_batch_size=manifest.max_batch,
         input=[answers.TensorConfig(FRAMES, "TYPE_UINT8", [manifest.frames, -1, -1, 3])],
-        output=[answers.TensorConfig(one.name, f"TYPE_{one.datatype}", list(one.shape(manifest))) for one in OUTPUTS],
+        output=[
+            answers.TensorConfig(one.name, f"TYPE_{one.datatype}", list(dims))
+            for one, dims in outputs_of(manifest).items()
+        ],
         dynamic_batching=answers.PriorityQueue([], 1000 * batch_wait_ms, _PRIORITY_LEVELS, _DEFAULT_LEVEL),
         model_transaction_policy={"decoupled": False},
         parameters={

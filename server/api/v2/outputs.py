@@ -20,24 +20,37 @@ Values = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """An output of a bundle: float32 of ``shape`` for each clip. ``labelled``: one value for each label."""
+    """An output of a bundle: float32 of ``shape`` for each clip; a bundle does not have it where that is None.
+
+    ``labelled``: one value for each label.
+    """
 
     name: str
-    shape: Callable[[Manifest], tuple[int, ...]]
+    shape: Callable[[Manifest], tuple[int, ...] | None]
     values: Callable[[Classified], Values]
     labelled: bool = False
     datatype: str = "FP32"
 
 
-OUTPUTS = (
+_OUTPUTS = (
     Output(
         "probabilities",
         shape=lambda manifest: (len(manifest.labels),),
         values=lambda answer: answer.probabilities,
         labelled=True,
     ),
+    Output(
+        "features",
+        shape=lambda manifest: (manifest.features.size,) if manifest.features else None,
+        values=lambda answer: _present(answer.features),
+    ),
 )
-BY_NAME = {output.name: output for output in OUTPUTS}
+
+
+def outputs_of(manifest: Manifest) -> dict[Output, tuple[int, ...]]:
+    """The outputs that the bundle has, each with its shape for one clip."""
+    shapes = {output: output.shape(manifest) for output in _OUTPUTS}
+    return {output: shape for output, shape in shapes.items() if shape is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,12 @@ def classes_of(output: Output, answers: Sequence[Classified], labels: Sequence[s
     """The ``count`` highest values of each clip as ``value:index:label``, the highest first."""
     texts = [text for answer in answers for text in _classes(output.values(answer), labels, count)]
     return Tensor(output.name, "BYTES", [len(answers), count], texts)
+
+
+def _present(features: Values | None) -> Values:
+    if features is None:
+        raise RuntimeError("the engine gave no features, although its bundle has them")
+    return features
 
 
 def _classes(values: Values, labels: Sequence[str], count: int) -> list[bytes]:

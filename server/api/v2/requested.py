@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from engines.manifest import Manifest
-from server.api.v2.outputs import BY_NAME, OUTPUTS, Output
+from server.api.v2.outputs import Output, outputs_of
 from server.clips.lease import Lease
 from server.clips.tensors.frames_tensor import PRIORITIES
 from server.clips.tensors.infer_body import OutputParameters, OutputTensor, RequestParameters
@@ -38,14 +39,15 @@ def requested_outputs(asked: Asked, manifest: Manifest, find_region: FindRegion,
         InvalidError: an output, or the place for it, is not accepted.
         NotFoundError: its region is not registered.
     """
-    tensors = asked.outputs or [OutputTensor(output.name) for output in OUTPUTS]
+    by_name = {output.name: output for output in outputs_of(manifest)}
+    tensors = asked.outputs or [OutputTensor(name) for name in by_name]
     names = [tensor.name for tensor in tensors]
     for name in names:
-        if name not in BY_NAME:
-            raise InvalidError(f"unknown output {shown(name)!r}; accepted: {', '.join(BY_NAME)}", field="outputs")
+        if name not in by_name:
+            raise InvalidError(f"unknown output {shown(name)!r}; accepted: {', '.join(by_name)}", field="outputs")
         if names.count(name) > 1:
             raise InvalidError(f"the output {name} is asked for twice", field="outputs")
-    return [_requested(tensor, asked, manifest, find_region, lease) for tensor in tensors]
+    return [_requested(tensor, by_name[tensor.name], asked, manifest, find_region, lease) for tensor in tensors]
 
 
 def terms_of(parameters: RequestParameters, terms: Terms) -> Terms:
@@ -71,10 +73,10 @@ def terms_of(parameters: RequestParameters, terms: Terms) -> Terms:
 
 
 def _requested(
-    tensor: OutputTensor, asked: Asked, manifest: Manifest, find_region: FindRegion, lease: Lease
+    tensor: OutputTensor, output: Output, asked: Asked, manifest: Manifest, find_region: FindRegion, lease: Lease
 ) -> Requested:
     parameters = tensor.parameters or OutputParameters()
-    output, classes = BY_NAME[tensor.name], parameters.classification
+    classes = parameters.classification
     if classes and not (output.labelled and classes <= len(manifest.labels)):
         most = len(manifest.labels) if output.labelled else 0
         raise InvalidError(
@@ -89,9 +91,7 @@ def _requested(
     region = find_region(name)
     region.check(parameters.shared_memory_offset, byte_size)
     if not classes:
-        values = asked.frames.clips
-        for side in output.shape(manifest):
-            values *= side
+        values = asked.frames.clips * math.prod(outputs_of(manifest)[output])
         check_room(output, values * _FLOAT_BYTES, byte_size)
     return Requested(output, classes, binary, lease.take(region.used()), parameters.shared_memory_offset, byte_size)
 

@@ -41,7 +41,7 @@ class StreamRecord:
                 )
             case Broken(_, _, reason):
                 return messages.GapFound(session=session, at_s=now_s, reason=reason, gaps=sums.gaps)
-            case Refused(error, _):
+            case Refused(error):
                 detail = problem_of(error).detail
                 refused = sums.frames_refused
                 return messages.FrameRefused(session=session, at_s=now_s, detail=detail, frames_refused=refused)
