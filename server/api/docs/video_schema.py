@@ -27,7 +27,7 @@ def recording(served: Served) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "description": "A video file, in any container and codec that FFmpeg reads.",
-            "content": {kind: {} for kind in _TYPES},
+            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _TYPES},
         },
     }
 
