@@ -65,7 +65,7 @@ test-extra: (_install "export,dev")
     {{ python }} -m tests.containers
     {{ python }} -m tests.fleet
     {{ python }} -m tests.protocol_fuzz
-    {{ python }} -m tests.video_fuzz --videos 150
+    {{ python }} -m tests.video_fuzz --videos 60
     {{ python }} -c 'import sys; from engines.device.cuda_driver import cuda_devices; sys.exit(not cuda_devices())' ||
         echo "skipped: what needs a GPU; run 'just gpu' on a machine that has one" >&2
     echo "rehearsing tests/gpu/run.sh with the packages of a GPU machine" >&2
@@ -75,7 +75,6 @@ test-extra: (_install "export,dev")
     {{ python }} -m tests.archive.kills --videos 10 --kills 8
     {{ python }} -m tests.archive.kills --videos 10 --kills 4 --ray
     {{ python }} -m tests.archive.accuracy --videos 5
-    {{ python }} -m tests.teaching.accuracy --tried 20
     {{ python }} -m tests.soak --minutes 1
     {{ python }} -m tests.page_soak --minutes 1
 
