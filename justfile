@@ -72,11 +72,13 @@ test-extra: (_install "export,dev")
     rehearsal=$(mktemp -d)
     trap 'rm -rf "$rehearsal"' EXIT
     PYTHON={{ python }} tests/gpu/run.sh --device cpu --small --allow-list --seconds 0.2 --work "$rehearsal"
-    {{ python }} -m tests.archive.kills --videos 10 --kills 8
+    {{ python }} -m tests.archive.kills --videos 10 --kills 6
     {{ python }} -m tests.archive.kills --videos 10 --kills 4 --ray
     {{ python }} -m tests.archive.accuracy --videos 5
+    # Both look for growth and not at speed, so they may run beside each other.
+    {{ python }} -m tests.page_soak --minutes 1 & page=$!
     {{ python }} -m tests.soak --minutes 1
-    {{ python }} -m tests.page_soak --minutes 1
+    wait "$page"
 
 # Steady load, bad requests and clients that leave, for 20 minutes; nothing may grow.
 soak *ARGS: (_install "export,dev")
