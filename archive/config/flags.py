@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from archive.config.recording_flags import add_decoders, add_device, add_fps
 from archive.config.settings import Settings
 from archive.decoding.job import Sampling
 from archive.segments import Rules
@@ -15,7 +16,7 @@ from commandline.values import integer, number
 from engines.linear_heads.storage import HEADS
 from engines.storage.bundle import find_bundle
 
-DEFAULT_RULES, DEFAULT_SAMPLING = Rules(), Sampling()
+DEFAULT_RULES = Rules()
 
 DESCRIPTION = """\
 Labels recordings: tells which actions are seen from when to when. The engine is in this process, and needs no service.
@@ -146,27 +147,12 @@ def _add_engine_flags(group: Any) -> None:
         help="label with a running service at low priority, so that an archive is done while no camera needs it, and no"
         " engine is needed here; for a service with keys, set the key in the environment variable VJEPA_API_KEY",
     )
-    group.add_argument(
-        "--device", metavar="cpu|cuda:N", help="where a torch or TensorRT bundle runs; set it to choose among GPUs"
-    )
-    group.add_argument(
-        "--decoders",
-        metavar="N",
-        type=integer(1, 256, other="auto"),
-        default=0,
-        help="videos that are decoded at the same time; lower it where memory is short, raise it if the engine waits"
-        " (default: as many as there are cores)",
-    )
+    add_device(group)
+    add_decoders(group, "lower it where memory is short, raise it if the engine waits")
 
 
 def _add_sampling_flags(group: Any) -> None:
-    group.add_argument(
-        "--fps",
-        type=number(0.01, 240),
-        default=DEFAULT_SAMPLING.fps,
-        help="frames to sample per second; change it for a model that was not trained at the 3 of Something-Something"
-        " (default: %(default)g)",
-    )
+    add_fps(group)
     group.add_argument(
         "--stride",
         metavar="FRAMES",

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from archive.config.recording_flags import add_decoders, add_device, add_fps
 from archive.decoding.job import Sampling, Views
 from commandline.parser import Parser
-from commandline.values import checked, integer, number
+from commandline.values import checked
 from engines.linear_heads.storage import HEADS, find_head
 from engines.runtimes.default_bundle import default_bundle
 from engines.storage.bundle import find_bundle
@@ -101,9 +102,7 @@ def _add_subject_flags(group: Any) -> None:
         default=HEADS,
         help="where the heads of these names are; give the directory that the service uses (default: engines/heads)",
     )
-    group.add_argument(
-        "--device", metavar="cpu|cuda:N", help="where a torch or TensorRT bundle runs; set it to choose among GPUs"
-    )
+    add_device(group)
 
 
 def _add_view_flags(group: Any) -> None:
@@ -114,21 +113,8 @@ def _add_view_flags(group: Any) -> None:
         help="how often each video is seen; 2x3 compares with published figures, at six times the cost (default: 1x1,"
         " one view, as the service sees it)",
     )
-    group.add_argument(
-        "--fps",
-        type=number(0.01, 240),
-        default=Sampling().fps,
-        help="frames to sample per second; change it for a model that was not trained at the 3 of Something-Something"
-        " (default: %(default)g)",
-    )
-    group.add_argument(
-        "--decoders",
-        metavar="N",
-        type=integer(1, 256, other="auto"),
-        default=0,
-        help="videos that are decoded at the same time; lower it where memory is short (default: as many as there are"
-        " cores)",
-    )
+    add_fps(group)
+    add_decoders(group)
 
 
 def _add_output_flags(group: Any) -> None:

@@ -20,10 +20,11 @@ from engines.linear_heads.head import Head
 from engines.linear_heads.manifest import ALL
 from server.batching.clip_queue import Classified
 from server.clips.lease import Lease
-from server.clips.request_fields import Offered, checked_top_k
+from server.clips.request_fields import checked_top_k
 from server.errors import InvalidError, NotReadyError, OverloadedError
 from server.recordings.reader import held_bytes, read_windows
 from server.recordings.request import RecordingRequest
+from server.serving.classify import offered_by
 from server.serving.models.served_model import ServedModel
 from server.serving.service import Service
 
@@ -57,10 +58,9 @@ class RecordingClassification:
         lease.take(service.admission.low_priority())
         manifest = self._deployment.model.manifest
         heads = service.heads.fitting(self._deployment.features_identity)
-        offered = Offered(len(manifest.labels), {name: len(head.labels) for name, head in heads.items()})
         if asked.head == ALL:
             raise InvalidError(f"head is {ALL!r}; a video is labelled by one head", field="head")
-        self.top_k = checked_top_k(asked.top_k, offered.labels_of(asked.head))
+        self.top_k = checked_top_k(asked.top_k, offered_by(manifest, heads).labels_of(asked.head))
         self._head: Head | None = heads[asked.head] if asked.head else None
         self.labels: Sequence[str] = self._head.labels if self._head else manifest.labels
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from archive.config.recording_flags import add_decoders, add_device, add_fps
 from archive.decoding.job import Sampling
 from commandline.parser import Parser
 from commandline.values import integer, number
@@ -94,26 +95,14 @@ def _add_engine_flags(group: Any) -> None:
         help="directory of the engine bundle, or the name of a bundle in engines/bundles; give the one that you serve,"
         " because a head fits only its network [env var: VJEPA_BUNDLE] (default: the one that `serve` would take)",
     )
-    group.add_argument(
-        "--device", metavar="cpu|cuda:N", help="where a torch or TensorRT bundle runs; set it to choose among GPUs"
-    )
-    group.add_argument(
-        "--decoders",
-        metavar="N",
-        type=integer(1, 256, other="auto"),
-        default=0,
-        help="videos that are decoded at the same time; lower it where memory is short (default: as many as there are"
-        " cores)",
-    )
+    add_device(group)
+    add_decoders(group)
 
 
 def _add_clip_flags(group: Any) -> None:
-    group.add_argument(
-        "--fps",
-        type=number(0.01, 240),
-        default=Sampling().fps,
-        help="frames to sample per second, the same at which the service will be sent clips; raise it for actions that"
-        " are over in a second (default: %(default)g)",
+    add_fps(
+        group,
+        "give the rate at which the service will be sent clips, and raise it for actions that are over in a second",
     )
     group.add_argument(
         "--stride",
